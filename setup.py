@@ -1,0 +1,49 @@
+"""Build one extension module for every folder src/<primitive>/ that holds a _<primitive>.pyx."""
+
+import os
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent.resolve()
+COMPILE = ["-O3", "-std=gnu17", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-g0"]
+LINK = ["-fopenmp", "-Wl,-z,relro,-z,now"]
+if os.environ.get("CYCONV_SANITIZE"):
+    # Slower code with every load, store and integer operation checked; see CONTRIBUTING.md.
+    SANITIZE = [f"-fsanitize={os.environ['CYCONV_SANITIZE']}", "-fno-omit-frame-pointer", "-g", "-O1"]
+    COMPILE, LINK = COMPILE + SANITIZE, LINK + SANITIZE
+
+
+def extension(pyx: Path) -> Extension:
+    folder = pyx.parent
+    sources = [pyx, *sorted(p for p in folder.glob("*.c") if p.stem != pyx.stem)]
+    return Extension(
+        f"cyconv.{pyx.stem}",
+        sources=[str(p.relative_to(ROOT)) for p in sources],
+        depends=[str(p.relative_to(ROOT)) for p in [*folder.glob("*.h"), *(ROOT / "src/common").glob("*.h")]],
+        include_dirs=["src/common", str(folder.relative_to(ROOT)), numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")],
+        extra_compile_args=COMPILE,
+        extra_link_args=LINK,
+    )
+
+
+os.chdir(ROOT)
+setup(
+    ext_modules=cythonize(
+        [extension(pyx) for pyx in sorted((ROOT / "src").glob("*/_*.pyx"))],
+        build_dir="build/cython",
+        include_path=["src/common"],
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "freethreading_compatible": True,
+        },
+    )
+)
