@@ -1,0 +1,136 @@
+"""Axes, padding rules, output sizes and phases: the only place where a pad or an output size is computed.
+
+Every op of the family is a sum over taps along three spatial axes; along each of them
+
+    y[o] += x[map(o*stride + k*dilation - lo)] * w[k],    0 <= o < out, 0 <= k < taps
+
+where `map` is the identity inside [0, size) and the padding mode's business outside.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import NamedTuple
+
+#: "SAME", "VALID", "SAME_LOWER", "CAUSAL", "FULL", or one (before, after) pair for every spatial axis.
+Padding = str | tuple[tuple[int, int], ...]
+
+#: The largest size, stride, dilation or pad that is accepted: what fits an int32, as in TensorFlow.
+LIMIT = 2**31 - 1
+
+
+class Axis(NamedTuple):
+    """One spatial axis of a convolution or a window op."""
+
+    size: int
+    taps: int
+    out: int
+    stride: int
+    dilation: int
+    lo: int
+
+
+class JobAxis(NamedTuple):
+    """An axis of a job: tap k is the filter's tap_start + k*tap_step, output o is out_start + o*out_step."""
+
+    size: int
+    taps: int
+    out: int
+    stride: int
+    dilation: int
+    lo: int
+    tap_start: int
+    tap_step: int
+    out_start: int
+    out_step: int
+
+
+UNIT = Axis(1, 1, 1, 1, 1, 0)
+
+
+def effective(taps: int, dilation: int) -> int:
+    """How many input positions a filter of `taps` taps spans."""
+    return (taps - 1) * dilation + 1
+
+
+def pads(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> tuple[int, int]:
+    """The (before, after) pair of one axis.
+
+    SAME pads so that out = ceil(size/stride), the odd pixel behind (TensorFlow's rule); SAME_LOWER puts it in front.
+    CAUSAL pads the first spatial axis (time) in front only, so that no output sees its future; the other axes as SAME.
+    FULL pads by the span less one on both sides: every output that touches the input.
+    """
+    if not isinstance(padding, str):
+        return padding[axis]
+    span = effective(taps, dilation)
+    if padding == "VALID":
+        return 0, 0
+    if padding == "FULL":
+        return span - 1, span - 1
+    if padding == "CAUSAL" and axis == 0:
+        return span - 1, 0
+    total = max(0, (-(-size // stride) - 1) * stride + span - size)
+    return (total - total // 2, total // 2) if padding == "SAME_LOWER" else (total // 2, total - total // 2)
+
+
+def output_size(size: int, taps: int, stride: int, dilation: int, pad: tuple[int, int]) -> int:
+    """Outputs along an axis, (size + pads - span + stride) / stride truncated as C++ does; negative if there are none.
+
+    The truncation makes a window that is slightly too large for its input give an empty result, as in TensorFlow.
+    """
+    room = size + pad[0] + pad[1] - effective(taps, dilation) + stride
+    return room // stride if room >= 0 else -(-room // stride)
+
+
+def forward_axis(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> Axis:
+    """The axis of a forward op; `out` is negative where the window does not fit."""
+    pad = pads(size, taps, stride, dilation, padding, axis)
+    return Axis(size, taps, output_size(size, taps, stride, dilation, pad), stride, dilation, pad[0])
+
+
+def transposed_size(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> int:
+    """The output size of a transposed op when none is given: SAME size*stride, else the smallest that maps back."""
+    if isinstance(padding, str) and (padding.startswith("SAME") or (padding == "CAUSAL" and axis > 0)):
+        return size * stride
+    before, after = pads(size, taps, stride, dilation, padding, axis)
+    if padding == "CAUSAL":
+        return size * stride
+    return max(0, (size - 1) * stride + effective(taps, dilation) - before - after)
+
+
+def transposed_range(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> tuple[int, int]:
+    """The smallest and the largest output size whose forward op gives back `size`."""
+    if isinstance(padding, str) and padding not in ("VALID", "FULL"):
+        return (size - 1) * stride + 1 if size else 0, size * stride
+    before, after = pads(size, taps, stride, dilation, padding, axis)
+    smallest = (size - 1) * stride + effective(taps, dilation) - before - after
+    return max(0, smallest), smallest + stride - 1
+
+
+def whole(axis: Axis) -> JobAxis:
+    """The one job of a forward axis: every tap, every output."""
+    return JobAxis(*axis, 0, 1, 0, 1)
+
+
+def phases(axis: Axis) -> list[JobAxis]:
+    """The adjoint of a forward axis as stride-1 jobs, one for each residue of the output modulo the stride.
+
+    The forward op reads x[i*s + k*d - lo] for y[i], so its adjoint sends g[i] to position i*s + k*d - lo. Position
+    p = r + s*q gets the terms with k*d = r + lo (mod s): k runs in steps of s/gcd(s, d), and i = (p + lo - k*d)/s falls
+    by d/gcd(s, d) a step. Walked downwards in k, i rises: an ordinary stride-1 axis over g. A residue that no tap
+    reaches has no taps: its outputs are zeros.
+    """
+    s, d = axis.stride, axis.dilation
+    tap_step, dilation = s // gcd(s, d), d // gcd(s, d)
+    jobs = []
+    for r in range(min(s, axis.size)):
+        out = -(-(axis.size - r) // s)
+        taps = [k for k in range(min(tap_step, axis.taps)) if (r + axis.lo - k * d) % s == 0]
+        if not taps:
+            jobs.append(JobAxis(axis.out, 0, out, 1, 1, 0, 0, 1, r, s))
+            continue
+        count = (axis.taps - 1 - taps[0]) // tap_step + 1
+        last = taps[0] + (count - 1) * tap_step
+        lo = -((r + axis.lo - last * d) // s)
+        jobs.append(JobAxis(axis.out, count, out, 1, dilation, lo, last, -tap_step, r, s))
+    return jobs

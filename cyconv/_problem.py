@@ -1,0 +1,520 @@
+"""From TensorFlow-style arguments to one canonical form, or an error in words. Nothing below this file checks again."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from cyconv import _geometry as geometry
+from cyconv._geometry import LIMIT, UNIT, Axis, JobAxis, Padding
+
+Shape = tuple[int, ...]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Storage types by name, in the order of the kernel tables; the last two are computed in float32.
+DTYPES = ("float32", "float64", "int32", "float16", "bfloat16")
+COMPUTE = ("float32", "float64", "int32", "float32", "float32")
+PADDINGS = ("SAME", "VALID", "SAME_LOWER", "CAUSAL", "FULL")
+#: Padding modes in the driver's order, with NumPy's names for two of them.
+PADDING_MODES = {"zeros": 0, "constant": 0, "reflect": 1, "symmetric": 2, "replicate": 3, "edge": 3, "circular": 4, "wrap": 4}
+LAYOUTS = {
+    **{f: (n, True) for n, names in enumerate((("NWC",), ("NHWC",), ("NDHWC",)), 1) for f in names},
+    **{f: (n, False) for n, names in enumerate((("NCW",), ("NCHW",), ("NCDHW",)), 1) for f in names},
+}
+ACTIVATIONS = {"relu": 1, "relu6": 1, "clip": 1, "leaky_relu": 2, "elu": 3, "sigmoid": 4, "tanh": 5, "silu": 6, "gelu": 7}
+
+
+class ShapeError(ValueError):
+    """Shapes that do not fit together; carries the op, the argument and the shapes."""
+
+    def __init__(self, message: str, op: str = "", arg: str = "", shapes: tuple[Shape, ...] = ()) -> None:
+        super().__init__(message)
+        self.op, self.arg, self.shapes = op, arg, shapes
+
+
+class Problem(NamedTuple):
+    """A convolution in the form the drivers take: sizes, jobs, and how to read the filters."""
+
+    op: str
+    dtype: int
+    channels_last: bool
+    ndim: int
+    batch: Shape
+    in_channels: int
+    out_channels: int
+    groups: int
+    sizes: tuple[int, int, int]
+    outs: tuple[int, int, int]
+    taps: tuple[int, int, int]
+    jobs: tuple[tuple[JobAxis, JobAxis, JobAxis], ...]
+    filters: str
+    padding_mode: int
+    padding_value: float
+    out_shape: Shape
+
+
+class Epilogue(NamedTuple):
+    """What happens to a sum before it is stored: activation by number, and its two parameters."""
+
+    activation: int
+    low: float
+    high: float
+
+
+# ---- arrays -----------------------------------------------------------------------------------------------------
+
+_CODES: dict[np.dtype[Any], int] = {np.dtype(name): code for code, name in enumerate(DTYPES[:4])}
+_REFUSED = (np.ma.MaskedArray, np.matrix)
+
+
+def dtype_code(op: str, arg: str, dtype: np.dtype[Any]) -> int:
+    """The place of a dtype in DTYPES; bfloat16 is recognised by name, without importing ml_dtypes."""
+    code = _CODES.get(dtype)
+    if code is None:
+        if dtype.name != "bfloat16" or dtype.itemsize != 2:
+            raise TypeError(f"{op}: {arg} has dtype {dtype}; supported are {', '.join(DTYPES)}. Convert it with {arg}.astype(...)")
+        code = _CODES[dtype] = DTYPES.index("bfloat16")
+    return code
+
+
+def array(op: str, arg: str, value: Any) -> Array:
+    """An aligned ndarray in native byte order; copies only what is not."""
+    if type(value) is not np.ndarray:
+        if value is None:
+            raise TypeError(f"{op}: {arg} is None; expected an array")
+        if isinstance(value, _REFUSED):
+            raise TypeError(f"{op}: {arg} is a {type(value).__name__}, whose meaning would be lost; pass np.asarray({arg}) to drop it")
+        if getattr(value, "requires_grad", False):
+            raise TypeError(f"{op}: {arg} is a tensor that requires grad; use cyconv.ext.torch, or pass {arg}.detach()")
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise TypeError(f"{op}: {arg} cannot be read as an array: {error}") from None
+    if not value.flags.aligned or not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
+    return value  # type: ignore[no-any-return]
+
+
+def operands(op: str, x_arg: str, x: Any, f_arg: str, f: Any) -> tuple[Array, Array, int]:
+    """Both arrays and their common dtype."""
+    x, f = array(op, x_arg, x), array(op, f_arg, f)
+    code = dtype_code(op, x_arg, x.dtype)
+    if f.dtype != x.dtype:
+        dtype_code(op, f_arg, f.dtype)
+        raise TypeError(
+            f"{op}: {x_arg} is {x.dtype} but {f_arg} is {f.dtype}; nothing is promoted: "
+            f"convert one, e.g. {f_arg}.astype({x_arg}.dtype)"
+        )
+    return x, f, code
+
+
+# ---- integers, sequences, strings -------------------------------------------------------------------------------
+
+
+def integer(op: str, arg: str, value: Any, least: int = 1) -> int:
+    """An int in [least, 2^31); bools and floats are refused."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {arg} must be an integer, not {value!r} ({type(value).__name__})") from None
+    if not least <= number <= LIMIT:
+        raise ValueError(f"{op}: {arg} must be between {least} and {LIMIT}, not {number}")
+    return number
+
+
+def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
+    """`value` made hashable: None, an int, or a tuple of whatever it holds."""
+    if value is None or type(value) is int:
+        return value
+    if isinstance(value, np.ndarray):
+        if value.ndim > 1:
+            raise ValueError(f"{op}: {arg} must be an integer or a flat sequence, not an array of shape {value.shape}")
+        value = value.tolist() if value.ndim else value.item()
+    if isinstance(value, (list, tuple)):
+        return tuple(integer(op, arg, v, -LIMIT) for v in value)
+    return integer(op, arg, value, -LIMIT)
+
+
+def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, channels_last: bool) -> Shape:
+    """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
+    values = (1,) if value is None else (value,) if isinstance(value, int) else value
+    if len(values) not in (1, n, n + 2):
+        raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {values}")
+    if len(values) == n + 2:
+        ends = (values[0], values[-1]) if channels_last else values[:2]
+        if ends != (1, 1):
+            raise ValueError(f"{op}: {arg} must be 1 for the batch and the channels, not {values}")
+        values = values[1:-1] if channels_last else values[2:]
+    values = values * n if len(values) == 1 else values
+    return tuple(integer(op, arg, v) for v in values)
+
+
+def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | tuple[Any, ...]:
+    """`padding` made hashable and checked in kind: an upper-case name, an int, or a tuple of pairs."""
+    if isinstance(value, str):
+        name = value.upper()
+        if name not in PADDINGS:
+            raise ValueError(f"{op}: {arg} must be one of {', '.join(PADDINGS)}, an int or pairs, not {value!r}")
+        return name
+    if value is None:
+        raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return integer(op, arg, value, 0)
+    pairs = []
+    for pair in value:
+        pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {value!r}")
+        pairs.append((integer(op, arg, pair[0], 0), integer(op, arg, pair[1], 0)))
+    return tuple(pairs)
+
+
+def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_last: bool) -> Padding:
+    """The canonical padding of n spatial axes: a name, or n pairs."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return ((value, value),) * n
+    if len(value) not in (n, n + 2):
+        raise ValueError(f"{op}: padding needs {n} or {n + 2} (before, after) pairs, not {len(value)}: {value}")
+    if len(value) == n + 2:
+        ends = (value[0], value[-1]) if channels_last else value[:2]
+        if ends != ((0, 0), (0, 0)):
+            raise ValueError(f"{op}: padding must be (0, 0) for the batch and the channels, not {value}")
+        return value[1:-1] if channels_last else value[2:]
+    return value
+
+
+def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
+    """(number, constant): "zeros", "reflect", "symmetric", "replicate", "circular", or ("constant", value)."""
+    constant: Any = 0.0
+    if isinstance(mode, (list, tuple)) and len(mode) == 2 and mode[0] == "constant":
+        mode, constant = mode
+    if not isinstance(mode, str) or mode not in PADDING_MODES:
+        raise ValueError(f"{op}: padding_mode must be one of {', '.join(PADDING_MODES)} or ('constant', value), not {mode!r}")
+    try:
+        return PADDING_MODES[mode], float(constant)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: padding_mode's constant must be a number, not {constant!r}") from None
+
+
+@lru_cache(maxsize=256)
+def layout(op: str, data_format: str | None, n: int) -> bool:
+    """True for channels-last."""
+    if data_format is None or data_format == "channels_last":
+        return True
+    if data_format == "channels_first":
+        return False
+    if not isinstance(data_format, str):
+        raise TypeError(f"{op}: data_format must be a string, not {data_format!r} ({type(data_format).__name__})")
+    found = LAYOUTS.get(data_format)
+    if n == 1 and data_format in ("NHWC", "NCHW"):  # TensorFlow's older names for conv1d
+        found = (1, data_format == "NHWC")
+    if found is None or found[0] != n:
+        names = [f for f, (rank, _) in LAYOUTS.items() if rank == n]
+        raise ValueError(f"{op}: data_format must be one of {', '.join(names)}, not {data_format!r}")
+    return found[1]
+
+
+def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
+    """The activation by number; relu, relu6 and clip are one clamp."""
+    if activation is None:
+        return Epilogue(0, -math.inf, math.inf)
+    name, *rest = (activation,) if isinstance(activation, str) else activation if isinstance(activation, (list, tuple)) else (None,)
+    wanted = {"clip": (2,), "leaky_relu": (0, 1)}.get(name, (0,))
+    if name not in ACTIVATIONS or len(rest) not in wanted:
+        names = ", ".join(a for a in ACTIVATIONS if a != "clip")
+        raise ValueError(f"{op}: activation must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}")
+    try:
+        values = [float(v) for v in rest]
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: activation's parameters must be numbers, not {rest!r}") from None
+    if DTYPES[dtype] == "int32" and ACTIVATIONS[name] > 1:
+        raise TypeError(f"{op}: activation {name!r} has no meaning for int32; convert the input to a float type")
+    if any(math.isnan(v) for v in values) or (name == "clip" and values[0] > values[1]):
+        raise ValueError(f"{op}: activation {activation!r} needs low <= high and no NaN")
+    low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "clip": tuple(values), "leaky_relu": (*values, 0.2)[:2]}.get(
+        name, (0.0, 0.0)
+    ) + ((0.0,) if name == "leaky_relu" and not values else ())
+    return Epilogue(ACTIVATIONS[name], low, high)
+
+
+# ---- shapes -----------------------------------------------------------------------------------------------------
+
+
+def split_shape(op: str, arg: str, shape: Shape, n: int, channels_last: bool, batched: bool) -> tuple[Shape, Shape, int]:
+    """(batch, spatial sizes, channels) of an array; several batch dimensions where the op takes them."""
+    if len(shape) < n + 2 or (not batched and len(shape) != n + 2):
+        rank = f"at least {n + 2}" if batched else f"{n + 2}"
+        raise ShapeError(f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,))
+    body = shape[len(shape) - n - 1 :]
+    return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))  # type: ignore[return-value]
+
+
+def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -> Shape:
+    """The inverse of split_shape."""
+    return (*batch, *sizes, channels) if channels_last else (*batch, channels, *sizes)
+
+
+def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
+    """Filters have n spatial dimensions and two of channels, none of them empty but the last."""
+    if len(shape) != n + 2:
+        raise ShapeError(f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,))
+    if 0 in shape[:-1]:
+        raise ShapeError(f"{op}: {arg} must not have zero elements ({arg}.shape={shape})", op, arg, (shape,))
+    if max(shape) > LIMIT:
+        raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({arg}.shape={shape})", op, arg, (shape,))
+
+
+def check_bytes(op: str, shape: Shape, dtype: int) -> None:
+    """MemoryError, before anything is allocated, for an array that no machine holds."""
+    if math.prod(n for n in shape if n) * (8 if dtype == 1 else 4) > 2**62:
+        raise MemoryError(f"{op}: the output, shape {shape}, is too large for the address space")
+
+
+def axes(
+    op: str, arg: str, shape: Shape, sizes: Shape, taps: Shape, strides: Shape, dilations: Shape, padding: Padding, mode: int
+) -> tuple[Axis, ...]:
+    """The forward axes, or the error that says which one does not fit."""
+    result = tuple(
+        geometry.forward_axis(size, k, s, d, padding, i) for i, (size, k, s, d) in enumerate(zip(sizes, taps, strides, dilations))
+    )
+    for i, a in enumerate(result):
+        if a.out < 0:
+            span, pad = geometry.effective(a.taps, a.dilation), geometry.pads(*a[:2], a.stride, a.dilation, padding, i)
+            raise ShapeError(
+                f"{op}: the filter spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
+                f"{arg} has only {a.size + sum(pad)} ({arg}.shape={shape}, padding={padding}): the output would be negative. "
+                "Pad more, e.g. padding='SAME', or use a smaller filter or dilation",
+                op, arg, (shape,),
+            )  # fmt: skip
+        if mode and not a.size and a.out:
+            raise ShapeError(f"{op}: an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'", op, arg, (shape,))
+    return result
+
+
+def three(values: Sequence[Any], fill: Any) -> tuple[Any, Any, Any]:
+    """Unit axes in front, so that there are always three."""
+    filled = (*[fill] * (3 - len(values)), *values)
+    return filled[0], filled[1], filled[2]
+
+
+@lru_cache(maxsize=1024)
+def forward_problem(
+    op: str,
+    args: tuple[str, str, str],
+    n: int,
+    x_shape: Shape,
+    f_shape: Shape,
+    dtype: int,
+    strides: int | Shape | None,
+    padding: str | int | tuple[Any, ...],
+    data_format: str | None,
+    dilations: int | Shape | None,
+    mode: tuple[int, float],
+    groups: int | None,
+) -> Problem:
+    """A forward convolution, dense, grouped or depthwise (whose filters are read as (spatial..., C, multiplier))."""
+    x_arg, f_arg, s_arg = args
+    channels_last = layout(op, data_format, n)
+    depthwise = f_arg in ("filter", "depthwise_filter")
+    batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
+    filter_shape(op, f_arg, f_shape, n)
+    shapes = f"{x_arg}.shape={x_shape}, {f_arg}.shape={f_shape}"
+    each, out_channels = f_shape[-2], f_shape[-1]
+    if depthwise:
+        if each != channels:
+            raise ShapeError(
+                f"{op}: {x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
+                op, f_arg, (x_shape, f_shape),
+            )  # fmt: skip
+        implied, out_channels = channels, channels * out_channels
+    else:
+        if channels % each or not channels:
+            hint = " Did you mean depthwise_conv2d?" if n == 2 and each > channels else ""
+            raise ShapeError(
+                f"{op}: {x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
+                f"of {f_arg}.shape[{n}] (more than one times: groups).{hint}",
+                op, f_arg, (x_shape, f_shape),
+            )  # fmt: skip
+        implied = channels // each
+        if out_channels % implied or (implied > 1 and out_channels < implied):
+            raise ShapeError(
+                f"{op}: {f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
+                f"do not divide ({shapes})",
+                op, f_arg, (x_shape, f_shape),
+            )  # fmt: skip
+    if groups is not None and groups != implied:
+        raise ShapeError(f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape))
+    stride, dilation = spatial(op, s_arg, strides, n, channels_last), spatial(op, "dilations", dilations, n, channels_last)
+    pad = padding_of(op, padding, n, channels_last)
+    result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
+    out_shape = join_shape(batch, tuple(a.out for a in result), out_channels, channels_last)
+    check_bytes(op, out_shape, dtype)
+    d, h, w = three(result, UNIT)
+    return Problem(
+        op, dtype, channels_last, n, batch, channels, out_channels, implied,
+        (d.size, h.size, w.size), (d.out, h.out, w.out), (d.taps, h.taps, w.taps),
+        ((geometry.whole(d), geometry.whole(h), geometry.whole(w)),),
+        "depthwise" if depthwise else "forward", mode[0], mode[1], out_shape,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def transposed_problem(
+    op: str,
+    args: tuple[str, str, str],
+    n: int,
+    g_shape: Shape,
+    f_shape: Shape,
+    dtype: int,
+    output_shape: Shape | None,
+    strides: int | Shape | None,
+    padding: str | int | tuple[Any, ...],
+    data_format: str | None,
+    dilations: int | Shape | None,
+    output_padding: int | Shape | None,
+    groups: int | None,
+    depthwise: bool = False,
+    batched: bool = False,
+) -> Problem:
+    """A transposed convolution, which is the input gradient of the forward one: `output_shape` is that one's input."""
+    g_arg, f_arg, out_arg = args
+    channels_last = layout(op, data_format, n)
+    batch, sizes, channels = split_shape(op, g_arg, g_shape, n, channels_last, batched)
+    filter_shape(op, f_arg, f_shape, n)
+    shapes = f"{g_arg}.shape={g_shape}, {f_arg}.shape={f_shape}"
+    total = f_shape[-1] * f_shape[-2] if depthwise else f_shape[-1]
+    if channels != total:
+        raise ShapeError(
+            f"{op}: {g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
+            f"{f_arg} as (spatial..., output channels, input channels)",
+            op, f_arg, (g_shape, f_shape),
+        )  # fmt: skip
+    stride = spatial(op, "strides", strides, n, channels_last)
+    dilation = spatial(op, "dilations", dilations, n, channels_last)
+    pad = padding_of(op, padding, n, channels_last)
+    taps = f_shape[:n]
+    default = [geometry.transposed_size(*a, pad, i) for i, a in enumerate(zip(sizes, taps, stride, dilation))]
+    if output_shape is None:
+        extra = spatial_sizes(op, "output_padding", output_padding, n) if output_padding is not None else (0,) * n
+        out_batch, out_channels = batch, f_shape[-2] * (1 if depthwise or groups is None else groups)
+        wanted = tuple(size + e for size, e in zip(default, extra))
+    else:
+        if output_padding is not None:
+            raise ValueError(f"{op}: output_padding={output_padding} has no meaning beside {out_arg}, which says the size itself")
+        if len(output_shape) == n and n > 1 and not batched:
+            out_batch, wanted, out_channels = batch, output_shape, f_shape[-2]
+        elif len(output_shape) != len(g_shape):
+            raise ShapeError(
+                f"{op}: {out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
+                op, out_arg, (g_shape, f_shape),
+            )  # fmt: skip
+        else:
+            out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
+    if min((*out_batch, *wanted, out_channels), default=0) < 0 or max((*out_batch, *wanted, out_channels)) > LIMIT:
+        raise ShapeError(f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {output_shape}", op, out_arg, (g_shape, f_shape))
+    if out_batch != batch:
+        raise ShapeError(f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})", op, out_arg, (g_shape,))
+    implied = f_shape[-2] if depthwise else out_channels // f_shape[-2]
+    if out_channels % f_shape[-2] or not implied or channels % implied or (depthwise and out_channels != f_shape[-2]):
+        raise ShapeError(
+            f"{op}: {out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
+            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
+            op, out_arg, (g_shape, f_shape),
+        )  # fmt: skip
+    if groups is not None and groups != implied:
+        raise ShapeError(f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape))
+    result = axes(op, out_arg, tuple(wanted), wanted, taps, stride, dilation, pad, 0)
+    for i, (a, size) in enumerate(zip(result, sizes)):
+        if a.out != size:
+            least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
+            raise ShapeError(
+                f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {tuple(wanted)} gives {a.out} "
+                f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={padding}); "
+                f"{out_arg} must be between {least} and {most} on that axis",
+                op, out_arg, (g_shape, f_shape),
+            )  # fmt: skip
+    out_shape = join_shape(batch, tuple(wanted), out_channels, channels_last)
+    check_bytes(op, out_shape, dtype)
+    d, h, w = three(result, UNIT)
+    jobs = tuple((i, j, k) for i in geometry.phases(d) for j in geometry.phases(h) for k in geometry.phases(w))
+    return Problem(
+        op, dtype, channels_last, n, batch, channels, out_channels, implied,
+        (d.out, h.out, w.out), (d.size, h.size, w.size), (d.taps, h.taps, w.taps),
+        jobs, "depthwise_transposed" if depthwise else "transposed", 0, 0.0, out_shape,
+    )  # fmt: skip
+
+
+def spatial_sizes(op: str, arg: str, value: int | Shape, n: int) -> Shape:
+    """An int or n of them, zero or more."""
+    values = (value,) * n if isinstance(value, int) else value
+    if len(values) != n:
+        raise ValueError(f"{op}: {arg} should be an integer or {n} of them, not {values}")
+    return tuple(integer(op, arg, v, 0) for v in values)
+
+
+def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Shape | None:
+    """A vector of sizes: a list, a tuple, or a flat integer array."""
+    if value is None and optional:
+        return None
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {value!r}")
+    return tuple(integer(op, arg, v, 0) for v in value)
+
+
+# ---- the extras -------------------------------------------------------------------------------------------------
+
+
+def no_gain(op: str, problem: str) -> NoReturn:
+    """Refuse a combination that has no meaning, in words."""
+    raise ValueError(f"{op}: {problem}")
+
+
+def bias_argument(op: str, bias: Any, channels: int, dtype: np.dtype[Any], code: int, arg: str = "bias") -> Array | None:
+    """A contiguous vector in the compute type, one value for each output channel."""
+    if bias is None:
+        return None
+    bias = array(op, arg, bias)
+    if bias.dtype != dtype:
+        raise TypeError(f"{op}: {arg} is {bias.dtype} but the input is {dtype}; convert it with {arg}.astype(...)")
+    if bias.shape != (channels,):
+        raise ShapeError(f"{op}: {arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)", op, arg, (bias.shape,))
+    return np.ascontiguousarray(bias, dtype=COMPUTE[code])
+
+
+def residual_argument(op: str, residual: Any, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
+    """An array of the output's shape and dtype, added before the activation."""
+    if residual is None:
+        return None
+    residual = array(op, "residual", residual)
+    if residual.dtype != dtype:
+        raise TypeError(f"{op}: residual is {residual.dtype} but the output is {dtype}; convert it with residual.astype(...)")
+    if residual.shape != shape:
+        raise ShapeError(f"{op}: residual.shape={residual.shape}, but the output has {shape}", op, "residual", (residual.shape, shape))
+    return residual
+
+
+def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """A writable array of the output's shape and dtype, any strides."""
+    if type(out) is not np.ndarray:
+        if not isinstance(out, np.ndarray) or isinstance(out, _REFUSED):
+            raise TypeError(f"{op}: out must be a numpy.ndarray, not {type(out).__name__}")
+        out = out.view(np.ndarray)
+    if out.dtype != dtype:
+        raise TypeError(f"{op}: out is {out.dtype} but the output is {dtype}")
+    if out.shape != shape:
+        raise ShapeError(f"{op}: out.shape={out.shape}, but the output has {shape}", op, "out", (out.shape, shape))
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+    return out

@@ -1,0 +1,137 @@
+"""How many threads a call uses, and the cures for what OpenMP's runtime does to a process that forks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from cyconv import _runtime
+from cyconv._problem import integer
+
+_block: ContextVar[int | None] = ContextVar("cyconv_threads", default=None)
+_process: int | None = None
+_omp_at_import = _runtime.omp_max_threads()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_runtime.release)
+
+
+def _environment() -> int | None:
+    text = os.environ.get("CYCONV_NUM_THREADS")
+    if not text:
+        return None
+    if not text.strip().isdigit() or not int(text):
+        raise ValueError(f"CYCONV_NUM_THREADS must be a positive integer, not {text!r}")
+    return int(text)
+
+
+_from_environment = _environment()
+
+
+def _cgroup_quota() -> int | None:
+    """The whole CPUs that the container may use, rounded up; None where there is no limit."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    try:
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as a, open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as b:
+            quota_us, period_us = int(a.read()), int(b.read())
+        return max(1, -(-quota_us // period_us)) if quota_us > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+_quota = _cgroup_quota()
+
+
+def _machine() -> tuple[int, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if _quota is not None and _quota < cores:
+        return _quota, f"the cgroup's CPU quota (of {cores} cores)"
+    return cores, "the cores in this process's affinity mask"
+
+
+_default = _machine()[0]
+
+
+def explain_threads() -> tuple[int, str]:
+    """(count, reason): what a call without num_threads would use, and the rule that decided."""
+    if (block := _block.get()) is not None:
+        return block, "with cyconv.threads(...)"
+    if _process is not None:
+        return _process, "cyconv.set_num_threads(...)"
+    if _from_environment is not None:
+        return _from_environment, "CYCONV_NUM_THREADS"
+    omp = _runtime.omp_max_threads()
+    if os.environ.get("OMP_NUM_THREADS") or omp != _omp_at_import:
+        return omp, "OpenMP's own setting (OMP_NUM_THREADS, or threadpoolctl)"
+    return _machine()
+
+
+def get_num_threads() -> int:
+    """How many threads a call uses when it is not told.
+
+    The order: ``num_threads=`` of the call, ``with cyconv.threads(n)``, `set_num_threads`, CYCONV_NUM_THREADS,
+    OMP_NUM_THREADS or what threadpoolctl set, the smaller of the affinity mask and the cgroup's quota.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> with cyconv.threads(3):
+    ...     cyconv.get_num_threads()
+    3
+    """
+    return explain_threads()[0]
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set the number of threads of every later call in this process; None goes back to the default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When n is not a positive integer.
+    """
+    global _process
+    _process = None if n is None else integer("set_num_threads", "n", n)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Use n threads for the calls within a block, in this thread or task only.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> with cyconv.threads(1):
+    ...     cyconv.get_num_threads()
+    1
+    """
+    token = _block.set(integer("threads", "n", n))
+    try:
+        yield
+    finally:
+        _block.reset(token)
+
+
+def wanted(op: str, num_threads: Any) -> int:
+    """The team a call asks for, before it is known how much work there is."""
+    if num_threads is not None:
+        return integer(op, "num_threads", num_threads)
+    if (block := _block.get()) is not None:
+        return block
+    if _process is not None:
+        return _process
+    if _from_environment is not None:
+        return _from_environment
+    omp: int = _runtime.omp_max_threads()
+    return omp if omp != _omp_at_import or _omp_set else _default
+
+
+_omp_set = bool(os.environ.get("OMP_NUM_THREADS"))

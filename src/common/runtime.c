@@ -1,0 +1,54 @@
+#include "runtime.h"
+#include <omp.h>
+#include <pthread.h>
+
+#define NAME_OF(isa, detected) #isa,
+#define FMA_OF(isa, detected) fma_flops_##isa,
+#define DETECT(isa, detected) (detected) != 0,
+
+static const char *const names[] = {ISA_LIST(NAME_OF)};
+static double (*const fma[])(long) = {ISA_LIST(FMA_OF)};
+
+int isa_count(void) { return sizeof names / sizeof *names; }
+const char *isa_name(int isa) { return names[isa]; }
+double fma_flops(int isa, long steps) { return fma[isa](steps); }
+
+int isa_detected(int isa)
+{
+    const int detected[] = {ISA_LIST(DETECT)};
+    return detected[isa];
+}
+
+static _Thread_local int proven = 1; /* the team this thread has had already */
+
+static void *wait_for_all(void *gate)
+{
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+int threads_probe(int wanted)
+{
+    if (wanted <= proven)
+        return wanted;
+    pthread_t threads[256];
+    const int limit = sizeof threads / sizeof *threads;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int made = 0;
+    pthread_mutex_lock(&gate);
+    while (made < limit && made < wanted - 1 && !pthread_create(&threads[made], NULL, wait_for_all, &gate))
+        made++;
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < made; i++)
+        pthread_join(threads[i], NULL);
+    if (made == wanted - 1)
+        proven = wanted;
+    return made + 1;
+}
+
+void threads_forget(void)
+{
+    omp_pause_resource_all(omp_pause_hard);
+    proven = 1;
+}

@@ -1,0 +1,32 @@
+/* The only macros the kernels share. An ISA file defines ISA and VBYTES; this file is included once for every
+ * compute type T (suffix TN) and gives V, a vector of VL elements of T, with unaligned loads and stores. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef CYCONV_VECTOR_ONCE
+#define CYCONV_VECTOR_ONCE
+#define JOIN_(a, b, c) a##_##b##_##c
+#define JOIN(a, b, c) JOIN_(a, b, c)
+#define NAME(f) JOIN(f, TN, ISA)
+#define UNROLL _Pragma("GCC unroll 64")
+/* mask ? yes : no, lane by lane; C has no ?: on vectors */
+#define SELECT(mask, yes, no) ((V)(((mask) & (VM)(yes)) | (~(mask) & (VM)(no))))
+#define INLINE static inline __attribute__((always_inline))
+#endif
+
+#undef V
+#undef VM
+#undef VU
+#undef VL
+#undef LOAD
+#undef STORE
+#define V NAME(vec)
+#define VM NAME(vec_mask)
+#define VU NAME(unaligned_vec)
+#define VL ((int)(VBYTES / sizeof(T)))
+typedef T V __attribute__((vector_size(VBYTES)));
+typedef T VU __attribute__((vector_size(VBYTES), aligned(sizeof(T)), may_alias));
+typedef __typeof__((V){0} < (V){0}) VM;
+#define LOAD(p) (*(const VU *)(p))
+#define STORE(p, v) (*(VU *)(p) = (v))
