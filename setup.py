@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 ROOT = Path(__file__).parent.resolve()
 COMPILE = ["-O3", "-std=gnu17", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 COMPILE += ["-Wno-psabi", "-g0"]
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]
 LINK = ["-fopenmp", "-Wl,-z,relro,-z,now,-z,noexecstack"]
 if os.environ.get("CYCONV_SANITIZE"):
     # Slower code with every load, store and integer operation checked; see CONTRIBUTING.md.
@@ -25,7 +26,7 @@ def extension(pyx: Path) -> Extension:
         sources=[str(p.relative_to(ROOT)) for p in sources],
         depends=[str(p.relative_to(ROOT)) for p in [*folder.glob("*.h"), *(ROOT / "src/common").glob("*.h")]],
         include_dirs=["src/common", str(folder.relative_to(ROOT)), numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")],
+        define_macros=MACROS,
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
     )
