@@ -47,6 +47,7 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "freethreading_compatible": True,
+            "autotestdict": False,
         },
     ),
     options={"build_ext": {"parallel": os.cpu_count()}},
