@@ -68,7 +68,7 @@ def instructions(module):
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitized build is not an ordinary one")
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="these are x86-64's instructions")
-@pytest.mark.parametrize("module", [m for m in MODULES if module_ids(m) != "_runtime"], ids=module_ids)
+@pytest.mark.parametrize("module", MODULES, ids=module_ids)
 def test_kernels_use_their_instruction_sets_and_no_others(module):
     functions = instructions(module)
 
@@ -77,8 +77,8 @@ def test_kernels_use_their_instruction_sets_and_no_others(module):
         return [i for name, body in functions.items() if re.search(rf"_{isa}(\.|$)", name) for i in body]
 
     fused = re.compile(r"vfn?m(add|sub)\d+[ps][sd]\b")
-    assert sum(bool(fused.match(i)) and "%ymm" in i for i in code("avx2")) > 100
-    assert sum(bool(fused.match(i)) and "%zmm" in i for i in code("avx512")) > 100
+    assert sum(bool(fused.match(i)) and "%ymm" in i for i in code("avx2")) > 10
+    assert sum(bool(fused.match(i)) and "%zmm" in i for i in code("avx512")) > 10
     assert not [i for i in code("avx2") if "%zmm" in i or "%k1" in i]
     # whatever is not named after an ISA must run on every x86-64
     named = re.compile(r"_(avx2|avx512)(\.|$)")
