@@ -242,9 +242,9 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
         raise TypeError(f"{op}: activation {name!r} has no meaning for int32; convert the input to a float type")
     if any(math.isnan(v) for v in values) or (name == "clip" and values[0] > values[1]):
         raise ValueError(f"{op}: activation {activation!r} needs low <= high and no NaN")
-    low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "clip": tuple(values), "leaky_relu": (*values, 0.2)[:2]}.get(
-        name, (0.0, 0.0)
-    ) + ((0.0,) if name == "leaky_relu" and not values else ())
+    low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "leaky_relu": (0.2, 0.0)}.get(name, (0.0, 0.0))
+    if values:
+        low, high = values[0], values[-1]
     return Epilogue(ACTIVATIONS[name], low, high)
 
 

@@ -74,7 +74,7 @@ STORAGE(int32_t)
 #define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, tn), WIDTH(kind, 2, tn)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2}, .gemm = TILES_OF(gemm, tn),                           \
-    .depthwise = TILES_OF(depthwise, tn)
+    .depthwise = TILES_OF(depthwise, tn), .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
 #define TABLE_(isa) conv_kernels_##isa
 #define TABLE(isa) TABLE_(isa)

@@ -21,9 +21,11 @@ typedef struct {
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 
-/* A dense copy in the compute type of a strided plane: dst[i*pitch + j] = src[i*si + j*sj]; strides in bytes. */
-typedef void (*gather_fn)(void *dst, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t si, ptrdiff_t nj,
-                          ptrdiff_t sj);
+/* A dense copy in the compute type of a strided plane: dst[i*pitch + j*step] = src[i*si + j*sj]; si, sj in bytes. */
+typedef void (*gather_fn)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni, ptrdiff_t si,
+                          ptrdiff_t nj, ptrdiff_t sj);
+/* dst[i] = value for i < n. */
+typedef void (*fill_fn)(void *dst, ptrdiff_t n, double value);
 
 /* Packs filters b[k][j] = w[k*sk + j*sj] for j < columns, zeros up to width; returns nonzero iff all were finite. */
 typedef int (*pack_fn)(void *dst, ptrdiff_t width, const char *w, ptrdiff_t rows, ptrdiff_t sk, ptrdiff_t columns,
@@ -51,6 +53,7 @@ typedef struct {
     int rows[TILE_WIDE + 1];                      /* pixels of a full tile that is 1, 2 vectors wide */
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1];   /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
+    fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
     pack_fn pack[DTYPES];
     finish_fn finish[DTYPES];

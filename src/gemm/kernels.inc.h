@@ -114,11 +114,11 @@ TILES(depthwise)
 /* Channels next to each other are copied row by row; pixels next to each other (channels-first) in blocks of
  * 16 x 16, so that each cache line is read and written whole. */
 #define GATHER(S)                                                                                                      \
-    static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t si,              \
-                                 ptrdiff_t nj, ptrdiff_t sj)                                                           \
+    static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni,            \
+                                 ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
     {                                                                                                                  \
         T *d = (T *)dst;                                                                                               \
-        if (sj == sizeof(S)) {                                                                                         \
+        if (sj == sizeof(S) && step == 1) {                                                                                      \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
@@ -128,8 +128,14 @@ TILES(depthwise)
             for (ptrdiff_t j0 = 0; j0 < nj; j0 += 16)                                                                  \
                 for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++)                                                     \
                     for (ptrdiff_t j = j0; j < nj && j < j0 + 16; j++)                                                 \
-                        d[i * pitch + j] = LOAD_##S(src + i * si + j * sj);                                            \
+                        d[i * pitch + j * step] = LOAD_##S(src + i * si + j * sj);                                          \
     }
+
+static void NAME(fill)(void *dst, ptrdiff_t n, double value)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        ((T *)dst)[i] = (T)value;
+}
 
 /* ---- the end of a tile that is not a plain store -------------------------------------------------------------- */
 

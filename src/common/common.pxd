@@ -1,0 +1,68 @@
+"""Inline pieces every driver uses: views of arrays, and the end of a long call at Ctrl-C."""
+
+from cpython.exc cimport PyErr_CheckSignals
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cimport numpy as cnp
+
+
+cdef struct View:
+    # An array as (n, three spatial axes, c), strides in bytes.
+    char *data
+    ptrdiff_t n, sn
+    ptrdiff_t size[3]
+    ptrdiff_t s[3]
+    ptrdiff_t c, sc
+
+
+cdef inline bint view_of(cnp.ndarray a, int ndim, bint channels_last, View *v) noexcept:
+    """False where the batch dimensions do not collapse into one stride."""
+    cdef int batch = cnp.PyArray_NDIM(a) - ndim - 1, i
+    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(a)
+    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(a)
+    cdef int first = batch if channels_last else batch + 1
+    cdef int channel = batch + ndim if channels_last else batch
+    v.data = <char *> cnp.PyArray_DATA(a)
+    v.c, v.sc = shape[channel], strides[channel]
+    for i in range(3):
+        v.size[i], v.s[i] = 1, 0
+    for i in range(ndim):
+        v.size[3 - ndim + i], v.s[3 - ndim + i] = shape[first + i], strides[first + i]
+    v.n, v.sn = 1, 0
+    for i in range(batch - 1, -1, -1):
+        if shape[i] != 1:
+            if v.n == 1:
+                v.sn = strides[i]
+            elif strides[i] != v.sn * v.n:
+                return False
+        v.n *= shape[i]
+    return True
+
+
+cdef struct Call:
+    # A call under way, shared by its threads.
+    int cancelled
+    double next_poll
+    void *raised  # a list that takes what a signal handler raised
+
+
+cdef inline double now() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + 1e-9 * t.tv_nsec
+
+
+cdef inline void poll_signals(Call *call) noexcept with gil:
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        (<list> call.raised).append(error)
+        call.cancelled = 1
+
+
+cdef inline void poll(Call *call) noexcept nogil:
+    """For the thread that made the call: every 50 ms let Python answer signals."""
+    cdef double t = now()
+    if t > call.next_poll:
+        poll_signals(call)
+        call.next_poll = now() + 0.05

@@ -1,0 +1,868 @@
+"""The forward driver: every convolution, dense, grouped, depthwise or transposed, as jobs of implicit GEMM.
+
+A job's output pixels are cut into boxes (n, d, h, w); a box is walked in register tiles of up to TILE_ROWS pixels by one
+or two vectors of output channels. A tile reads its input through pointers, one for each pixel and tap, so there is no
+im2col buffer. Where the input can be read where it lies (right dtype, channels next to each other) the pointers go into
+the array; else into a strip, the box's input gathered once into scratch, padding included; else, for filters too large
+for that, into a gathered copy of the tile's own windows, some taps at a time. The order of every sum is the same in all
+three, (tap, channel), so the result does not depend on how the array lies in memory, nor on threads or boxes.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+from common cimport Call, View, now, poll, view_of
+
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "kernels.h" nogil:
+    enum: TILE_ROWS, TILE_WIDE, NONE, CLAMP
+    ctypedef struct tile_args:
+        const char *const *a
+        ptrdiff_t runs, run, column, ldb
+        const char *b
+        char *const *out
+        const char *bias
+        double low, high
+        int accumulate
+    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef int (*pack_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
+    ctypedef struct finish_args:
+        const void *tile
+        ptrdiff_t pitch
+        int rows, columns
+        char *const *out
+        ptrdiff_t out_step
+        char *const *residual
+        ptrdiff_t residual_step
+        const void *bias
+        int activation
+        double low, high
+    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
+    ctypedef struct conv_kernels:
+        int lanes
+        int rows[3]
+        tile_fn gemm[3][15]
+        tile_fn depthwise[3][15]
+        fill_fn fill
+        gather_fn gather[5]
+        pack_fn pack[5]
+        finish_fn finish[5]
+    const conv_kernels *conv_kernels_of(int isa)
+    int compute_type(int dtype)
+
+cdef enum:
+    RUNS = 512              # taps a tile takes at a time
+    WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
+    STRIP_BYTES = 1 << 20   # the most a strip may hold
+    BOX_PIXELS = 1024
+    FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
+    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
+
+cdef enum Source:
+    DIRECT, STRIP, WINDOWS
+
+cdef int[5] SIZES
+SIZES[:] = [4, 8, 4, 2, 2]
+cdef int[3] COMPUTE_SIZES
+COMPUTE_SIZES[:] = [4, 8, 4]
+
+
+cdef struct JobAxis:
+    # _geometry.JobAxis
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+
+
+cdef struct Job:
+    JobAxis ax[3]
+    ptrdiff_t taps
+
+
+cdef struct Tiling:
+    # How one call cuts a job.
+    int source
+    bint fold
+    ptrdiff_t box[4]
+    ptrdiff_t boxes[4]
+    ptrdiff_t extent[3]      # of a strip
+    ptrdiff_t splits         # of the columns
+    ptrdiff_t first          # its first unit
+    ptrdiff_t units
+    ptrdiff_t panel          # where its packed filters start, in elements of a group's
+
+
+cdef struct Run:
+    # Everything a unit of work needs to know.
+    const conv_kernels *k
+    Job *jobs
+    Tiling *tilings
+    int njobs, dtype, size, csize
+    bint depthwise, exact, deferred, plain_store
+    ptrdiff_t groups, cg, mg, columns, blocks, panel_group, repeat, pitch
+    View x, out, residual
+    const char *panels
+    const char *bias         # one value a column of every group, zeros where there is none
+    const char *no_bias
+    const char *bias_tail    # for finish: NULL where the tile has added it
+    const char *outside      # a run of the padding constant
+    int mode, activation
+    double constant, low, high, low_limit, high_limit
+    Call *call
+
+
+cdef struct Scratch:
+    # One thread's.
+    const char **a           # [RUNS][TILE_ROWS]
+    ptrdiff_t *tap_offset    # [RUNS]
+    char *tile               # TILE_ROWS rows of two vectors
+    char *area               # a strip, or windows
+
+
+# ---- indices ----------------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline ptrdiff_t map_index(ptrdiff_t i, ptrdiff_t n, int mode) noexcept nogil:
+    """Where a position is read: itself inside [0, n), -1 for the constant, or another index."""
+    cdef ptrdiff_t period
+    if 0 <= i < n:
+        return i
+    if mode == 0:
+        return -1
+    if mode == 3:
+        return 0 if i < 0 else n - 1
+    period = n if mode == 4 else 2 * n if mode == 2 else max(2 * (n - 1), 1)
+    i %= period
+    i += period if i < 0 else 0
+    if i < n:
+        return i
+    return period - i - (1 if mode == 2 else 0)
+
+
+cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t b, int *wide) noexcept nogil:
+    """The first column of block b of a group, and how many vectors wide the block is.
+
+    Depthwise blocks end at the last channel, overlapping the one before: all their loads stay inside the row.
+    """
+    cdef ptrdiff_t lanes = r.k.lanes, start = b * 2 * lanes, rest = r.columns - start
+    wide[0] = 2 if rest > lanes else 1
+    if not r.depthwise or rest >= wide[0] * lanes or r.columns < lanes:
+        return start
+    if r.columns < wide[0] * lanes:  # between one vector and two: two blocks of one, see column_blocks
+        wide[0] = 1
+        return 0
+    return r.columns - wide[0] * lanes
+
+
+# ---- gathering --------------------------------------------------------------------------------------------------
+
+cdef void gather_pixels(const Run *r, char *dst, const char *src, ptrdiff_t n, ptrdiff_t step, ptrdiff_t channel,
+                        ptrdiff_t channels, ptrdiff_t pitch) noexcept nogil:
+    """n pixels' channels, densely; depthwise multipliers repeat each channel."""
+    cdef ptrdiff_t q
+    for q in range(r.repeat):
+        r.k.gather[r.dtype](dst + q * r.csize, pitch, r.repeat, src + channel * r.x.sc, n, step, channels, r.x.sc)
+
+
+cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
+                       const ptrdiff_t *count, char *area) noexcept nogil:
+    """The input of a box, [n][d][h][w][channels], every position read once and padding in place."""
+    cdef ptrdiff_t n, d, h, w, id, ih, iw, inside, pitch = r.pitch * r.csize
+    cdef ptrdiff_t[3] lo
+    cdef char *row = area
+    cdef const char *src
+    cdef int i
+    for i in range(3):
+        lo[i] = start[i + 1] * job.ax[i].stride - job.ax[i].lo
+    for n in range(count[0]):
+        for d in range(t.extent[0]):
+            id = map_index(lo[0] + d, job.ax[0].size, r.mode)
+            for h in range(t.extent[1]):
+                ih = map_index(lo[1] + h, job.ax[1].size, r.mode)
+                if id < 0 or ih < 0:
+                    r.k.fill(row, t.extent[2] * r.pitch, r.constant)
+                    row += t.extent[2] * pitch
+                    continue
+                src = r.x.data + (start[0] + n) * r.x.sn + id * r.x.s[0] + ih * r.x.s[1]
+                w = 0
+                while w < t.extent[2]:
+                    iw = lo[2] + w
+                    inside = 1
+                    if 0 <= iw < job.ax[2].size:
+                        inside = min(job.ax[2].size - iw, t.extent[2] - w)
+                    else:
+                        iw = map_index(iw, job.ax[2].size, r.mode)
+                    if iw < 0:
+                        r.k.fill(row, r.pitch, r.constant)
+                    else:
+                        gather_pixels(r, row, src + iw * r.x.s[2], inside, r.x.s[2], group * r.cg, r.cg, r.pitch)
+                    w += inside
+                    row += inside * pitch
+
+
+# ---- one tile ---------------------------------------------------------------------------------------------------
+
+cdef struct Tile:
+    int rows, full           # pixels in it, and the most that a kernel which computes them takes
+    ptrdiff_t[4] at[TILE_ROWS]
+    bint inside              # no window leaves the input
+    char *out[TILE_ROWS]
+    char *residual[TILE_ROWS]
+    const char *base[TILE_ROWS]
+
+
+cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
+                 const ptrdiff_t *count, ptrdiff_t first, Tile *tile, char *area) noexcept nogil:
+    """The tile's pixels: their windows' corners in the input or the strip, and where they go in the output."""
+    cdef ptrdiff_t rest, o, corner, p
+    cdef ptrdiff_t[4] c
+    cdef int i, j
+    tile.inside = True
+    for i in range(tile.rows):
+        rest = first + i
+        c[3] = rest % count[3]
+        rest //= count[3]
+        c[2] = rest % count[2]
+        rest //= count[2]
+        c[1] = rest % count[1]
+        c[0] = rest // count[1]
+        tile.out[i] = r.out.data + (start[0] + c[0]) * r.out.sn + group * r.mg * r.out.sc
+        tile.residual[i] = r.residual.data + (start[0] + c[0]) * r.residual.sn + group * r.mg * r.residual.sc
+        tile.base[i] = area if t.source == STRIP else r.x.data + (start[0] + c[0]) * r.x.sn + group * r.cg * r.x.sc
+        p = c[0]
+        for j in range(3):
+            o = start[j + 1] + c[j + 1]
+            corner = o * job.ax[j].stride - job.ax[j].lo
+            tile.at[i][j] = corner
+            if t.source == STRIP:
+                p = p * t.extent[j] + c[j + 1] * job.ax[j].stride
+            else:
+                tile.base[i] += corner * r.x.s[j]
+                if corner < 0 or corner + (job.ax[j].taps - 1) * job.ax[j].dilation >= job.ax[j].size:
+                    tile.inside = False
+            o = job.ax[j].out_start + o * job.ax[j].out_step
+            tile.out[i] += o * r.out.s[j]
+            tile.residual[i] += o * r.residual.s[j]
+        if t.source == STRIP:
+            tile.base[i] += p * r.pitch * r.csize
+
+
+cdef inline void tap_of(const Job *job, ptrdiff_t tap, ptrdiff_t *k) noexcept nogil:
+    k[2] = tap % job.ax[2].taps
+    tap //= job.ax[2].taps
+    k[1] = tap % job.ax[1].taps
+    k[0] = tap // job.ax[1].taps
+
+
+cdef void tap_offsets(const Run *r, const Job *job, const Tiling *t, ptrdiff_t first, ptrdiff_t runs,
+                      ptrdiff_t *offset) noexcept nogil:
+    """How far each tap's pixel lies from the window's corner, in bytes."""
+    cdef ptrdiff_t i, pixel = r.pitch * r.csize
+    cdef ptrdiff_t[3] k
+    for i in range(runs):
+        tap_of(job, (first + i) * (job.ax[2].taps if t.fold else 1), k)
+        if t.source == STRIP:
+            offset[i] = ((k[0] * job.ax[0].dilation * t.extent[1] + k[1] * job.ax[1].dilation) * t.extent[2]
+                         + k[2] * job.ax[2].dilation) * pixel
+        else:
+            offset[i] = (k[0] * job.ax[0].dilation * r.x.s[0] + k[1] * job.ax[1].dilation * r.x.s[1]
+                         + k[2] * job.ax[2].dilation * r.x.s[2])
+
+
+cdef const char *read_at(const Run *r, const Job *job, const Tile *tile, int i, const ptrdiff_t *k) noexcept nogil:
+    """Pixel i's input at tap k where the window may leave the input; NULL for the constant."""
+    cdef const char *p = tile.base[i]
+    cdef ptrdiff_t corner, at
+    cdef int j
+    for j in range(3):
+        corner = tile.at[i][j]
+        at = map_index(corner + k[j] * job.ax[j].dilation, job.ax[j].size, r.mode)
+        if at < 0:
+            return NULL
+        p += (at - corner) * r.x.s[j]
+    return p
+
+
+cdef void point(const Run *r, const Job *job, const Tiling *t, const Tile *tile, ptrdiff_t first, ptrdiff_t runs,
+                Scratch *s) noexcept nogil:
+    """A tile's column of pointers for every run."""
+    cdef ptrdiff_t q
+    cdef ptrdiff_t[3] k
+    cdef const char **a = s.a
+    cdef const char *p
+    cdef int i
+    for q in range(runs):
+        if t.source == STRIP or tile.inside:
+            for i in range(tile.full):
+                a[i] = tile.base[i] + s.tap_offset[q]
+        else:
+            tap_of(job, first + q, k)
+            for i in range(tile.rows):
+                p = read_at(r, job, tile, i, k)
+                a[i] = p if p != NULL else r.outside
+            for i in range(tile.rows, tile.full):
+                a[i] = a[0]
+        a += TILE_ROWS
+
+
+cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first, ptrdiff_t taps,
+                        ptrdiff_t channel, ptrdiff_t channels, Scratch *s) noexcept nogil:
+    """Gather some taps, or some channels of one tap, of a tile's windows into scratch, and point there."""
+    cdef ptrdiff_t q, width = channels * r.repeat
+    cdef ptrdiff_t[3] k
+    cdef char *dst = s.area
+    cdef const char *p
+    cdef int i
+    for q in range(taps):
+        tap_of(job, first + q, k)
+        for i in range(tile.full):
+            p = read_at(r, job, tile, i, k) if i < tile.rows else NULL
+            if p == NULL:
+                r.k.fill(dst, width, r.constant)
+            else:
+                gather_pixels(r, dst, p, 1, 0, channel, channels, width)
+            s.a[q * TILE_ROWS + i] = dst
+            dst += width * r.csize
+
+
+cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *tile, tile_args *args, tile_fn tile_of_full,
+                  tile_fn tile_of_one, Scratch *s) noexcept nogil:
+    """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
+    scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
+    tap and pixel by pixel, leaving out what lies outside the input."""
+    cdef ptrdiff_t first = 0, taps, channel = 0, channels, each = 1 if r.depthwise else r.cg, column = args.column
+    cdef ptrdiff_t row = args.ldb * r.csize, most = max(1, WINDOW_BYTES // r.csize)
+    cdef ptrdiff_t runs = job.taps // job.ax[2].taps if t.fold else job.taps
+    cdef ptrdiff_t[3] k
+    cdef const char *b = args.b
+    cdef char *const *out = args.out
+    cdef const char *p
+    cdef int i
+    if t.source != WINDOWS:
+        while first < runs:
+            args.runs = min(RUNS, runs - first)
+            tap_offsets(r, job, t, first, args.runs, s.tap_offset)
+            point(r, job, t, tile, first, args.runs, s)
+            tile_of_full(args)
+            args.b += args.runs * args.run * row
+            args.accumulate = 1
+            first += args.runs
+        return
+    if r.depthwise:
+        channel = column // r.repeat
+        channels = min(r.cg, ceil_div(column + args.ldb, r.repeat)) - channel
+        args.column = column - channel * r.repeat
+        taps = min(RUNS, max(1, most // (channels * r.repeat)))
+    else:
+        channels = min(each, most)
+        taps = max(1, min(RUNS, most // each)) if channels == each else 1
+    taps = 1 if r.exact else taps
+    while first < job.taps:
+        args.runs, args.run = min(taps, job.taps - first), 1 if r.depthwise else channels
+        args.b = b + (first * each + (0 if r.depthwise else channel)) * row
+        point_windows(r, job, tile, first, args.runs, channel, channels, s)
+        if r.exact:
+            tap_of(job, first, k)
+            for i in range(tile.rows):
+                if read_at(r, job, tile, i, k) != NULL:
+                    s.a[0] = s.area + i * channels * r.repeat * r.csize
+                    args.out, args.accumulate = out + i, 1
+                    tile_of_one(args)
+        else:
+            tile_of_full(args)
+            args.accumulate = 1
+        channel += 0 if r.depthwise else channels
+        if r.depthwise or channel >= each:
+            first += args.runs
+            channel = channel if r.depthwise else 0
+        if not r.depthwise:
+            channels = min(each - channel, most)
+
+
+cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Tile *tile,
+                   bint in_pieces, Scratch *s) noexcept nogil:
+    """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
+    cdef int wide, i
+    cdef ptrdiff_t start = block_start(r, block, &wide), width = wide * r.k.lanes
+    cdef ptrdiff_t taken = min(width, r.columns - start), row = 2 * r.k.lanes * r.csize
+    cdef tile_fn kernel = r.k.depthwise[wide][tile.rows] if r.depthwise else r.k.gemm[wide][tile.rows]
+    cdef tile_fn one = r.k.depthwise[wide][1] if r.depthwise else r.k.gemm[wide][1]
+    cdef const char *bias = r.bias + (group * r.columns + start) * r.csize
+    cdef bint plain = r.plain_store and taken == width and not in_pieces
+    cdef bint deferred = r.deferred or in_pieces
+    cdef char *out[TILE_ROWS]
+    cdef char *residual[TILE_ROWS]
+    cdef tile_args args
+    cdef finish_args end
+    for i in range(tile.full):
+        out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
+    args.a, args.out = s.a, out
+    args.b = r.panels + (group * r.panel_group + t.panel + block * job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes) * r.csize
+    args.ldb, args.column, args.accumulate = width, start if r.depthwise else 0, 0
+    args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
+    if t.fold:
+        args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
+    args.bias = r.no_bias if deferred else bias
+    args.low, args.high = r.low_limit, r.high_limit
+    if not deferred and r.activation == CLAMP:
+        args.low, args.high = r.low, r.high
+    if in_pieces:
+        memset(s.tile, 0, tile.full * row)
+        chunked(r, job, t, tile, &args, kernel, one, s)
+    else:
+        kernel(&args)
+    if plain:
+        return
+    for i in range(tile.rows):
+        out[i] = tile.out[i] + start * r.out.sc
+        residual[i] = tile.residual[i] + start * r.residual.sc
+    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, tile.rows, <int> taken
+    end.out, end.out_step = out, r.out.sc
+    end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
+    end.bias, end.activation, end.low, end.high = bias if deferred else NULL, r.activation if deferred else NONE, r.low, r.high
+    r.k.finish[r.dtype](&end)
+
+
+cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    """One box of one job: a group's columns, or some of them."""
+    cdef int j = 0, i, rows
+    cdef ptrdiff_t group, split, pixels, first, b0, b1, b, together, runs, spent = 0
+    cdef ptrdiff_t[4] start
+    cdef ptrdiff_t[4] count
+    cdef Job *job
+    cdef Tiling *t
+    cdef Tile tile
+    cdef bint in_pieces
+    while unit >= r.tilings[j].first + r.tilings[j].units:
+        j += 1
+    job, t = r.jobs + j, r.tilings + j
+    unit -= t.first
+    for i in range(3, -1, -1):
+        start[i] = unit % t.boxes[i] * t.box[i]
+        unit //= t.boxes[i]
+        count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - start[i])
+    split, group = unit % t.splits, unit // t.splits
+    b0, b1 = r.blocks * split // t.splits, r.blocks * (split + 1) // t.splits
+    pixels = count[0] * count[1] * count[2] * count[3]
+    if t.source == STRIP:
+        gather_strip(r, job, t, group, start, count, s.area)
+    runs = job.taps // job.ax[2].taps if t.fold else job.taps
+    in_pieces = runs > RUNS or t.source == WINDOWS
+    if not in_pieces:
+        tap_offsets(r, job, t, 0, runs, s.tap_offset)
+    # As many blocks at a time as keep their filters in L2.
+    together = max(1, (1 << 19) // max(1, job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize))
+    while b0 < b1:
+        together = min(together, b1 - b0)
+        rows = r.k.rows[2]
+        if b0 + together == r.blocks == 1:
+            block_start(r, b0, &rows)
+            rows = r.k.rows[rows]
+        first = 0
+        while first < pixels:
+            tile.rows = <int> min(rows, pixels - first)
+            tile.full = rows if tile.rows > 8 else 8 if tile.rows > 4 else 4 if tile.rows > 2 else tile.rows
+            locate(r, job, t, group, start, count, first, &tile, s.area)
+            if not in_pieces:
+                point(r, job, t, &tile, 0, runs, s)
+            for b in range(b0, b0 + together):
+                run_tile(r, job, t, group, b, &tile, in_pieces, s)
+                if owner:
+                    spent += tile.rows * (job.taps * r.cg + 16)
+                    if spent > 40000:
+                        spent = 0
+                        poll(r.call)
+                if r.call.cancelled:
+                    return
+            first += tile.rows
+        b0 += together
+
+
+# ---- how a call is cut ------------------------------------------------------------------------------------------
+
+cdef ptrdiff_t strip_bytes(const Run *r, const Job *job, const ptrdiff_t *box, ptrdiff_t *extent) noexcept nogil:
+    cdef double bytes = box[0] * r.pitch * r.csize
+    cdef int i
+    for i in range(3):
+        extent[i] = (box[i + 1] - 1) * job.ax[i].stride + (job.ax[i].taps - 1) * job.ax[i].dilation + 1 if job.ax[i].taps else 0
+        bytes *= extent[i]
+    return <ptrdiff_t> min(bytes, 1e15)
+
+
+cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nogil:
+    """Where a job's input is read, and its boxes: whole rows first, as many pixels as L2 holds the input of."""
+    cdef ptrdiff_t[4] out
+    cdef ptrdiff_t[3] extent
+    cdef ptrdiff_t pixels = 1, wanted, n
+    cdef bint direct = r.dtype < 3 and r.repeat == 1 and (r.x.sc == r.size or r.cg == 1 and not r.depthwise)
+    cdef int i
+    out[0] = r.x.n
+    for i in range(3):
+        out[i + 1] = job.ax[i].out
+    t.fold = not r.depthwise and r.cg <= FOLD_CHANNELS and job.ax[2].taps > 1 and job.ax[2].dilation == 1
+    if r.depthwise and r.columns < r.k.lanes:
+        direct = False
+    t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
+    for i in range(4):
+        pixels *= max(out[i], 1)
+        t.box[i] = 1
+    wanted = max(6 * TILE_ROWS, min(BOX_PIXELS, pixels // (8 * threads) if threads > 1 else pixels))
+    n = 1
+    for i in range(3, -1, -1):
+        t.box[i] = max(1, min(out[i], wanted // n))
+        while t.box[i] > 1 and strip_bytes(r, job, t.box, extent) > STRIP_BYTES:
+            t.box[i] = (t.box[i] + 1) // 2
+        n *= t.box[i]
+        if t.box[i] < out[i]:
+            break
+    if t.source == STRIP:
+        if strip_bytes(r, job, t.box, t.extent) > STRIP_BYTES:
+            t.source = WINDOWS
+    t.fold = t.fold and t.source == STRIP
+    t.units = r.groups
+    n = 1
+    for i in range(4):
+        t.boxes[i] = ceil_div(out[i], t.box[i])
+        t.units *= t.boxes[i]
+    t.splits = max(1, min(r.blocks, ceil_div(2 * threads, max(t.units, 1)))) if threads > 1 and t.units < 2 * threads else 1
+    t.units *= t.splits
+
+
+# ---- filters -----------------------------------------------------------------------------------------------------
+
+cdef struct Filters:
+    # How to read filters: w[tap][row of the GEMM][column] of a group, strides in bytes.
+    const char *data
+    ptrdiff_t s[3]
+    ptrdiff_t row, column, group
+
+
+cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
+    """Pack one block of columns of one job and group; False where a value is not finite."""
+    cdef ptrdiff_t block = item % r.blocks, group = item // r.blocks % r.groups, tap, start
+    cdef ptrdiff_t job_number = item // (r.blocks * r.groups), rows = 1 if r.depthwise else r.cg
+    cdef const Job *job = r.jobs + job_number
+    cdef ptrdiff_t[3] k
+    cdef const char *w
+    cdef int wide, i
+    cdef bint finite = True
+    cdef char *dst = panels + (group * r.panel_group + r.tilings[job_number].panel + block * job.taps * rows * 2 * r.k.lanes) * r.csize
+    start = block_start(r, block, &wide)
+    for tap in range(job.taps):
+        tap_of(job, tap, k)
+        w = f.data + group * f.group + start * f.column
+        for i in range(3):
+            w += (job.ax[i].tap_start + k[i] * job.ax[i].tap_step) * f.s[i]
+        finite &= r.k.pack[r.dtype](dst, wide * r.k.lanes, w, rows, f.row, min(wide * r.k.lanes, r.columns - start), f.column) != 0
+        dst += rows * wide * r.k.lanes * r.csize
+    return finite
+
+
+cdef class Panels:
+    """Packed filters: for every group, job and block of columns, rows (tap, channel) of a block's values."""
+    cdef char *data
+    cdef readonly Py_ssize_t nbytes
+    cdef readonly int isa
+    cdef readonly bint finite
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef class Convolution:
+    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Job *jobs
+    cdef int njobs, dtype, ndim, mode
+    cdef bint channels_last, depthwise, transposed
+    cdef ptrdiff_t groups, cg, mg, taps_total
+    cdef ptrdiff_t[3] taps
+    cdef double constant
+    cdef readonly object problem
+    cdef cnp.npy_intp out_shape[32]
+    cdef int out_ndim
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef int j, i
+        cdef int k
+        cdef ptrdiff_t *numbers
+        cdef double pixels
+        self.problem = problem
+        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
+        self.mode, self.constant = problem.padding_mode, problem.padding_value
+        self.groups = problem.groups
+        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
+        self.transposed = problem.filters.endswith("transposed")
+        self.depthwise = self.cg == 1 and self.groups > 1 and (self.mg == 1 or not self.transposed)
+        self.njobs = len(problem.jobs)
+        self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
+        if self.jobs == NULL:
+            raise MemoryError
+        pixels = 1
+        for i in problem.batch:
+            pixels *= i
+        for j, axes in enumerate(problem.jobs):
+            self.jobs[j].taps = 1
+            for i, axis in enumerate(axes):
+                numbers = <ptrdiff_t *> &self.jobs[j].ax[i]
+                for k, number in enumerate(axis):
+                    numbers[k] = number
+                self.jobs[j].taps *= axis.taps
+            self.flops += (2 * pixels * self.jobs[j].ax[0].out * self.jobs[j].ax[1].out * self.jobs[j].ax[2].out
+                           * self.jobs[j].taps * self.cg * self.mg * self.groups)
+        for i in range(3):
+            self.taps[i] = problem.taps[i]
+        self.out_ndim = len(problem.out_shape)
+        for i in range(self.out_ndim):
+            self.out_shape[i] = problem.out_shape[i]
+
+    def __dealloc__(self):
+        free(self.jobs)
+
+    cdef void describe(self, Run *r, int isa) noexcept:
+        r.k = conv_kernels_of(isa) + compute_type(self.dtype)
+        r.dtype, r.size, r.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.depthwise = self.depthwise
+        r.jobs, r.njobs = self.jobs, self.njobs
+        r.groups, r.cg, r.mg, r.repeat = self.groups, self.cg, self.mg, 1
+        if self.depthwise:
+            r.groups, r.cg, r.mg, r.repeat = 1, self.groups, self.groups * self.mg, self.mg
+        r.columns = r.mg
+        r.pitch = r.cg * r.repeat
+        r.blocks = ceil_div(r.columns, 2 * r.k.lanes)
+        if r.depthwise:
+            if r.k.lanes < r.columns < 2 * r.k.lanes:
+                r.blocks = 2
+            r.pitch = max(r.pitch, r.k.lanes)
+
+
+    cdef ptrdiff_t place_panels(self, Run *r) noexcept:
+        """Where each job's panels start in a group's; returns the elements of all groups."""
+        cdef int j
+        cdef ptrdiff_t total = 0
+        for j in range(self.njobs):
+            r.tilings[j].panel = total
+            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.blocks
+        r.panel_group = total
+        return total * r.groups
+
+    cdef object read_filters(self, cnp.ndarray w, Filters *f):
+        """Strides of the filters in their role; returns the array that holds them."""
+        cdef int n = self.ndim, i
+        cdef str role = self.problem.filters
+        if role == "depthwise" and self.depthwise and self.mg > 1 and w.strides[n] != self.mg * w.strides[n + 1]:
+            w = w.copy()
+        f.data = <const char *> cnp.PyArray_DATA(w)
+        for i in range(3):
+            f.s[i] = cnp.PyArray_STRIDES(w)[i + n - 3] if i + n >= 3 else 0
+        cdef ptrdiff_t last = cnp.PyArray_STRIDES(w)[n + 1], other = cnp.PyArray_STRIDES(w)[n]
+        if role == "forward":
+            f.row, f.column, f.group = other, last, self.mg * last
+        elif role == "transposed":
+            f.row, f.column, f.group = last, last if self.depthwise else other, self.cg * last
+        elif role == "depthwise":
+            f.row, f.column, f.group = 0, other if self.depthwise and self.mg == 1 else last, other
+        else:
+            f.row, f.column, f.group = last, other if self.depthwise else 0, other
+        return w
+
+    cdef char *allocate(self, ptrdiff_t count, ptrdiff_t size) except NULL:
+        """Room for packed filters, a vector to spare behind them."""
+        cdef char *p = <char *> aligned_alloc(64, (count * size + 256 + 63) // 64 * 64)
+        if p == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {count * size} bytes of packed filters")
+        return p
+
+    def pack(self, cnp.ndarray w, int isa):
+        """The filters packed once, for `run` on the same ISA."""
+        cdef Run r
+        cdef Filters f
+        cdef ptrdiff_t i, count
+        cdef Panels panels = Panels.__new__(Panels)
+        self.describe(&r, isa)
+        r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
+        if r.tilings == NULL:
+            raise MemoryError
+        try:
+            held = self.read_filters(w, &f)
+            count = self.place_panels(&r)
+            panels.data = self.allocate(count, r.csize)
+            panels.isa, panels.finite, panels.nbytes = isa, True, count * r.csize
+            for i in range(self.njobs * r.groups * r.blocks):
+                panels.finite &= pack_block(&r, &f, i, panels.data)
+        finally:
+            free(r.tilings)
+        del held
+        return panels
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+        """Compute the problem on x into out (made when None) and return it.
+
+        filters is an array or `Panels`; bias a dense vector of the compute type; epilogue (activation, low, high).
+        """
+        cdef Run r
+        cdef Filters f
+        cdef Call call
+        cdef Panels panels = None
+        cdef char *packed = NULL
+        cdef Scratch *scratch = NULL
+        cdef char *shared = NULL
+        cdef ptrdiff_t units = 0, packs = 0, i, padded
+        cdef int j, team = 1, not_finite = 0
+        cdef list raised = []
+        memset(&r, 0, sizeof(Run))
+        if out is None:
+            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+        if not view_of(x, self.ndim, self.channels_last, &r.x):
+            x = x.copy()
+            view_of(x, self.ndim, self.channels_last, &r.x)
+        if not view_of(out, self.ndim, self.channels_last, &r.out):
+            made = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
+            out[...] = made
+            return out
+        if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
+            residual = residual.copy()
+            view_of(residual, self.ndim, self.channels_last, &r.residual)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        self.describe(&r, isa)
+        r.mode, r.constant = self.mode, self.constant
+        r.activation, r.low, r.high = epilogue
+        r.low_limit, r.high_limit = -INFINITY, INFINITY
+        if self.dtype == 2:
+            r.low_limit, r.high_limit = -2147483648.0, 2147483647.0
+            r.low, r.high = max(r.low, r.low_limit), min(r.high, r.high_limit)
+        r.deferred = residual is not None or r.activation > CLAMP
+        r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        r.call = &call
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+        if threads > 1:
+            team = threads = prepare(threads)
+        try:
+            r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
+            padded = r.groups * r.columns + 4 * r.k.lanes
+            shared = <char *> aligned_alloc(64, ((padded + r.cg + 8 * r.k.lanes) * r.csize + 63) // 64 * 64)
+            if r.tilings == NULL or shared == NULL:
+                raise MemoryError
+            self.place_shared(&r, shared, bias, padded)
+            i = self.place_panels(&r)
+            if isinstance(filters, Panels):
+                panels = <Panels> filters
+                packed, r.exact = panels.data, not panels.finite and self.has_padding()
+            else:
+                filters = self.read_filters(filters, &f)
+                packed = self.allocate(i, r.csize)
+                packs = self.njobs * r.groups * r.blocks
+            r.panels = packed
+            units = self.cut_all(&r, team)
+            scratch = self.allocate_scratch(&r, team)
+            if team == 1:
+                with nogil:
+                    for i in range(packs):
+                        if not pack_block(&r, &f, i, packed):
+                            not_finite = 1
+                    for i in range(units):
+                        if not call.cancelled:
+                            run_unit(&r, i, True, scratch)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(packs, schedule="dynamic"):
+                        if not pack_block(&r, &f, i, packed):
+                            not_finite = 1
+                    for i in prange(units, schedule="dynamic"):
+                        if not call.cancelled:
+                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+            if not_finite and not call.cancelled and self.has_padding():
+                # Once more, pixel by pixel: the zeros of the padding have met an infinity.
+                r.exact = True
+                units = self.cut_all(&r, 1)
+                free(scratch)
+                scratch = NULL
+                scratch = self.allocate_scratch(&r, 1)
+                with nogil:
+                    for i in range(units):
+                        if not call.cancelled:
+                            run_unit(&r, i, True, scratch)
+        finally:
+            free(r.tilings)
+            free(shared)
+            free(scratch)
+            if panels is None:
+                free(packed)
+        if raised:
+            raise raised[0]
+        return out
+
+    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, ptrdiff_t padded) noexcept:
+        """The bias with a tile's width of zeros behind it, a tile's width of zeros, and a run of the constant."""
+        cdef ptrdiff_t size = r.csize, used = r.groups * r.columns * size
+        memset(shared, 0, (padded + 2 * r.k.lanes) * size)
+        if bias is not None:
+            memcpy(shared, cnp.PyArray_DATA(bias), used)
+        r.bias = shared
+        r.no_bias = shared + (padded - 2 * r.k.lanes) * size
+        r.outside = shared + padded * size
+        r.k.fill(shared + padded * size, r.cg + 2 * r.k.lanes, r.constant)
+
+    cdef bint has_padding(self) noexcept:
+        """Whether a window may meet the zeros outside the input."""
+        cdef int i, j
+        cdef JobAxis *a
+        if self.mode:
+            return False
+        for j in range(self.njobs):
+            for i in range(3):
+                a = &self.jobs[j].ax[i]
+                if a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size:
+                    return True
+        return False
+
+    cdef ptrdiff_t cut_all(self, Run *r, int threads) noexcept:
+        cdef ptrdiff_t units = 0
+        cdef int j
+        for j in range(self.njobs):
+            cut(r, self.jobs + j, threads, r.tilings + j)
+            r.tilings[j].first = units
+            units += r.tilings[j].units
+        return units
+
+    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
+        """Each thread's scratch, all in one piece."""
+        cdef ptrdiff_t area = 0, runs = 1, each, spare = 4 * r.k.lanes * r.csize
+        cdef ptrdiff_t tile = TILE_ROWS * 2 * r.k.lanes * r.csize
+        cdef ptrdiff_t[3] extent
+        cdef int j
+        cdef char *p
+        for j in range(self.njobs):
+            runs = max(runs, min(self.jobs[j].taps, RUNS))
+            if r.tilings[j].source == STRIP:
+                area = max(area, strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
+            elif r.tilings[j].source == WINDOWS:
+                area = max(area, TILE_ROWS * WINDOW_BYTES)
+        runs = (runs + 7) // 8 * 8
+        area = (area + spare + 63) // 64 * 64
+        each = runs * TILE_ROWS * sizeof(void *) + runs * sizeof(ptrdiff_t) + tile + area
+        cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64
+        cdef Scratch *scratch = <Scratch *> aligned_alloc(64, head + threads * each)
+        if scratch == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {threads * each} bytes of scratch")
+        for j in range(threads):
+            p = <char *> scratch + head + j * each
+            scratch[j].tile = p
+            scratch[j].area = p + tile
+            scratch[j].a = <const char **> (p + tile + area)
+            scratch[j].tap_offset = <ptrdiff_t *> (p + tile + area + runs * TILE_ROWS * sizeof(void *))
+        return scratch
