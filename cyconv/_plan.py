@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,28 +28,35 @@ def compiled(problem: Problem) -> Convolution:
     return Convolution(problem)
 
 
-def run(
-    problem: Problem,
-    x: Array,
-    filters: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-) -> Array:
+class Extras(NamedTuple):
+    """The checked extras of one call."""
+
+    bias: Array | None
+    residual: Array | None
+    epilogue: Epilogue
+    target: Array | None
+
+
+def check(problem: Problem, dtype: Any, bias: Any, activation: Any, residual: Any, out: Any) -> Extras:
+    """The extras of an op, checked against what it makes."""
+    op = problem.op
+    return Extras(
+        None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
+        None if residual is None else residual_argument(op, residual, problem.out_shape, dtype),
+        _IDENTITY if activation is None else activation_argument(op, activation, problem.dtype),
+        None if out is None else out_argument(op, out, problem.out_shape, dtype),
+    )
+
+
+def run(problem: Problem, x: Array, filters: Any, bias: Any, activation: Any, residual: Any, out: Any, num_threads: Any) -> Array:
     """Check the extras, choose the team, compute."""
-    op, dtype = problem.op, x.dtype
-    vector = None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype)
-    added = None if residual is None else residual_argument(op, residual, problem.out_shape, dtype)
-    epilogue = _IDENTITY if activation is None else activation_argument(op, activation, problem.dtype)
-    threads = _threads.wanted(op, num_threads)
-    driver = compiled(problem)
-    if out is None:
-        return driver.run(x, filters, vector, added, epilogue, None, threads, _isa.current())
-    target = out_argument(op, out, problem.out_shape, dtype)
+    vector, added, epilogue, target = check(problem, x.dtype, bias, activation, residual, out)
+    threads = _threads.wanted(problem.op, num_threads)
+    driver, isa = compiled(problem), _isa.current()
+    if target is None:
+        return driver.run(x, filters, vector, added, epilogue, None, threads, isa)
     if not target.flags.aligned or any(np.may_share_memory(target, a) for a in (x, filters, vector, added) if a is not None):
-        target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, _isa.current())
+        target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, isa)
     else:
-        driver.run(x, filters, vector, added, epilogue, target, threads, _isa.current())
+        driver.run(x, filters, vector, added, epilogue, target, threads, isa)
     return out  # type: ignore[no-any-return]

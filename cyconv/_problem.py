@@ -476,9 +476,9 @@ def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Sha
 # ---- the extras -------------------------------------------------------------------------------------------------
 
 
-def no_gain(op: str, problem: str) -> NoReturn:
-    """Refuse a combination that has no meaning, in words."""
-    raise ValueError(f"{op}: {problem}")
+def no_meaning(op: str, what: str, why: str) -> NoReturn:
+    """Refuse a combination that has no meaning, and say why."""
+    raise ValueError(f"{op}: {what} has no meaning here: {why}")
 
 
 def bias_argument(op: str, bias: Any, channels: int, dtype: np.dtype[Any], code: int, arg: str = "bias") -> Array | None:

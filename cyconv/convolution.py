@@ -11,10 +11,7 @@ from cyconv._problem import (
     Array,
     ShapeError,
     array,
-    bias_argument,
-    dtype_code,
     forward_problem,
-    layout,
     operands,
     out_argument,
     padding_argument,
@@ -23,11 +20,12 @@ from cyconv._problem import (
 )
 
 _ZEROS = (0, 0.0)
+_NAMES = ("input", "filters", "strides")
 
 
 def _forward(
     op: str,
-    args: tuple[str, str, str],
+    names: tuple[str, str, str],
     n: int,
     input: Any,
     filters: Any,
@@ -43,17 +41,68 @@ def _forward(
     padding_mode: Any,
     groups: Any,
 ) -> Array:
-    x, f, code = operands(op, args[0], input, args[1], filters)
+    """Every forward convolution: canonical arguments, one problem, one run."""
+    x, f, code = operands(op, names[0], input, names[1], filters)
     problem = forward_problem(
-        op, args, n, x.shape, f.shape, code,
-        strides if type(strides) is int else sequence(op, args[2], strides),
-        padding_argument(op, padding),
-        data_format,
-        dilations if type(dilations) is int else sequence(op, "dilations", dilations),
-        _ZEROS if padding_mode == "zeros" else padding_mode_argument(op, padding_mode),
+        op, names, n, x.shape, f.shape, code, sequence(op, names[2], strides), padding_argument(op, padding), data_format,
+        sequence(op, "dilations", dilations), _ZEROS if padding_mode == "zeros" else padding_mode_argument(op, padding_mode),
         sequence(op, "groups", groups),
     )  # fmt: skip
     return _plan.run(problem, x, f, bias, activation, residual, out, num_threads)
+
+
+def convolution(
+    input: Any,
+    filters: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+    *,
+    bias: Any = None,
+    activation: Any = None,
+    residual: Any = None,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+    groups: int | None = None,
+) -> Array:
+    """N-D convolution."""
+    rank = np.ndim(filters) - 2
+    if rank not in (1, 2, 3):
+        shape = np.shape(filters)
+        raise ShapeError(
+            f"convolution: filters must have 3, 4 or 5 dimensions, not {len(shape)} (filters.shape={shape})", "convolution", "filters", (shape,)
+        )
+    return _forward(
+        "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
+        bias, activation, residual, out, num_threads, padding_mode, groups,
+    )  # fmt: skip
+
+
+def conv1d(
+    input: Any,
+    filters: Any,
+    stride: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    dilations: Any = None,
+    name: str | None = None,
+    *,
+    bias: Any = None,
+    activation: Any = None,
+    residual: Any = None,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+    groups: int | None = None,
+) -> Array:
+    """1-D convolution."""
+    return _forward(
+        "conv1d", ("input", "filters", "stride"), 1, input, filters, stride, padding, data_format, dilations,
+        bias, activation, residual, out, num_threads, padding_mode, groups,
+    )  # fmt: skip
 
 
 def conv2d(
@@ -73,8 +122,83 @@ def conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """TBD"""
+    """2-D convolution."""
     return _forward(
-        "conv2d", ("input", "filters", "strides"), 2, input, filters, strides, padding, data_format, dilations,
+        "conv2d", _NAMES, 2, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
     )  # fmt: skip
+
+
+def conv3d(
+    input: Any,
+    filters: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    dilations: Any = None,
+    name: str | None = None,
+    *,
+    bias: Any = None,
+    activation: Any = None,
+    residual: Any = None,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+    groups: int | None = None,
+) -> Array:
+    """3-D convolution."""
+    return _forward(
+        "conv3d", _NAMES, 3, input, filters, strides, padding, data_format, dilations,
+        bias, activation, residual, out, num_threads, padding_mode, groups,
+    )  # fmt: skip
+
+
+def atrous_conv2d(
+    value: Any,
+    filters: Any,
+    rate: Any,
+    padding: Any,
+    name: str | None = None,
+    *,
+    strides: Any = 1,
+    data_format: str | None = "NHWC",
+    bias: Any = None,
+    activation: Any = None,
+    residual: Any = None,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+    groups: int | None = None,
+) -> Array:
+    """2-D convolution with holes."""
+    if rate is None:
+        raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
+    return _forward(
+        "atrous_conv2d", ("value", "filters", "strides"), 2, value, filters, strides, padding, data_format, sequence("atrous_conv2d", "rate", rate),
+        bias, activation, residual, out, num_threads, padding_mode, groups,
+    )  # fmt: skip
+
+
+def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None, *, out: Any = None) -> Array:
+    """Add a bias."""
+    x, b = array("bias_add", "value", value), array("bias_add", "bias", bias)
+    if data_format is not None and not isinstance(data_format, str):
+        raise TypeError(f"bias_add: data_format must be a string, not {data_format!r}")
+    first = data_format is not None and (data_format == "channels_first" or data_format.startswith("NC"))
+    if not first and data_format is not None and not (data_format == "channels_last" or data_format.startswith("N") and data_format.endswith("C")):
+        raise ValueError(f"bias_add: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {data_format!r}")
+    if x.dtype != b.dtype:
+        raise TypeError(f"bias_add: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")
+    if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
+        raise TypeError(f"bias_add: value has dtype {x.dtype}; only numbers can be added")
+    if x.ndim < 2 or b.ndim != 1 or b.shape[0] != x.shape[1 if first else -1]:
+        raise ShapeError(
+            f"bias_add: value.shape={x.shape}, bias.shape={b.shape}: value needs 2 dimensions or more, and bias one value for each "
+            f"of its channels (dimension {1 if first else x.ndim - 1})",
+            "bias_add", "bias", (x.shape, b.shape),
+        )  # fmt: skip
+    if first:
+        b = b.reshape(-1, *(1,) * (x.ndim - 2))
+    target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
+    result: Array = np.add(x, b, out=target)
+    return result if out is None else out  # type: ignore[no-any-return]

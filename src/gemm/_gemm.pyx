@@ -257,6 +257,8 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
             tile.residual[i] += o * r.residual.s[j]
         if t.source == STRIP:
             tile.base[i] += p * r.pitch * r.csize
+    for i in range(tile.rows, tile.full):
+        tile.base[i] = tile.base[0]
 
 
 cdef inline void tap_of(const Job *job, ptrdiff_t tap, ptrdiff_t *k) noexcept nogil:
