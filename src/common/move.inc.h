@@ -1,0 +1,95 @@
+/* Moving data between arrays and the compute type T, for every storage type S: filters into panels, planes of input
+ * into dense scratch, and tiles into the output. move.h states what each does; vector.h must have been included for T,
+ * and EXPM1, TANH_OF, ERF and SIGMOID_OF be defined. */
+#include "storage.inc.h"
+
+/* ---- filters into panels -------------------------------------------------------------------------------------- */
+
+#define PACK(S)                                                                                                        \
+    static int NAME(pack_##S)(void *dst, ptrdiff_t width, const char *w, ptrdiff_t rows, ptrdiff_t sk,                 \
+                              ptrdiff_t columns, ptrdiff_t sj)                                                         \
+    {                                                                                                                  \
+        T *b = (T *)dst;                                                                                               \
+        T strange = 0; /* x - x is 0 unless x is infinite or NaN */                                                    \
+        for (ptrdiff_t k = 0; k < rows; k++, b += width, w += sk) {                                                    \
+            if (sj == sizeof(S))                                                                                       \
+                for (ptrdiff_t j = 0; j < columns; j++)                                                                \
+                    b[j] = LOAD_##S((const S *)w + j);                                                                 \
+            else                                                                                                       \
+                for (ptrdiff_t j = 0; j < columns; j++)                                                                \
+                    b[j] = LOAD_##S(w + j * sj);                                                                       \
+            for (ptrdiff_t j = 0; j < columns; j++)                                                                    \
+                strange += b[j] - b[j];                                                                                \
+            for (ptrdiff_t j = columns; j < width; j++)                                                                \
+                b[j] = 0;                                                                                              \
+        }                                                                                                              \
+        return strange == 0;                                                                                           \
+    }
+
+/* ---- planes of input into dense scratch ----------------------------------------------------------------------- */
+
+/* Channels next to each other are copied row by row; pixels next to each other (channels-first) in blocks of
+ * 16 x 16, so that each cache line is read and written whole. */
+#define GATHER(S)                                                                                                      \
+    static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni,            \
+                                 ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
+    {                                                                                                                  \
+        T *d = (T *)dst;                                                                                               \
+        if (sj == sizeof(S) && step == 1) {                                                                                      \
+            for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
+                for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
+                    d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
+            return;                                                                                                    \
+        }                                                                                                              \
+        for (ptrdiff_t i0 = 0; i0 < ni; i0 += 16)                                                                      \
+            for (ptrdiff_t j0 = 0; j0 < nj; j0 += 16)                                                                  \
+                for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++)                                                     \
+                    for (ptrdiff_t j = j0; j < nj && j < j0 + 16; j++)                                                 \
+                        d[i * pitch + j * step] = LOAD_##S(src + i * si + j * sj);                                          \
+    }
+
+static void NAME(fill)(void *dst, ptrdiff_t n, double value)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        ((T *)dst)[i] = (T)value;
+}
+
+/* ---- the end of a tile that is not a plain store -------------------------------------------------------------- */
+
+#define FINISH_ROW(S, FORMULA)                                                                                         \
+    for (ptrdiff_t j = 0; j < f->columns; j++) {                                                                       \
+        const T x = row[j];                                                                                            \
+        const T y = (FORMULA);                                                                                         \
+        STORE_##S(out + j * step, y);                                                                                  \
+    }                                                                                                                  \
+    break;
+
+#define FINISH(S)                                                                                                      \
+    static void NAME(finish_##S)(const finish_args *f)                                                                 \
+    {                                                                                                                  \
+        const T low = (T)f->low, high = (T)f->high;                                                                    \
+        T row[TILE_WIDE * VL];                                                                                         \
+        for (int i = 0; i < f->rows; i++) {                                                                            \
+            const T *tile = (const T *)f->tile + i * f->pitch, *bias = (const T *)f->bias;                             \
+            const char *residual = f->residual ? f->residual[i] : NULL;                                                \
+            char *out = f->out[i];                                                                                     \
+            const ptrdiff_t step = f->out_step;                                                                        \
+            for (ptrdiff_t j = 0; j < f->columns; j++)                                                                 \
+                row[j] = tile[j] + (bias ? bias[j] : 0);                                                               \
+            if (residual)                                                                                              \
+                for (ptrdiff_t j = 0; j < f->columns; j++)                                                             \
+                    row[j] += LOAD_##S(residual + j * f->residual_step);                                               \
+            switch (f->activation) {                                                                                   \
+            case NONE: FINISH_ROW(S, x)                                                                                \
+            case CLAMP: FINISH_ROW(S, x < low ? low : x > high ? high : x)                                             \
+            case LEAKY_RELU: FINISH_ROW(S, x < 0 ? x * low : x)                                                        \
+            case ELU: FINISH_ROW(S, x < 0 ? EXPM1(x) : x)                                                              \
+            case SIGMOID: FINISH_ROW(S, SIGMOID_OF(x))                                                                 \
+            case TANH: FINISH_ROW(S, TANH_OF(x))                                                                       \
+            case SILU: FINISH_ROW(S, x * SIGMOID_OF(x))                                                                \
+            case GELU: FINISH_ROW(S, x * (T)0.5 * (1 + ERF(x * (T)0.70710678118654752)))                               \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+#define STORAGE(S) PACK(S) GATHER(S) FINISH(S)
