@@ -47,7 +47,7 @@ def windows(x: Array, taps: tuple[int, ...], stride: int, rate: int, mode: Any, 
     n, spans = len(taps), [rate * (k - 1) for k in taps]
     pads = [(s // 2, s // 2) if before is None else (before, s - before) for s in spans]
     padded = np.pad(x, [(0, 0), *pads, (0, 0)], mode=mode)
-    view = sliding_window_view(padded, [s + 1 for s in spans], tuple(range(1, n + 1)))  # type: ignore[call-overload]
+    view: Array = sliding_window_view(padded, [s + 1 for s in spans], tuple(range(1, n + 1)))
     step, thin = slice(None, None, stride), slice(None, None, rate)
     return np.asarray(view[(slice(None), *n * [step], slice(None), *n * [thin])])
 
@@ -64,7 +64,7 @@ def correlate(
 def correlate_depthwise(x: Array, f: Array, mode: str = "constant") -> Array:
     """The same, every channel with its own filters."""
     y = np.einsum("nhwcij,ijcm->nhwcm", windows(x, f.shape[:2], 1, 1, mode, None), f)
-    return y.reshape(*y.shape[:3], -1)
+    return np.reshape(y, (*y.shape[:3], -1))
 
 
 def spread(x: Array, f: Array, stride: int, rate: int = 1) -> Array:
@@ -72,7 +72,7 @@ def spread(x: Array, f: Array, stride: int, rate: int = 1) -> Array:
     n, span = f.ndim - 2, rate * (f.shape[0] - 1)
     z = np.zeros((x.shape[0], *(stride * size for size in x.shape[1:-1]), x.shape[-1]), x.dtype)
     z[(slice(None), *n * [slice(None, None, stride)])] = x
-    return correlate(z, np.flip(f, range(n)).swapaxes(-1, -2), rate=rate, before=span - (span + 1 - stride) // 2)
+    return correlate(z, np.flip(f, tuple(range(n))).swapaxes(-1, -2), rate=rate, before=span - (span + 1 - stride) // 2)
 
 
 # ---- inputs and filters
@@ -99,7 +99,7 @@ def photograph(image: Path | None) -> Array:
     h, w = (size // 4 * 4 for size in rgb.shape[:2])
     if min(h, w) < 32:
         raise ArgumentError(None, f"{image}: {rgb.shape[1]} x {rgb.shape[0]} pixels, but the demo needs 32 x 32")
-    return rgb[None, :h, :w].astype(np.float32) / 255
+    return np.asarray(rgb[None, :h, :w] / 255, np.float32)
 
 
 def heartbeat(seconds: int) -> tuple[Array, Array]:
@@ -128,38 +128,38 @@ def vessels() -> Array:
 
 
 def signal(samples: Array) -> Array:
-    return samples[None, :, None].astype(np.float32)
+    return np.asarray(samples[None, :, None], np.float32)
 
 
 def outer(*axes: Array) -> Array:
-    return reduce(np.multiply.outer, axes).astype(np.float32)
+    return np.asarray(reduce(np.multiply.outer, axes), np.float32)
 
 
 def each(kernel: Array, channels: int = 3) -> Array:
     """Filters that give every channel the same kernel and mix none."""
-    return kernel[..., None, None] * np.eye(channels, dtype=np.float32)
+    return np.asarray(kernel[..., None, None] * np.eye(channels), np.float32)
 
 
 def triangle(stride: int) -> Array:
     """Linear interpolation to `stride` times the size."""
-    return 1 - np.abs(np.arange(2 * stride) + 0.5 - stride) / stride
+    return np.asarray(1 - np.abs(np.arange(2 * stride) + 0.5 - stride) / stride)
 
 
 def sinc(taps: int, cutoff: float) -> Array:
     """Low-pass filter (taps, 1, 1): a windowed sinc for what is below `cutoff` cycles a sample."""
     h = np.sinc(2 * cutoff * (np.arange(taps) - (taps - 1) / 2)) * np.hamming(taps)
-    return (h / h.sum())[:, None, None].astype(np.float32)
+    return np.asarray((h / h.sum())[:, None, None], np.float32)
 
 
 # ---- the jobs
 
 
 def picture(y: Array) -> Array:
-    return np.clip(y[0], 0, 1)
+    return np.asarray(np.clip(y[0], 0, 1))
 
 
 def curve(y: Array) -> Array:
-    return y[0, :, 0]
+    return np.asarray(y[0, :, 0])
 
 
 def projection(y: Array) -> Array:
@@ -170,7 +170,8 @@ def projection(y: Array) -> Array:
 def jobs(photo: Array) -> Iterator[Job]:
     """A job for every op of the family."""
     h, w = photo.shape[1:3]
-    full, mirror, same = (1, h, w, 3), {"padding_mode": "reflect"}, "SAME"
+    full, same = (1, h, w, 3), "SAME"
+    mirror: dict[str, Any] = {"padding_mode": "reflect"}
     luma, binomial = np.array([0.299, 0.587, 0.114], np.float32), np.array([1, 4, 6, 4, 1]) / 16
     gauss = outer(binomial, binomial)
     sobel = outer(np.array([1, 2, 1]) / 4, np.array([1, 0, -1]))
@@ -292,9 +293,9 @@ def sheet(photo: Array, results: dict[str, Result], output: Path) -> None:
         axes.annotate(name, (0, 1), above, "axes fraction", "offset points", **face)
         return axes
 
-    def image(place: tuple[int, int], op: str | None, pixels: Array | None = None, text: str = "") -> None:
-        axes = panel(grid[place], op or "input", text)
-        shown = show(op) if op else pixels
+    def image(place: tuple[int, int], op: str, pixels: Array | None = None, text: str = "") -> None:
+        axes = panel(grid[place], op, text)
+        shown = show(op) if pixels is None else pixels
         colours = "magma" if place[0] == 4 else "gray"
         axes.imshow(shown, colours, vmax=np.quantile(shown, 0.999), interpolation="nearest")
         axes.set_axis_off()
@@ -302,10 +303,10 @@ def sheet(photo: Array, results: dict[str, Result], output: Path) -> None:
     def show(op: str) -> Array:
         return results[op].job.show(results[op].y)
 
-    image((0, 0), None, photo[0], "a photograph")
+    image((0, 0), "input", photo[0], "a photograph")
     for i, op in enumerate(list(results)[:7], 1):
         image((i // 4, i % 4), op)
-    image((2, 0), None, results["conv2d_transpose"].job.x[0], "the photograph at a quarter of its size")
+    image((2, 0), "input", results["conv2d_transpose"].job.x[0], "the photograph at a quarter of its size")
     image((2, 1), "conv2d_transpose")
     image((2, 2), "atrous_conv2d_transpose")
 
@@ -337,7 +338,7 @@ def sheet(photo: Array, results: dict[str, Result], output: Path) -> None:
 
     for column, op in enumerate(("conv3d", "conv3d_transpose")):
         x = results[op].job.x
-        image((4, 2 * column), None, projection(x), "a volume, " + " x ".join(map(str, x.shape[1:4])))
+        image((4, 2 * column), "input", projection(x), "a volume, " + " x ".join(map(str, x.shape[1:4])))
         image((4, 2 * column + 1), op)
     figure.savefig(output)
 
@@ -355,7 +356,7 @@ def run(image: Path | None, output: Path) -> None:
         print(line(results[job.op]), flush=True)
     mean = math.exp(statistics.fmean(math.log(r.by_hand / r.seconds) for r in results.values()))
     print(f"\n{len(results)} ops, {mean:.1f} times as fast as NumPy (geometric mean)")
-    print(f"{nn.get_num_threads()} threads, {nn.current_isa()} kernels")
+    print(f"threads: {nn.get_num_threads()}, kernels: {nn.current_isa()}")
     try:
         sheet(photo, results, output)
     except ImportError:

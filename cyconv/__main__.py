@@ -1,0 +1,87 @@
+"""The command line: `python -m cyconv demo`, `info`, `bench`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cyconv
+
+
+def positive(text: str) -> int:
+    """A number of threads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads (1, 2, ...)")
+    return int(text)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run every op on a photograph, a signal and a volume, beside the same job in plain NumPy."""
+    from . import _demo
+
+    _demo.run(args.image, args.output)
+
+
+def info(args: argparse.Namespace) -> None:
+    """Show what was chosen for this machine and why."""
+    from ._info import show_config
+
+    if args.json:
+        print(json.dumps(show_config("dict"), indent=2))
+    else:
+        show_config()
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Time layers of published networks, beside every other library that is installed, in under two minutes."""
+    from . import _bench
+
+    _bench.run(args.threads or cyconv.get_num_threads(), args.peers, args.quick, args.output)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cyconv", description="TensorFlow's convolution family on NumPy arrays."
+    )
+    parser.add_argument("--version", action="version", version=f"cyconv {cyconv.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], None], output: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        if output:
+            sub.add_argument(
+                "--output", type=Path, default=Path(output), metavar="PNG", help="the picture (default: %(default)s)"
+            )
+            sub.add_argument("--threads", type=positive, metavar="N", help="threads a call (default: as `info` shows)")
+        return sub
+
+    command(demo, "cyconv_demo.png").add_argument(
+        "image", nargs="?", type=Path, help="your photograph (default: a cat)"
+    )
+    command(info).add_argument("--json", action="store_true", help="for programs")
+    sub = command(bench, "cyconv_bench.png")
+    sub.add_argument("--peers", metavar="A,B,...", help="libraries to compare with (default: all that are installed)")
+    sub.add_argument("--quick", action="store_true", help="fewer layers and rounds")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments()
+    args = parser.parse_args(argv)
+    try:
+        if getattr(args, "threads", None):
+            cyconv.set_num_threads(args.threads)
+        args.run(args)
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (argparse.ArgumentError, OSError) as error:
+        parser.exit(2, f"cyconv: {error}\n")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
