@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent.resolve()
-COMPILE = ["-O3", "-std=gnu17", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+COMPILE = ["-O3", "-std=gnu17", "-fopenmp", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 COMPILE += ["-Wno-psabi", "-g0"]
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]
 LINK = ["-fopenmp", "-Wl,-z,relro,-z,now,-z,noexecstack"]
@@ -25,6 +25,7 @@ def extension(pyx: Path) -> Extension:
         f"cyconv.{pyx.stem}",
         sources=[str(p.relative_to(ROOT)) for p in sources],
         depends=[str(p.relative_to(ROOT)) for p in [*folder.glob("*.h"), *(ROOT / "src/common").glob("*.h")]],
+        libraries=["m"],
         include_dirs=["src/common", str(folder.relative_to(ROOT)), numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=COMPILE,
@@ -33,8 +34,10 @@ def extension(pyx: Path) -> Extension:
 
 
 os.chdir(ROOT)
-# The kernels are written in GCC's vector extensions and target pragmas; some Pythons were themselves built by clang.
+# The kernels are written in GCC's vector extensions and target pragmas, and some Pythons were themselves built by clang,
+# or to be found by an rpath that would be linked into our modules.
 os.environ.setdefault("CC", "gcc")
+os.environ.setdefault("LDSHARED", f"{os.environ['CC']} -shared")
 setup(
     ext_modules=cythonize(
         [extension(pyx) for pyx in sorted((ROOT / "src").glob("*/_*.pyx"))],
@@ -48,6 +51,7 @@ setup(
             "initializedcheck": False,
             "freethreading_compatible": True,
             "autotestdict": False,
+            "auto_pickle": False,
         },
     ),
     options={"build_ext": {"parallel": os.cpu_count()}},

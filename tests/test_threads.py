@@ -229,7 +229,8 @@ def test_threads_that_cannot_be_created_are_done_without(limit, environment, sta
 LONG = {
     "conv2d": "nn.conv2d(big, np.ones((31, 31, 32, 32), np.float32), 1, 'SAME')",
     "conv2d, one thread": "nn.conv2d(big, np.ones((31, 31, 32, 32), np.float32), 1, 'SAME', num_threads=1)",
-    "conv2d, NCHW": "nn.conv2d(big, np.ones((31, 31, 512, 16), np.float32), 1, 'SAME', data_format='NCHW')",
+    "conv2d, NCHW": "nn.conv2d(np.ascontiguousarray(big.transpose(0, 3, 1, 2)), np.ones((31, 31, 32, 32), np.float32), 1, "
+    "'SAME', data_format='NCHW')",
     "conv2d_transpose": "nn.conv2d_transpose(big, np.ones((31, 31, 32, 32), np.float32), None, 1, 'SAME')",
     "depthwise_conv2d": "nn.depthwise_conv2d(big, np.ones((127, 127, 32, 1), np.float32), 1, 'SAME')",
     "separable_conv2d": "nn.separable_conv2d(big, np.ones((127, 127, 32, 1), np.float32), "
@@ -258,7 +259,7 @@ for _ in range(3):
         raise SystemExit("the call was over before the interrupt")
 ones = np.ones((1, 8, 8, 1), np.float32)
 assert nn.conv2d(ones, np.ones((1, 1, 1, 1), np.float32), 1, "SAME").sum() == 64
-print(min(late))
+print(sorted(late)[1])
 """
     assert float(python(script)) < 0.1
 
