@@ -33,6 +33,10 @@ def extension(pyx: Path) -> Extension:
     )
 
 
+# CYCONV_ONLY=gemm,common builds only those folders, for a short wait between a change and its test.
+ONLY = os.environ.get("CYCONV_ONLY", "").split(",")
+PYX = [p for p in sorted((ROOT / "src").glob("*/_*.pyx")) if ONLY == [""] or p.parent.name in ONLY]
+
 os.chdir(ROOT)
 # The kernels are written in GCC's vector extensions and target pragmas, and some Pythons were themselves built by clang,
 # or to be found by an rpath that would be linked into our modules.
@@ -40,7 +44,7 @@ os.environ.setdefault("CC", "gcc")
 os.environ.setdefault("LDSHARED", f"{os.environ['CC']} -shared")
 setup(
     ext_modules=cythonize(
-        [extension(pyx) for pyx in sorted((ROOT / "src").glob("*/_*.pyx"))],
+        [extension(pyx) for pyx in PYX],
         build_dir="build/cython",
         include_path=["src/common"],
         compiler_directives={
