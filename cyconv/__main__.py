@@ -38,7 +38,7 @@ def bench(args: argparse.Namespace) -> None:
     """Time layers of published networks, beside every other library that is installed, in under two minutes."""
     from . import _bench
 
-    _bench.run(args.threads or cyconv.get_num_threads(), args.peers, args.quick, args.output)
+    _bench.run(cyconv.get_num_threads(), args.peers, args.quick, args.output)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments()
     args = parser.parse_args(argv)
     try:
-        if getattr(args, "threads", None):
+        if hasattr(args, "output"):
+            if not args.output.parent.is_dir():
+                raise argparse.ArgumentError(None, f"--output: there is no folder {args.output.parent}")
             cyconv.set_num_threads(args.threads)
         args.run(args)
     except BrokenPipeError:  # the reader, `head` say, has enough

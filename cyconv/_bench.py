@@ -102,7 +102,7 @@ class Library:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 # ---- the table and the chart
@@ -167,7 +167,7 @@ def chart(results: dict[str, Times], names: list[str], title: str, output: Path)
     for axes in list(panels)[len(results) :]:
         axes.set_axis_off()
     figure.tight_layout()
-    figure.savefig(output)
+    figure.savefig(output, format="png")
 
 
 def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:

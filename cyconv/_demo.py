@@ -340,7 +340,7 @@ def sheet(photo: Array, results: dict[str, Result], output: Path) -> None:
         x = results[op].job.x
         image((4, 2 * column), "input", projection(x), "a volume, " + " x ".join(map(str, x.shape[1:4])))
         image((4, 2 * column + 1), op)
-    figure.savefig(output)
+    figure.savefig(output, format="png")
 
 
 def run(image: Path | None, output: Path) -> None:
