@@ -132,7 +132,7 @@ def _dtypes(x: Any, accumulate: Any = None) -> tuple[Any, Any]:
 
 def _extend(x: Array, axes: list[_Axis], mode: Any) -> tuple[Array, list[_Axis], list[Array]]:
     """x with its padding carried out, its axes then, and along each the origin of every position (-1: none)."""
-    if mode == "zeros":
+    if mode in ("zeros", ("constant", 0)):
         return x, axes, []
     numpy_mode: Any = {"replicate": "edge", "circular": "wrap"}.get(mode, mode) if isinstance(mode, str) else "constant"
     none: Any = {"constant_values": -1} if numpy_mode == "constant" else {}
@@ -223,6 +223,7 @@ def _finish(
     return like.restore(_activate(y, activation), lead, dtype)
 
 
+@np.errstate(all="ignore")
 def convolution(
     input: Any,
     filters: Any,
@@ -300,6 +301,7 @@ def bias_add(value: Any, bias: Any, data_format: Any = None, name: Any = None) -
     return _finish(like.canonical(value, dtype), like, np.shape(value)[:1], answer, bias)
 
 
+@np.errstate(all="ignore")
 def conv_transpose(
     input: Any,
     filters: Any,
@@ -369,6 +371,7 @@ def depthwise_conv2d_backprop_input(input_sizes: Any, filter: Any, *args: Any, *
     return conv2d_backprop_input(input_sizes, _per_channel(filter), *args, **extras)
 
 
+@np.errstate(all="ignore")
 def conv2d_backprop_filter(
     input: Any,
     filter_sizes: Any,
@@ -386,8 +389,7 @@ def conv2d_backprop_filter(
     like, (dtype, answer) = _layout(len(filter_sizes) - 2, data_format), _dtypes(input, accumulate)
     x, g, sizes = like.canonical(input, dtype), like.canonical(out_backprop, dtype), [int(s) for s in filter_sizes]
     x, axes, _ = _extend(x, like.axes(x.shape[1:-1], sizes[:-2], strides, padding, dilations), padding_mode)
-    with np.errstate(over="ignore"):
-        return _match(x, g, axes, x.shape[-1] // sizes[-2]).astype(answer)
+    return _match(x, g, axes, x.shape[-1] // sizes[-2]).astype(answer)
 
 
 def depthwise_conv2d_backprop_filter(input: Any, filter_sizes: Any, *args: Any, **extras: Any) -> Array:

@@ -1,0 +1,122 @@
+"""The same bits whatever the number of threads, the split of the batch, the memory order, the alignment, or out=.
+
+The problems are of random floats, whose sums do depend on the order of their terms, and large enough for every thread to
+get a share.
+"""
+
+import random
+from itertools import product
+
+import ml_dtypes
+import numpy as np
+import pytest
+from ops import DTYPES, OPS, ORDERS, OUT_ORDERS, Case, arrange, example
+
+import cyconv as nn
+
+SIZES = {1: (1500,), 2: (40, 39), 3: (12, 13, 11)}
+KINDS = list(product(("float32", "float64", "int32", "float16", "bfloat16"), (None, "channels_first")))
+
+
+def busy(name: str, dtype: str, layout: str | None, lead: int = 3, **geometry) -> Case:
+    """A case of some ten million products, with bias and activation."""
+    op = OPS[name]
+    rank = op.ranks[-1]
+    g = {"channels": 19, "filters": 37, "taps": (5, 3, 2)[:rank], "sizes": SIZES[rank]} | geometry
+    case = example(
+        op, dtype=dtype, layout=layout and "NCW NCHW NCDHW".split()[rank - 1], lead=(lead,), exact=False, **g
+    )
+    if name != "bias_add":
+        channels = case.out_shape[1 if layout else -1]
+        case.arrays["bias"] = np.linspace(-1, 1, channels).astype(DTYPES[dtype])
+        case.args["activation"] = "relu" if dtype == "int32" else "silu"
+    return case
+
+
+def bits(a: np.ndarray) -> bytes:
+    """The contents of an array, in logical order."""
+    return np.ascontiguousarray(a).tobytes()
+
+
+def grid(names=tuple(OPS)):
+    return pytest.mark.parametrize(("name", "dtype", "layout"), [(n, *kind) for n in names for kind in KINDS])
+
+
+@grid([name for name in OPS if name != "bias_add"])  # which takes no num_threads
+def test_threads(name, dtype, layout):
+    case = busy(name, dtype, layout)
+    expected = bits(case.call(num_threads=1))
+    for n in range(2, 9):
+        assert bits(case.call(num_threads=n)) == expected, f"{n} threads: {case}"
+    with nn.threads(5):
+        assert bits(case.call()) == expected
+
+
+@grid()
+def test_batch_split(name, dtype, layout):
+    case = busy(name, dtype, layout)
+    whole, op = case.call(), case.op
+    for first, last in ((0, 1), (1, 3)):
+        changes = {op.x: case.arrays[op.x][first:last]}
+        if "output_shape" in case.args:
+            changes["output_shape"] = [last - first, *case.args["output_shape"][1:]]
+        assert bits(case.call(**changes)) == bits(whole[first:last]), f"images {first}:{last} of {case}"
+
+
+@grid()
+def test_memory_order(name, dtype, layout):
+    case = busy(name, dtype, layout)
+    expected = bits(case.call())
+    for argument, a in case.arrays.items():
+        for order in ORDERS:
+            if order != "broadcast":  # which changes the values
+                y = case.call(**{argument: arrange(a, order, random.Random(1))})
+                assert bits(y) == expected, f"{argument} {order}: {case}"
+
+
+@grid()
+def test_layout_and_out_and_repetition(name, dtype, layout):
+    case = busy(name, dtype, layout, lead=1)
+    expected = bits(case.call())
+    for order in OUT_ORDERS if name != "bias_add" else ():
+        out = arrange(np.full(case.out_shape, 55, case.dtype), order, random.Random(2))
+        assert case.call(out=out) is out
+        assert bits(out) == expected, f"out {order}: {case}"
+    for _ in range(3):
+        assert bits(case.call()) == expected
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_alignment(name):
+    """Every offset from a cache line that a float can have."""
+    case = busy(name, "float32", None, lead=1)
+    expected = bits(case.call())
+    for argument, a in case.arrays.items():
+        room = np.empty(a.size + 16, np.float32)
+        for offset in range(16):
+            view = room[offset : offset + a.size].reshape(a.shape)
+            view[...] = a
+            assert bits(case.call(**{argument: view})) == expected, f"{argument} at {offset}: {case}"
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name != "bias_add"])
+@pytest.mark.parametrize("order", OUT_ORDERS)
+def test_residual_in_any_order(name, order):
+    case = busy(name, "float32", None, lead=2)
+    residual = np.random.default_rng(0).standard_normal(case.out_shape, dtype=np.float32)
+    expected = bits(case.call(residual=residual))
+    assert bits(case.call(residual=arrange(residual, order, random.Random(3)))) == expected
+    out = residual.copy()
+    assert bits(case.call(residual=out, out=out)) == expected, "added in place"
+
+
+def test_every_isa_gives_its_own_bits_again():
+    case = busy("conv2d", "float32", None)
+    for name in nn.available_isas():
+        with nn.isa(name):
+            assert bits(case.call(num_threads=1)) == bits(case.call(num_threads=3))
+
+
+def test_a_half_type_is_recognised_by_its_name():
+    case = busy("conv2d", "bfloat16", None)
+    assert case.call().dtype == ml_dtypes.bfloat16

@@ -1,0 +1,130 @@
+"""NaN and infinity reach exactly the outputs whose window holds them; denormals are kept; the FP environment is left alone."""
+
+import ctypes
+import platform
+import random
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from ops import DTYPES, OPS, draw, example, values
+
+import cyconv as nn
+
+WINDOWED = [name for name in OPS if name != "bias_add"]
+FLOATS = [name for name in DTYPES if name != "int32"]
+
+
+def same(y, expected):
+    """Equal, NaN where NaN, and infinities of the same sign."""
+    return np.array_equal(y.astype(np.float64), expected.astype(np.float64), equal_nan=True)
+
+
+@pytest.mark.parametrize("isa", nn.available_isas())
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_value_poisons_its_windows_and_nothing_else(name, isa):
+    """One or two elements of the input or of a filter; every other output keeps its bits.
+
+    A tap that lies on padding joins nothing, so that a poisoned tap of a filter leaves those outputs alone.
+    """
+    poisoned = 0
+    for seed in range(250):
+        case = draw(OPS[name], seed)
+        rng = random.Random(seed)
+        if case.dtype == np.int32 or min(a.size for a in case.arrays.values()) == 0:
+            continue
+        case.arrays = {key: values(rng, a.shape, case.dtype.name, True) for key, a in case.arrays.items()}
+        case.args.pop("activation", None)
+        case.args.pop("depthwise_activation", None)
+        a = case.arrays[rng.choice(sorted(case.arrays))]
+        for _ in range(rng.choice((1, 1, 2))):
+            a[tuple(rng.randrange(n) for n in a.shape)] = rng.choice((np.nan, np.inf, -np.inf))
+        expected = case.reference()
+        poisoned += np.count_nonzero(~np.isfinite(expected.astype(np.float64)))
+        with nn.isa(isa):
+            y = case.call(num_threads=case.num_threads)
+        assert same(y, expected), f"seed {seed}, {isa}: {case}"
+    assert poisoned > 100
+
+
+@pytest.mark.parametrize(
+    "activation", ["relu", "relu6", ("clip", -1, 1), ("leaky_relu", 0.5), "elu", "sigmoid", "tanh", "silu", "gelu"]
+)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_activations_keep_nan(activation, dtype):
+    x = np.array([1, np.nan, -1, np.inf, -np.inf, 0] * 7).astype(DTYPES[dtype]).reshape(1, -1, 1)
+    y = nn.conv1d(x, np.ones((1, 1, 1), x.dtype), 1, "VALID", activation=activation).astype(np.float64).reshape(7, 6)
+    assert np.isnan(y[:, 1]).all()
+    assert np.isfinite(y[:, [0, 2, 5]]).all()
+    limits = {"sigmoid": (0, 1), "tanh": (-1, 1), "relu": (0, np.inf), "relu6": (0, 6), "elu": (-1, np.inf)}
+    if activation in limits:
+        assert np.allclose(y[:, [4, 3]], [limits[activation]], rtol=0, atol=1e-37)
+    elif activation in ("silu", "gelu"):  # at minus infinity 0, or as TensorFlow has it NaN, but never a number
+        assert (y[:, 3] == np.inf).all()
+        assert (np.isnan(y[:, 4]) | (y[:, 4] == 0)).all()
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_denormals_are_kept(name, dtype):
+    """Denormal inputs times whole filters: an exact result that is zero where denormals are flushed."""
+    case = example(OPS[name], dtype=dtype, channels=19, filters=33)
+    tiny = ml_dtypes.finfo(DTYPES[dtype]).smallest_subnormal
+    x = case.arrays[case.op.x]
+    case.arrays[case.op.x] = (np.arange(x.size).reshape(x.shape) % 3).astype(x.dtype) * tiny
+    plain = case.reference(**{case.op.x: (np.arange(x.size).reshape(x.shape) % 3).astype(np.float64)})
+    for isa in nn.available_isas():
+        with nn.isa(isa):
+            for num_threads in (1, 2):
+                y = case.call(num_threads=num_threads)
+                assert np.array_equal(y.astype(np.float64) / float(tiny), plain), (isa, num_threads)
+    assert np.count_nonzero(plain) > plain.size / 2
+
+
+def test_denormals_are_not_slow_to_vanish():
+    """Sums that fall below the normal range and come back: nothing on the way is flushed."""
+    x = np.full((1, 40, 1), 2.0**-149, np.float32)
+    w = np.ones((32, 1, 1), np.float32)
+    assert (nn.conv1d(x, w, 1, "VALID") == 2.0**-144).all()
+
+
+MXCSR = """
+import ctypes, sys
+def mxcsr():
+    room = (ctypes.c_uint32 * 8)()
+    ctypes.CDLL(None).fegetenv(room)
+    return room[7] & 0xffc0  # without the sticky exception flags
+before = mxcsr()
+import numpy as np
+import cyconv as nn
+assert mxcsr() == before, "import"
+x = np.random.default_rng(0).standard_normal((2, 40, 40, 16), dtype=np.float32)
+for isa in nn.available_isas():
+    with nn.isa(isa):
+        for activation in (None, "gelu"):
+            nn.conv2d(x, np.ones((3, 3, 16, 24), np.float32), 1, "SAME", activation=activation, num_threads=2)
+            nn.conv2d_transpose(x, np.ones((3, 3, 24, 16), np.float32), (2, 80, 80, 24), 2, activation=activation)
+            nn.depthwise_conv2d(x, np.ones((3, 3, 16, 1), np.float32), 1, "SAME", activation=activation)
+assert mxcsr() == before, "calls"
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="reads x86-64 Linux's fenv_t")
+def test_fp_environment_is_left_alone():
+    run = subprocess.run([sys.executable, "-c", MXCSR], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="FE_UPWARD is x86-64 Linux's")
+def test_a_rounding_mode_is_left_as_it_was():
+    libm = ctypes.CDLL("libm.so.6")
+    upward = 0x800
+    x = np.ones((1, 8, 1), np.float32)
+    try:
+        libm.fesetround(upward)
+        nn.conv1d(x, np.ones((3, 1, 1), np.float32), 1, "SAME", activation="tanh")
+        assert libm.fegetround() == upward
+    finally:
+        libm.fesetround(0)
