@@ -9,14 +9,13 @@
 
 double PEAK(ISA)(long steps)
 {
-    V chain[CHAINS], factor = (V){0} + 0.5f, term = (V){0} + 1.0f;
+    volatile float seed = 0.5f; /* read at run time: no chain may be computed by the compiler */
+    V chain[CHAINS], factor = (V){0} + seed, term = (V){0} + seed;
     UNROLL for (int i = 0; i < CHAINS; i++)
-        chain[i] = (V){0} + (float)i;
-    for (long k = 0; k < steps; k++) {
+        chain[i] = (V){0} + seed * (float)(i + 3);
+    for (long k = 0; k < steps; k++)
         UNROLL for (int i = 0; i < CHAINS; i++)
             chain[i] = chain[i] * factor + term;
-        __asm__ volatile("" ::: "memory");
-    }
     V sum = (V){0};
     UNROLL for (int i = 0; i < CHAINS; i++)
         sum += chain[i];

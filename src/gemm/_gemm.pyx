@@ -9,7 +9,6 @@ three, (tap, channel), so the result does not depend on how the array lies in me
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport INFINITY
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -27,10 +26,13 @@ cdef extern from "kernels.h" nogil:
     enum: TILE_ROWS, TILE_WIDE, NONE, CLAMP
     ctypedef struct tile_args:
         const char *const *a
+        ptrdiff_t a_step
+        const ptrdiff_t *offset
         ptrdiff_t runs, run, column, ldb
         const char *b
         char *const *out
         const char *bias
+        int clamp
         double low, high
         int accumulate
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
@@ -116,7 +118,7 @@ cdef struct Run:
     const char *bias_tail    # for finish: NULL where the tile has added it
     const char *outside      # a run of the padding constant
     int mode, activation
-    double constant, low, high, low_limit, high_limit
+    double constant, low, high
     Call *call
 
 
@@ -124,6 +126,7 @@ cdef struct Scratch:
     # One thread's.
     const char **a           # [RUNS][TILE_ROWS]
     ptrdiff_t *tap_offset    # [RUNS]
+    ptrdiff_t *no_offset     # [RUNS] zeros
     char *tile               # TILE_ROWS rows of two vectors
     char *area               # a strip, or windows
 
@@ -216,47 +219,58 @@ cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t 
 
 cdef struct Tile:
     int rows, full           # pixels in it, and the most that a kernel which computes them takes
-    ptrdiff_t[4] at[TILE_ROWS]
     bint inside              # no window leaves the input
+    ptrdiff_t[3] at[TILE_ROWS]
     char *out[TILE_ROWS]
     char *residual[TILE_ROWS]
     const char *base[TILE_ROWS]
 
 
 cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
-                 const ptrdiff_t *count, ptrdiff_t first, Tile *tile, char *area) noexcept nogil:
-    """The tile's pixels: their windows' corners in the input or the strip, and where they go in the output."""
-    cdef ptrdiff_t rest, o, corner, p
-    cdef ptrdiff_t[4] c
-    cdef int i, j
+                 const ptrdiff_t *count, ptrdiff_t *c, Tile *tile, char *area) noexcept nogil:
+    """The tile's pixels from c on, a stretch of a row at a time: their windows' corners in the input or the strip, and
+    where they go in the output. c moves on to the next tile's first pixel."""
+    cdef ptrdiff_t o, p, stretch, w_step, out_step, residual_step
+    cdef ptrdiff_t[3] corner
+    cdef char *out
+    cdef char *residual
+    cdef const char *base
+    cdef int i = 0, j, first
+    cdef bint strip = t.source == STRIP
     tile.inside = True
-    for i in range(tile.rows):
-        rest = first + i
-        c[3] = rest % count[3]
-        rest //= count[3]
-        c[2] = rest % count[2]
-        rest //= count[2]
-        c[1] = rest % count[1]
-        c[0] = rest // count[1]
-        tile.out[i] = r.out.data + (start[0] + c[0]) * r.out.sn + group * r.mg * r.out.sc
-        tile.residual[i] = r.residual.data + (start[0] + c[0]) * r.residual.sn + group * r.mg * r.residual.sc
-        tile.base[i] = area if t.source == STRIP else r.x.data + (start[0] + c[0]) * r.x.sn + group * r.cg * r.x.sc
+    w_step = job.ax[2].stride * (r.pitch * r.csize if strip else r.x.s[2])
+    out_step, residual_step = job.ax[2].out_step * r.out.s[2], job.ax[2].out_step * r.residual.s[2]
+    while i < tile.rows:
+        stretch = min(tile.rows - i, count[3] - c[3])
+        out = r.out.data + (start[0] + c[0]) * r.out.sn + group * r.mg * r.out.sc
+        residual = r.residual.data + (start[0] + c[0]) * r.residual.sn + group * r.mg * r.residual.sc
+        base = r.x.data + (start[0] + c[0]) * r.x.sn + group * r.cg * r.x.sc
         p = c[0]
         for j in range(3):
             o = start[j + 1] + c[j + 1]
-            corner = o * job.ax[j].stride - job.ax[j].lo
-            tile.at[i][j] = corner
-            if t.source == STRIP:
-                p = p * t.extent[j] + c[j + 1] * job.ax[j].stride
-            else:
-                tile.base[i] += corner * r.x.s[j]
-                if corner < 0 or corner + (job.ax[j].taps - 1) * job.ax[j].dilation >= job.ax[j].size:
-                    tile.inside = False
+            corner[j] = o * job.ax[j].stride - job.ax[j].lo
+            p = p * t.extent[j] + c[j + 1] * job.ax[j].stride
+            base += corner[j] * r.x.s[j]
+            if corner[j] < 0 or (corner[j] + (job.ax[j].taps - 1) * job.ax[j].dilation
+                                 + (job.ax[j].stride * (stretch - 1) if j == 2 else 0) >= job.ax[j].size):
+                tile.inside = False
             o = job.ax[j].out_start + o * job.ax[j].out_step
-            tile.out[i] += o * r.out.s[j]
-            tile.residual[i] += o * r.residual.s[j]
-        if t.source == STRIP:
-            tile.base[i] += p * r.pitch * r.csize
+            out += o * r.out.s[j]
+            residual += o * r.residual.s[j]
+        if strip:
+            base = area + p * r.pitch * r.csize
+        for first in range(<int> stretch):
+            tile.base[i] = base + first * w_step
+            tile.out[i] = out + first * out_step
+            tile.residual[i] = residual + first * residual_step
+            tile.at[i][0], tile.at[i][1], tile.at[i][2] = corner[0], corner[1], corner[2] + first * job.ax[2].stride
+            i += 1
+        c[3] += stretch
+        for j in range(3, 0, -1):
+            if c[j] == count[j]:
+                c[j] = 0
+                c[j - 1] += 1
+    tile.inside |= strip
     for i in range(tile.rows, tile.full):
         tile.base[i] = tile.base[0]
 
@@ -297,25 +311,26 @@ cdef const char *read_at(const Run *r, const Job *job, const Tile *tile, int i, 
     return p
 
 
-cdef void point(const Run *r, const Job *job, const Tiling *t, const Tile *tile, ptrdiff_t first, ptrdiff_t runs,
+cdef void point(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first, ptrdiff_t runs, tile_args *args,
                 Scratch *s) noexcept nogil:
-    """A tile's column of pointers for every run."""
+    """Where a tile's pixels are for every run: at the same distances from their corners, or, where windows leave the
+    input, one by one."""
     cdef ptrdiff_t q
     cdef ptrdiff_t[3] k
     cdef const char **a = s.a
     cdef const char *p
     cdef int i
+    if tile.inside:
+        args.a, args.a_step, args.offset = tile.base, 0, s.tap_offset
+        return
+    args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
     for q in range(runs):
-        if t.source == STRIP or tile.inside:
-            for i in range(tile.full):
-                a[i] = tile.base[i] + s.tap_offset[q]
-        else:
-            tap_of(job, first + q, k)
-            for i in range(tile.rows):
-                p = read_at(r, job, tile, i, k)
-                a[i] = p if p != NULL else r.outside
-            for i in range(tile.rows, tile.full):
-                a[i] = a[0]
+        tap_of(job, first + q, k)
+        for i in range(tile.rows):
+            p = read_at(r, job, tile, i, k)
+            a[i] = p if p != NULL else r.outside
+        for i in range(tile.rows, tile.full):
+            a[i] = a[0]
         a += TILE_ROWS
 
 
@@ -356,7 +371,7 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *til
         while first < runs:
             args.runs = min(RUNS, runs - first)
             tap_offsets(r, job, t, first, args.runs, s.tap_offset)
-            point(r, job, t, tile, first, args.runs, s)
+            point(r, job, tile, first, args.runs, args, s)
             tile_of_full(args)
             args.b += args.runs * args.run * row
             args.accumulate = 1
@@ -371,6 +386,7 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *til
         channels = min(each, most)
         taps = max(1, min(RUNS, most // each)) if channels == each else 1
     taps = 1 if r.exact else taps
+    args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
     while first < job.taps:
         args.runs, args.run = min(taps, job.taps - first), 1 if r.depthwise else channels
         args.b = b + (first * each + (0 if r.depthwise else channel)) * row
@@ -394,7 +410,7 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *til
 
 
 cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Tile *tile,
-                   bint in_pieces, Scratch *s) noexcept nogil:
+                   tile_args *pointed, bint in_pieces, Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
     cdef int wide, i
     cdef ptrdiff_t start = block_start(r, block, &wide), width = wide * r.k.lanes
@@ -406,20 +422,18 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef bint deferred = r.deferred or in_pieces
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
-    cdef tile_args args
+    cdef tile_args args = pointed[0]
     cdef finish_args end
     for i in range(tile.full):
         out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
-    args.a, args.out = s.a, out
+    args.out = out
     args.b = r.panels + (group * r.panel_group + t.panel + block * job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes) * r.csize
     args.ldb, args.column, args.accumulate = width, start if r.depthwise else 0, 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
     args.bias = r.no_bias if deferred else bias
-    args.low, args.high = r.low_limit, r.high_limit
-    if not deferred and r.activation == CLAMP:
-        args.low, args.high = r.low, r.high
+    args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
         chunked(r, job, t, tile, &args, kernel, one, s)
@@ -442,6 +456,8 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     cdef int j = 0, i, rows
     cdef ptrdiff_t group, split, pixels, first, b0, b1, b, together, runs, spent = 0
     cdef ptrdiff_t[4] start
+    cdef ptrdiff_t[4] c
+    cdef tile_args args
     cdef ptrdiff_t[4] count
     cdef Job *job
     cdef Tiling *t
@@ -472,15 +488,15 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
         if b0 + together == r.blocks == 1:
             block_start(r, b0, &rows)
             rows = r.k.rows[rows]
-        first = 0
+        first = c[0] = c[1] = c[2] = c[3] = 0
         while first < pixels:
             tile.rows = <int> min(rows, pixels - first)
             tile.full = rows if tile.rows > 8 else 8 if tile.rows > 4 else 4 if tile.rows > 2 else tile.rows
-            locate(r, job, t, group, start, count, first, &tile, s.area)
+            locate(r, job, t, group, start, count, c, &tile, s.area)
             if not in_pieces:
-                point(r, job, t, &tile, 0, runs, s)
+                point(r, job, &tile, 0, runs, &args, s)
             for b in range(b0, b0 + together):
-                run_tile(r, job, t, group, b, &tile, in_pieces, s)
+                run_tile(r, job, t, group, b, &tile, &args, in_pieces, s)
                 if owner:
                     spent += tile.rows * (job.taps * r.cg + 16)
                     if spent > 40000:
@@ -742,10 +758,8 @@ cdef class Convolution:
         self.describe(&r, isa)
         r.mode, r.constant = self.mode, self.constant
         r.activation, r.low, r.high = epilogue
-        r.low_limit, r.high_limit = -INFINITY, INFINITY
         if self.dtype == 2:
-            r.low_limit, r.high_limit = -2147483648.0, 2147483647.0
-            r.low, r.high = max(r.low, r.low_limit), min(r.high, r.high_limit)
+            r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = residual is not None or r.activation > CLAMP
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
         call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
@@ -856,7 +870,7 @@ cdef class Convolution:
                 area = max(area, TILE_ROWS * WINDOW_BYTES)
         runs = (runs + 7) // 8 * 8
         area = (area + spare + 63) // 64 * 64
-        each = runs * TILE_ROWS * sizeof(void *) + runs * sizeof(ptrdiff_t) + tile + area
+        each = runs * TILE_ROWS * sizeof(void *) + 2 * runs * sizeof(ptrdiff_t) + tile + area
         cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64
         cdef Scratch *scratch = <Scratch *> aligned_alloc(64, head + threads * each)
         if scratch == NULL:
@@ -867,4 +881,6 @@ cdef class Convolution:
             scratch[j].area = p + tile
             scratch[j].a = <const char **> (p + tile + area)
             scratch[j].tap_offset = <ptrdiff_t *> (p + tile + area + runs * TILE_ROWS * sizeof(void *))
+            scratch[j].no_offset = scratch[j].tap_offset + runs
+            memset(scratch[j].no_offset, 0, runs * sizeof(ptrdiff_t))
         return scratch

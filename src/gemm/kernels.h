@@ -8,14 +8,18 @@
 
 /* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j]) */
 typedef struct {
-    const char *const *a; /* IN  [runs][TILE_ROWS] pointers to `run` elements each */
+    /* IN  row i of run r is at a[r*a_step + i] + offset[r]: a_step is 0 where every run has the same pixels */
+    const char *const *a;
+    ptrdiff_t a_step;
+    const ptrdiff_t *offset;
     ptrdiff_t runs, run;
     ptrdiff_t column; /* depthwise: the first channel of the tile within each run */
     const char *b;    /* IN  [runs*run] rows of filters, ldb elements apart */
     ptrdiff_t ldb;
     char *const *out;  /* OUT [rows] pointers to a tile's row each */
     const char *bias;  /* IN  a tile's row of values */
-    double low, high;  /* the clamp; the type's own limits when there is none */
+    int clamp;         /* whether low and high matter */
+    double low, high;
     int accumulate;    /* start from what out holds */
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);

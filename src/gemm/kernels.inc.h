@@ -17,17 +17,22 @@ INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], co
 
 INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
 {
-    const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
-    V bias[TILE_WIDE];
-    UNROLL for (int j = 0; j < wide; j++)
-        bias[j] = LOAD((const T *)t->bias + j * VL);
+    UNROLL for (int j = 0; j < wide; j++) {
+        const V bias = LOAD((const T *)t->bias + j * VL);
+        UNROLL for (int i = 0; i < rows; i++)
+            acc[i][j] += bias;
+    }
+    if (t->clamp) {
+        const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++) { /* no comparison holds for NaN: it comes through */
+                acc[i][j] = SELECT(acc[i][j] < low, low, acc[i][j]);
+                acc[i][j] = SELECT(acc[i][j] > high, high, acc[i][j]);
+            }
+    }
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int j = 0; j < wide; j++) {
-            V v = acc[i][j] + bias[j];
-            v = SELECT(v < low, low, v); /* no comparison holds for NaN: it comes through */
-            v = SELECT(v > high, high, v);
-            STORE((T *)t->out[i] + j * VL, v);
-        }
+        UNROLL for (int j = 0; j < wide; j++)
+            STORE((T *)t->out[i] + j * VL, acc[i][j]);
 }
 
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
@@ -41,7 +46,7 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
     for (ptrdiff_t r = 0; r < t->runs; r++) {
         const T *a[TILE_ROWS];
         UNROLL for (int i = 0; i < rows; i++)
-            a[i] = (const T *)t->a[r * TILE_ROWS + i];
+            a[i] = (const T *)(t->a[r * t->a_step + i] + t->offset[r]);
         for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
             V w[TILE_WIDE];
             UNROLL for (int j = 0; j < wide; j++) {
@@ -67,7 +72,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
         UNROLL for (int j = 0; j < wide; j++)
             w[j] = LOAD(b + j * VL);
         UNROLL for (int i = 0; i < rows; i++) {
-            const T *a = (const T *)t->a[r * TILE_ROWS + i] + t->column;
+            const T *a = (const T *)(t->a[r * t->a_step + i] + t->offset[r]) + t->column;
             UNROLL for (int j = 0; j < wide; j++)
                 acc[i][j] += LOAD(a + j * VL) * w[j];
         }
