@@ -94,7 +94,7 @@ def photograph(image: Path | None) -> Array:
             picture = ops.exif_transpose(pillow.open(image)).convert("RGB")
         except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
             raise ArgumentError(None, f"{image}: no image that Pillow can read: {error}") from None
-        picture.thumbnail((640, 640))  # for NumPy's sake: its windows take 75 times the memory of the picture
+        picture.thumbnail((640, 640))  # for NumPy's sake: its windows take 64 times the memory of the picture
         rgb = np.asarray(picture)
     h, w = (size // 4 * 4 for size in rgb.shape[:2])
     if min(h, w) < 32:
