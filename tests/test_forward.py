@@ -10,21 +10,21 @@ import cyconv as nn
 
 # How many cases of each op; together with the chunks' names they are the same in every run.
 CASES = {
-    "convolution": 600,
-    "conv1d": 600,
-    "conv2d": 1000,
-    "conv3d": 500,
-    "atrous_conv2d": 500,
-    "depthwise_conv2d": 700,
-    "separable_conv2d": 500,
-    "conv_transpose": 400,
-    "conv1d_transpose": 400,
-    "conv2d_transpose": 600,
-    "conv3d_transpose": 400,
-    "atrous_conv2d_transpose": 400,
-    "bias_add": 200,
+    "convolution": 1200,
+    "conv1d": 1200,
+    "conv2d": 2000,
+    "conv3d": 1000,
+    "atrous_conv2d": 1000,
+    "depthwise_conv2d": 1400,
+    "separable_conv2d": 1000,
+    "conv_transpose": 800,
+    "conv1d_transpose": 800,
+    "conv2d_transpose": 1200,
+    "conv3d_transpose": 800,
+    "atrous_conv2d_transpose": 800,
+    "bias_add": 400,
 }
-CHUNK = 100
+CHUNK = 200
 
 
 @pytest.mark.parametrize(

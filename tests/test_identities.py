@@ -182,7 +182,7 @@ def test_conv1d_is_conv2d_with_a_unit_axis():
         x = values(rng, g.shape(g.sizes, g.groups * g.channels), g.dtype, True)
         w = values(rng, (*g.taps, g.channels, g.groups * g.filters), g.dtype, True)
         y = nn.conv1d(x, w, **window(g), padding_mode=g.mode)
-        pads = g.padding if isinstance(g.padding, list) else [(a.lo, a.hi) for a in g._axes()]
+        pads = g.padding if isinstance(g.padding, list) else [(a.lo, a.hi) for a in g.axes()]
         axis = 2 if g.first else 1
         z = nn.conv2d(
             np.expand_dims(x, axis),
