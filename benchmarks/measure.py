@@ -15,6 +15,7 @@ from .shapes import BY_NAME
 
 THREADS = int(os.environ["OMP_NUM_THREADS"])
 LIBRARIES = list(_peers.MAKERS)
+NETWORK_LIBRARIES = [library for library in LIBRARIES if library not in ("opencv", "scipy")]
 
 
 def prepared(layer: str, library: str) -> Callable[[], Any]:
