@@ -66,3 +66,24 @@ cdef inline void poll(Call *call) noexcept nogil:
     if t > call.next_poll:
         poll_signals(call)
         call.next_poll = now() + 0.05
+
+
+cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline ptrdiff_t map_index(ptrdiff_t i, ptrdiff_t n, int mode) noexcept nogil:
+    """Where a position is read: itself inside [0, n), -1 for the constant, or another index."""
+    cdef ptrdiff_t period
+    if 0 <= i < n:
+        return i
+    if mode == 0:
+        return -1
+    if mode == 3:
+        return 0 if i < 0 else n - 1
+    period = n if mode == 4 else 2 * n if mode == 2 else max(2 * (n - 1), 1)
+    i %= period
+    i += period if i < 0 else 0
+    if i < n:
+        return i
+    return period - i - (1 if mode == 2 else 0)

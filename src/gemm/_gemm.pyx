@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, poll, view_of
 
 from cyconv._runtime import prepare
 
@@ -132,27 +132,6 @@ cdef struct Scratch:
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
-
-cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
-cdef inline ptrdiff_t map_index(ptrdiff_t i, ptrdiff_t n, int mode) noexcept nogil:
-    """Where a position is read: itself inside [0, n), -1 for the constant, or another index."""
-    cdef ptrdiff_t period
-    if 0 <= i < n:
-        return i
-    if mode == 0:
-        return -1
-    if mode == 3:
-        return 0 if i < 0 else n - 1
-    period = n if mode == 4 else 2 * n if mode == 2 else max(2 * (n - 1), 1)
-    i %= period
-    i += period if i < 0 else 0
-    if i < n:
-        return i
-    return period - i - (1 if mode == 2 else 0)
-
 
 cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t b, int *wide) noexcept nogil:
     """The first column of block b of a group, and how many vectors wide the block is.

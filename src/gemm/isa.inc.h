@@ -3,7 +3,9 @@
 #include "kernels.h"
 #include <limits.h>
 
+#ifndef KERNELS_H
 #define KERNELS_H "kernels.inc.h"
+#endif
 #include "types.inc.h"
 
 #define WIDTH(kind, wide, tn)                                                                                    \

@@ -1,0 +1,771 @@
+"""The Winograd driver: stride-1 filters along one or two axes as fewer multiplications in a transformed domain.
+
+A box of tiles is transformed at once, V = B^T d B, into L2; for each block of output channels and each of the alpha^2
+points xi there is a product V[xi] U[xi] by the same register tiles as the general driver's, filters U = G g G^T having
+been transformed when they were packed; then Y = A^T M A goes to the output. A third axis with taps (the depth of 3x3x3),
+and filters longer than one transform takes (7 taps as 4 + 3), add up in the transformed domain: they are only more rows
+of the product. Dilated filters take every dilation-th pixel.
+
+NaN and infinity would reach a whole tile: a tile whose outputs are not all finite is computed again directly, by the same
+tiles in the same order as the general driver does it.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cimport numpy as cnp
+from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+
+from cyconv._gemm import Convolution
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "kernels.h" nogil:
+    enum: TILE_ROWS, NONE, CLAMP
+    ctypedef struct tile_args:
+        const char *const *a
+        ptrdiff_t a_step
+        const ptrdiff_t *offset
+        ptrdiff_t runs, run, column, ldb
+        const char *b
+        char *const *out
+        const char *bias
+        int clamp
+        double low, high
+        int accumulate
+    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
+    ctypedef struct finish_args:
+        const void *tile
+        ptrdiff_t pitch
+        int rows, columns
+        char *const *out
+        ptrdiff_t out_step
+        char *const *residual
+        ptrdiff_t residual_step
+        const void *bias
+        int activation
+        double low, high
+    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
+    ctypedef struct conv_kernels:
+        int lanes
+        int rows[3]
+        tile_fn gemm[3][15]
+        fill_fn fill
+        gather_fn gather[5]
+        finish_fn finish[5]
+    const conv_kernels *conv_kernels_of(int isa)
+    ctypedef struct input_args:
+        const char *const *pixels
+        ptrdiff_t channels
+        char *v
+        ptrdiff_t xi
+    ctypedef void (*input_fn)(const input_args *) noexcept nogil
+    ctypedef struct output_args:
+        const char *m
+        ptrdiff_t xi
+        int wide
+        const char *bias
+        int clamp
+        double low, high
+        char *const *out
+    ctypedef int (*output_fn)(const output_args *) noexcept nogil
+    ctypedef struct filter_args:
+        const char *w
+        ptrdiff_t step_h, step_w, step_column
+        int taps_h, taps_w
+        const double *g_h
+        const double *g_w
+        int pitch_h, pitch_w, alpha_h, alpha_w
+        ptrdiff_t columns, width
+        char *u
+        ptrdiff_t xi
+    ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
+    ctypedef struct winograd_kernels:
+        input_fn input[2][2]
+        output_fn output[2][5][2]
+        filter_fn filter
+    const winograd_kernels *winograd_kernels_of(int isa)
+
+cdef enum:
+    V_BYTES = 1100000         # of transformed input a thread holds at a time
+    STRIP_BYTES = 300000
+    TILES = 56
+    WORTH_A_THREAD = 5000000
+
+cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
+cdef ptrdiff_t FAR_OUTSIDE = -(<ptrdiff_t> 1 << 60)
+
+
+cdef struct Axis:
+    # One spatial axis of the job, and what Winograd makes of it.
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+    int alpha, m, r           # 1, 1, taps where it is not transformed
+    ptrdiff_t chunks          # of r taps each
+    ptrdiff_t tiles           # positions along it: tiles, or outputs
+    ptrdiff_t box, boxes
+    ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
+
+cdef struct Run:
+    const conv_kernels *k
+    const winograd_kernels *w
+    Axis ax[3]
+    ptrdiff_t n_box, n_boxes
+    int axes, rows_axis, columns_axis, xis, m2, alpha
+    ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, units, planes
+    ptrdiff_t rows            # of V in a plane of one box, at most
+    int size
+    bint direct, deferred, plain_store
+    View x, out, residual
+    const char *panels        # U: [group][block][xi][slice][c][width]
+    const char *filters       # [group][tap][c][mg], for tiles that are computed again
+    const char *bias
+    const char *none          # zeros
+    const char *outside
+    int mode, activation
+    double constant, low, high
+    Call *call
+
+cdef struct Scratch:
+    char *v                   # [xi][plane][row][pitch]
+    char *m                   # [xi][row][2 vectors]
+    char *strip
+    char *tile                # outputs of one tile
+    const char **rows         # [rows] a row of V[0] for every row of the product
+    const char **taps         # [taps] for a tile that is computed again
+    ptrdiff_t *offset         # [max(slices, taps)]
+
+
+def toom_cook(alpha, r):
+    """G of F(alpha - r + 1, r): row p is (1, p, p^2, ...) over the product of its distances; the last is infinity's."""
+    points = [0.0, 1.0, -1.0] if alpha == 4 else [0.0, 0.75, -0.75, 1.5, -1.5]
+    rows = []
+    for p in points:
+        scale = 1.0
+        for q in points:
+            scale *= p - q if q != p else 1.0
+        scale = -scale if alpha == 4 and p == 0 else scale
+        rows.append([p**k / scale for k in range(r)])
+    return [*rows, [0.0] * (r - 1) + [1.0]]
+
+
+# ---- one box ----------------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t position(const Axis *a, ptrdiff_t tile, ptrdiff_t i) noexcept nogil:
+    """Output i of a tile along an axis, which may lie beyond the last: residues modulo the dilation are neighbours."""
+    if a.alpha == 1:
+        return tile
+    return tile % a.dilation + a.dilation * (tile // a.dilation * a.m + i)
+
+
+cdef struct Box:
+    ptrdiff_t n0, n
+    ptrdiff_t start[3]
+    ptrdiff_t count[3]
+    ptrdiff_t lo[3]           # the strip's first input position, and its size
+    ptrdiff_t extent[3]
+    ptrdiff_t rows
+
+
+cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at, const Scratch *s) noexcept nogil:
+    """Where the input at a position, outside the image included, is read."""
+    cdef const char *p = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
+    cdef ptrdiff_t i, strip = n
+    cdef int j
+    for j in range(3):
+        if r.direct:
+            i = map_index(at[j], r.ax[j].size, r.mode)
+            if i < 0:
+                return r.outside
+            p += i * r.x.s[j]
+        else:
+            strip = strip * b.extent[j] + at[j] - b.lo[j]
+    return p if r.direct else s.strip + strip * r.cg * r.size
+
+
+cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
+    cdef ptrdiff_t n, d, h, w, id, ih, iw, inside, pixel_bytes = r.cg * r.size
+    cdef char *row = s.strip
+    cdef const char *src
+    for n in range(b.n):
+        for d in range(b.extent[0]):
+            id = map_index(b.lo[0] + d, r.ax[0].size, r.mode)
+            for h in range(b.extent[1]):
+                ih = map_index(b.lo[1] + h, r.ax[1].size, r.mode)
+                if id < 0 or ih < 0:
+                    r.k.fill(row, b.extent[2] * r.cg, r.constant)
+                    row += b.extent[2] * pixel_bytes
+                    continue
+                src = r.x.data + (b.n0 + n) * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + group * r.cg * r.x.sc
+                w = 0
+                while w < b.extent[2]:
+                    iw = b.lo[2] + w
+                    inside = 1
+                    if 0 <= iw < r.ax[2].size:
+                        inside = min(r.ax[2].size - iw, b.extent[2] - w)
+                    else:
+                        iw = map_index(iw, r.ax[2].size, r.mode)
+                    if iw < 0:
+                        r.k.fill(row, r.cg, r.constant)
+                    else:
+                        r.k.gather[0](row, r.cg, 1, src + iw * r.x.s[2], inside, r.x.s[2], r.cg, r.x.sc)
+                    w += inside
+                    row += inside * pixel_bytes
+
+
+cdef inline ptrdiff_t read_at(const Run *r, const Box *b, int axis, ptrdiff_t at) noexcept nogil:
+    """How far a position along an axis lies from the axis's first, in bytes; negative numbers are for the constant."""
+    cdef ptrdiff_t step = r.cg * r.size
+    cdef int j
+    if r.direct:
+        at = map_index(at, r.ax[axis].size, r.mode)
+        return OUTSIDE if at < 0 else at * r.x.s[axis]
+    for j in range(axis + 1, 3):
+        step *= b.extent[j]
+    return (at - b.lo[axis]) * step
+
+
+cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
+    """V of every position of the box, for every chunk of the filter."""
+    cdef ptrdiff_t n, plane, i, j, row, far
+    cdef ptrdiff_t[3] q
+    cdef ptrdiff_t[3] at
+    cdef ptrdiff_t[3] span
+    cdef ptrdiff_t[3] chunk
+    cdef ptrdiff_t[6] down
+    cdef ptrdiff_t[6] across
+    cdef const char *pixels[36]
+    cdef const char *base
+    cdef input_args args
+    cdef input_fn transform = r.w.input[1 if r.alpha == 6 else 0][r.axes - 1]
+    cdef const Axis *rows = &r.ax[r.rows_axis]
+    cdef const Axis *columns = &r.ax[r.columns_axis]
+    cdef ptrdiff_t rows_count = r.alpha if r.axes == 2 else 1
+    args.pixels, args.channels, args.xi = pixels, r.cg, r.planes * r.rows * r.pitch * r.size
+    for i in range(3):
+        span[i] = b.count[i] + r.ax[i].reach
+    for plane in range(r.planes):
+        chunk[0] = chunk[1] = chunk[2] = 0
+        chunk[r.columns_axis] = plane % columns.chunks
+        if r.axes == 2:
+            chunk[r.rows_axis] = plane // columns.chunks
+        row = plane * r.rows
+        for n in range(b.n):
+            for q[0] in range(span[0]):
+                for q[1] in range(span[1]):
+                    for q[2] in range(span[2]):
+                        far = 0
+                        for i in range(3):
+                            at[i] = (position(&r.ax[i], b.start[i] + q[i], 0) * r.ax[i].stride - r.ax[i].lo
+                                     + chunk[i] * r.ax[i].r * r.ax[i].dilation)
+                            if i != r.columns_axis and (i != r.rows_axis or r.axes == 1):
+                                far += read_at(r, b, <int> i, at[i])
+                        if r.direct:
+                            base = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
+                        else:
+                            base = s.strip + n * b.extent[0] * b.extent[1] * b.extent[2] * r.cg * r.size
+                        down[0] = 0
+                        if r.axes == 2:
+                            for i in range(r.alpha):
+                                down[i] = read_at(r, b, r.rows_axis, at[r.rows_axis] + i * rows.dilation)
+                        for j in range(r.alpha):
+                            across[j] = read_at(r, b, r.columns_axis, at[r.columns_axis] + j * columns.dilation)
+                        for i in range(rows_count):
+                            for j in range(r.alpha):
+                                pixels[i * r.alpha + j] = base + far + down[i] + across[j] if min(far, down[i], across[j]) > FAR_OUTSIDE else r.outside
+                        args.v = s.v + row * r.pitch * r.size
+                        transform(&args)
+                        row += 1
+
+
+cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *tile, ptrdiff_t start,
+                int wide, char **out, bint clamp, const char *bias, Scratch *s) noexcept nogil:
+    """One tile's block of columns directly, pixel by pixel."""
+    cdef ptrdiff_t[3] o
+    cdef ptrdiff_t[3] at
+    cdef ptrdiff_t[3] k
+    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, tap
+    cdef tile_args args
+    cdef int i, j, c
+    memset(&args, 0, sizeof(args))
+    for tap in range(taps):
+        s.offset[tap] = 0
+    args.a, args.a_step, args.offset, args.runs, args.run = s.taps, 1, s.offset, taps, r.cg
+    args.b, args.ldb = r.filters + (group * taps * r.cg * r.mg + start) * r.size, r.mg
+    args.bias, args.clamp, args.low, args.high = bias, clamp, r.low, r.high
+    for i in range(r.m2):
+        for j in range(3):
+            c = i % r.ax[r.columns_axis].m if j == r.columns_axis else i // r.ax[r.columns_axis].m
+            o[j] = position(&r.ax[j], tile[j], c)
+        tap = 0
+        for k[0] in range(r.ax[0].taps):
+            for k[1] in range(r.ax[1].taps):
+                for k[2] in range(r.ax[2].taps):
+                    for j in range(3):
+                        at[j] = o[j] * r.ax[j].stride - r.ax[j].lo + k[j] * r.ax[j].dilation
+                    s.taps[tap] = pixel(r, b, group, n, at, s) if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out else r.outside
+                    tap += 1
+        args.out = out + i
+        r.k.gemm[wide][1](&args)
+
+
+cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t block, Scratch *s) noexcept nogil:
+    """Y of every tile of the box, one block of columns."""
+    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, r.mg - start), n, row = 0, o
+    cdef ptrdiff_t wide_row = 2 * lanes * r.size
+    cdef ptrdiff_t[3] q
+    cdef ptrdiff_t[3] tile
+    cdef char *out[16]
+    cdef char *place[16]
+    cdef char *residual[16]
+    cdef int i, j, rows
+    cdef bint plain, whole
+    cdef output_args args
+    cdef finish_args end
+    cdef const char *bias = r.bias + (group * r.mg + start) * r.size
+    cdef output_fn transform = r.w.output[1 if r.alpha == 6 else 0][r.ax[r.columns_axis].m][r.axes - 1]
+    args.wide = 2 if taken > lanes else 1
+    plain = r.plain_store and taken == args.wide * lanes
+    args.xi, args.bias = r.rows * wide_row, r.none if r.deferred else bias
+    args.clamp, args.low, args.high = r.activation == CLAMP and not r.deferred, r.low, r.high
+    for n in range(b.n):
+        for q[0] in range(b.count[0]):
+            for q[1] in range(b.count[1]):
+                for q[2] in range(b.count[2]):
+                    rows = 0
+                    for i in range(r.m2):
+                        place[rows] = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
+                        residual[rows] = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
+                        whole = True
+                        for j in range(3):
+                            tile[j] = b.start[j] + q[j]
+                            o = position(&r.ax[j], tile[j], i % r.ax[r.columns_axis].m if j == r.columns_axis else i // r.ax[r.columns_axis].m)
+                            whole &= o < r.ax[j].out
+                            o = r.ax[j].out_start + o * r.ax[j].out_step
+                            place[rows] += o * r.out.s[j]
+                            residual[rows] += o * r.residual.s[j]
+                        out[i] = s.tile + 16 * wide_row  # beyond the image: thrown away
+                        if whole:
+                            out[i] = place[rows] if plain else s.tile + rows * wide_row
+                            rows += 1
+                    args.m, args.out = s.m + row * wide_row, out
+                    row += 1
+                    if transform(&args):
+                        again(r, b, group, n, tile, start, args.wide, out, args.clamp, args.bias, s)
+                    if plain:
+                        continue
+                    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
+                    end.out, end.out_step = place, r.out.sc
+                    end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
+                    end.bias, end.activation = bias if r.deferred else NULL, r.activation if r.deferred else NONE
+                    end.low, end.high = r.low, r.high
+                    r.k.finish[0](&end)
+
+
+cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t block, Scratch *s) noexcept nogil:
+    """M[xi] = V[xi] U[xi] for one block of columns."""
+    cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, xi, i, c, k
+    cdef ptrdiff_t width = lanes if r.mg - block * 2 * lanes <= lanes else 2 * lanes
+    cdef ptrdiff_t plane = r.rows * r.pitch * r.size
+    cdef int wide = <int> (width // lanes), full = r.k.rows[wide], rows
+    cdef char *out[TILE_ROWS]
+    cdef const Axis *depth = &r.ax[0]
+    cdef tile_args args
+    memset(&args, 0, sizeof(args))
+    args.a_step, args.offset, args.runs, args.run, args.ldb = 0, s.offset, r.slices, r.cg, width
+    args.out, args.bias = out, r.none
+    args.b = r.panels + ((group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes) * r.size
+    for xi in range(r.xis):
+        k = 0
+        for c in range(r.planes):
+            for i in range(depth.taps if depth.reach else 1):
+                s.offset[k] = (xi * r.planes + c) * plane + i * depth.dilation * b.count[1] * b.count[2] * r.pitch * r.size
+                k += 1
+        first = 0
+        while first < b.rows:
+            rows = <int> min(full, b.rows - first)
+            for i in range(TILE_ROWS):
+                out[i] = s.m + (xi * r.rows + first + i) * wide_row
+            args.a = s.rows + first
+            r.k.gemm[wide][rows](&args)
+            first += rows
+        args.b += r.slices * r.cg * width * r.size
+
+
+cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    cdef Box b
+    cdef ptrdiff_t group, split, block, i, n, o, row = 0
+    cdef int j
+    for j in range(2, -1, -1):
+        b.start[j] = unit % r.ax[j].boxes * r.ax[j].box
+        unit //= r.ax[j].boxes
+        b.count[j] = min(r.ax[j].box, r.ax[j].tiles - b.start[j])
+        b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
+        if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
+            b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m - r.ax[j].lo
+        b.extent[j] = strip_extent(&r.ax[j], b.start[j], b.count[j])
+    b.n0 = unit % r.n_boxes * r.n_box
+    unit //= r.n_boxes
+    b.n = min(r.n_box, r.x.n - b.n0)
+    split, group = unit % r.splits, unit // r.splits
+    b.rows = b.n * b.count[0] * b.count[1] * b.count[2]
+    for n in range(b.n):
+        for o in range(b.count[0]):
+            for i in range(b.count[1] * b.count[2]):
+                s.rows[row] = s.v + ((n * (b.count[0] + r.ax[0].reach) + o) * b.count[1] * b.count[2] + i) * r.pitch * r.size
+                row += 1
+    for i in range(TILE_ROWS):
+        s.rows[row + i] = s.rows[0]
+    if not r.direct:
+        gather_strip(r, &b, group, s)
+    transform_input(r, &b, group, s)
+    for block in range(r.blocks * split // r.splits, r.blocks * (split + 1) // r.splits):
+        if owner:
+            poll(r.call)
+        if r.call.cancelled:
+            return
+        multiply_block(r, &b, group, block, s)
+        store_block(r, &b, group, block, s)
+
+
+cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
+    """How many input positions a stretch of tiles or outputs reads along an axis, from its first residue on."""
+    cdef ptrdiff_t whole
+    if a.alpha == 1:
+        return (count + a.reach - 1) * a.stride + 1
+    whole = (start + count - 1) // a.dilation - start // a.dilation + 1  # rows of residues
+    return ((whole - 1) * a.m + a.alpha - 1 + (a.chunks - 1) * a.r) * a.dilation + a.dilation
+
+
+# ---- filters ----------------------------------------------------------------------------------------------------
+
+cdef struct Transforms:
+    # Dense filters [group][tap][c][mg] and the matrices G.
+    const char *w
+    double g_rows[6 * 6]
+    double g_columns[6 * 6]
+
+
+cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item, char *panels) noexcept nogil:
+    """U of one block of columns of one group; False where a value is not finite."""
+    cdef ptrdiff_t lanes = r.k.lanes, block = item % r.blocks, group = item // r.blocks, slice_ = 0, c, plane, i
+    cdef ptrdiff_t row_bytes = r.mg * r.size
+    cdef ptrdiff_t[3] strides
+    cdef ptrdiff_t k[3]
+    cdef filter_args f
+    cdef const Axis *rows = &r.ax[r.rows_axis]
+    cdef const Axis *columns = &r.ax[r.columns_axis]
+    cdef const char *w = t.w + group * r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * row_bytes + block * 2 * lanes * r.size
+    cdef char *u = panels + (group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes * r.size
+    cdef bint finite = True
+    strides[2] = r.cg * row_bytes
+    strides[1] = r.ax[2].taps * strides[2]
+    strides[0] = r.ax[1].taps * strides[1]
+    f.columns = min(2 * lanes, r.mg - block * 2 * lanes)
+    f.width = lanes if f.columns <= lanes else 2 * lanes
+    f.step_h, f.step_w, f.step_column = strides[r.rows_axis], strides[r.columns_axis], r.size
+    f.g_h, f.g_w, f.pitch_h, f.pitch_w = t.g_rows, t.g_columns, rows.r, columns.r
+    f.alpha_h, f.alpha_w = r.alpha if r.axes == 2 else 1, r.alpha
+    f.xi = r.slices * r.cg * f.width * r.size
+    for plane in range(r.planes):
+        for i in range(r.ax[0].taps if r.ax[0].reach else 1):
+            k[0] = k[1] = k[2] = 0
+            k[0] = i
+            k[r.columns_axis] = plane % columns.chunks * columns.r
+            f.taps_h, f.taps_w = 1, <int> min(columns.r, columns.taps - k[r.columns_axis])
+            if r.axes == 2:
+                k[r.rows_axis] = plane // columns.chunks * rows.r
+                f.taps_h = <int> min(rows.r, rows.taps - k[r.rows_axis])
+            else:
+                f.pitch_h, f.step_h = 1, 0
+            for c in range(r.cg):
+                f.w = w + k[0] * strides[0] + k[1] * strides[1] + k[2] * strides[2] + c * row_bytes
+                f.u = u + (slice_ * r.cg + c) * f.width * r.size
+                finite &= r.w.filter(&f) == 0
+            slice_ += 1
+    return finite
+
+
+cdef class Panels:
+    """Transformed filters, and the filters themselves for tiles that are computed directly."""
+    cdef char *data
+    cdef readonly Py_ssize_t nbytes
+    cdef readonly int isa
+    cdef readonly object dense, general
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef class Winograd:
+    """A Problem of one stride-1 job as the driver wants it, with what `shape` says of its axes."""
+    cdef Axis ax[3]
+    cdef int axes, rows_axis, columns_axis
+    cdef Transforms transforms
+    cdef ptrdiff_t groups, cg, mg
+    cdef readonly object problem, general, shape
+    cdef readonly double flops
+    cdef cnp.npy_intp out_shape[32]
+
+    def __cinit__(self, problem, shape):
+        """shape: the transformed axes, one or two, and alpha, m, r of each."""
+        cdef int i, k
+        cdef ptrdiff_t *numbers
+        self.problem, self.shape, self.general = problem, shape, Convolution(problem)
+        self.flops = self.general.flops
+        self.groups = problem.groups
+        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
+        for i, axis in enumerate(problem.jobs[0]):
+            numbers = <ptrdiff_t *> &self.ax[i]
+            for k, number in enumerate(axis):
+                numbers[k] = number
+            self.ax[i].alpha, self.ax[i].m, self.ax[i].r, self.ax[i].chunks = 1, 1, axis.taps, 1
+            self.ax[i].tiles, self.ax[i].reach = axis.out, (axis.taps - 1) * axis.dilation
+        transformed, alpha, m, r = shape
+        self.axes, self.columns_axis = len(transformed), max(transformed)
+        self.rows_axis = transformed[0] if self.axes == 2 else 0
+        for i in transformed:
+            a = &self.ax[i]
+            a.alpha, a.m, a.r, a.reach = alpha, m, r, 0
+            a.chunks = ceil_div(a.taps, r)
+            a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
+        flat = [x for row in toom_cook(alpha, r) for x in row]
+        self.transforms.g_rows[0] = 1
+        for i, x in enumerate(flat):
+            self.transforms.g_columns[i] = x
+            if self.axes == 2:
+                self.transforms.g_rows[i] = x
+        for i, n in enumerate(problem.out_shape):
+            self.out_shape[i] = n
+
+    cdef void describe(self, Run *r, int isa) noexcept:
+        cdef int i
+        memset(r, 0, sizeof(Run))
+        r.k, r.w, r.size = conv_kernels_of(isa), winograd_kernels_of(isa), 4
+        for i in range(3):
+            r.ax[i] = self.ax[i]
+        r.axes, r.rows_axis, r.columns_axis = self.axes, self.rows_axis, self.columns_axis
+        r.alpha, r.m2 = r.ax[r.columns_axis].alpha, r.ax[r.columns_axis].m
+        r.xis = r.alpha
+        r.planes = r.ax[r.columns_axis].chunks
+        if r.axes == 2:
+            r.xis, r.m2, r.planes = r.alpha * r.alpha, r.m2 * r.m2, r.planes * r.ax[r.rows_axis].chunks
+        r.slices = r.planes * (r.ax[0].taps if r.ax[0].reach else 1)
+        r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
+        r.blocks = ceil_div(r.mg, 2 * r.k.lanes)
+        r.pitch = ceil_div(r.cg, r.k.lanes) * r.k.lanes
+        if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
+            r.pitch += r.k.lanes
+
+    cdef object dense_filters(self, w):
+        """The filters as [group][tap][c][mg], taps in the job's order, a vector to spare where a block is not whole."""
+        cdef int n = self.problem.ndim
+        if self.problem.filters == "transposed":
+            w = w[(slice(None, None, -1),) * n].swapaxes(n, n + 1)
+            split = n, (self.groups, self.cg, self.mg)
+        else:
+            split = n + 1, (self.cg, self.groups, self.mg)
+        if self.groups > 1:
+            w = np.moveaxis(w.reshape(w.shape[:n] + split[1]), split[0], 0)
+        w = np.ascontiguousarray(w)
+        if self.mg % 16 == 0:
+            return w
+        dense = np.zeros(w.size + 64, w.dtype)
+        dense[:w.size] = w.ravel()
+        return dense
+
+    cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
+        cdef char *p = <char *> aligned_alloc(64, (size + 63) // 64 * 64)
+        if p == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {size} bytes of {what}")
+        return p
+
+    def pack(self, cnp.ndarray w, int isa):
+        """The filters transformed once, for `run` on the same ISA."""
+        cdef Run r
+        cdef Transforms t = self.transforms
+        cdef ptrdiff_t i
+        cdef bint finite = True
+        cdef Panels panels = Panels.__new__(Panels)
+        self.describe(&r, isa)
+        panels.dense = self.dense_filters(w)
+        panels.isa, panels.nbytes = isa, r.groups * r.blocks * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
+        panels.data = self.allocate(panels.nbytes + 256, "transformed filters")
+        t.w = <const char *> cnp.PyArray_DATA(panels.dense)
+        for i in range(r.groups * r.blocks):
+            finite &= pack_block(&r, &t, i, panels.data)
+        panels.nbytes += panels.dense.nbytes
+        if not finite:
+            panels.general = self.general.pack(w, isa)
+        return panels
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart."""
+        cdef Run r
+        self.describe(&r, isa)
+        r.x.n = 1
+        for n in self.problem.batch:
+            r.x.n *= n
+        self.cut(&r, threads)
+        return threads * self.scratch_bytes(&r)
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+        cdef Run r
+        cdef Call call
+        cdef Transforms t = self.transforms
+        cdef Scratch *scratch = NULL
+        cdef char *shared = NULL
+        cdef char *packed = NULL
+        cdef ptrdiff_t i, items = 0, padded
+        cdef int j, team = 1, not_finite = 0
+        cdef list raised = []
+        cdef int ndim = self.problem.ndim
+        cdef bint channels_last = self.problem.channels_last
+        if isinstance(filters, Panels) and (<Panels> filters).general is not None:
+            return self.general.run(x, (<Panels> filters).general, bias, residual, epilogue, out, threads, isa)
+        self.describe(&r, isa)
+        if out is None:
+            out = cnp.PyArray_EMPTY(len(self.problem.out_shape), self.out_shape, cnp.PyArray_TYPE(x), 0)
+        if not view_of(x, ndim, channels_last, &r.x):
+            x = x.copy()
+            view_of(x, ndim, channels_last, &r.x)
+        if not view_of(out, ndim, channels_last, &r.out):
+            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
+            return out
+        if residual is not None and not view_of(residual, ndim, channels_last, &r.residual):
+            residual = residual.copy()
+            view_of(residual, ndim, channels_last, &r.residual)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
+        r.activation, r.low, r.high = epilogue
+        r.deferred = residual is not None or r.activation > CLAMP
+        r.plain_store = r.out.sc == r.size and not r.deferred
+        r.direct = r.x.sc == r.size
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        r.call = &call
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+        if threads > 1:
+            team = prepare(threads)
+        self.cut(&r, team)
+        try:
+            padded = r.groups * r.mg + 4 * r.k.lanes
+            shared = self.allocate((padded + 2 * r.k.lanes + r.cg) * r.size, "scratch")
+            memset(shared, 0, (padded + 2 * r.k.lanes) * r.size)
+            if bias is not None:
+                memcpy(shared, cnp.PyArray_DATA(bias), r.groups * r.mg * r.size)
+            r.bias, r.none, r.outside = shared, shared + (padded - 2 * r.k.lanes) * r.size, shared + padded * r.size
+            r.k.fill(shared + padded * r.size, r.cg, r.constant)
+            if isinstance(filters, Panels):
+                dense, packed = (<Panels> filters).dense, (<Panels> filters).data
+            else:
+                dense = self.dense_filters(filters)
+                items = r.groups * r.blocks
+                packed = self.allocate(items * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size + 256, "transformed filters")
+            t.w = r.filters = <const char *> cnp.PyArray_DATA(dense)
+            r.panels = packed
+            scratch = self.allocate_scratch(&r, team)
+            if team == 1:
+                with nogil:
+                    for i in range(items):
+                        if not pack_block(&r, &t, i, packed):
+                            not_finite = 1
+                    if not not_finite:
+                        for i in range(r.units):
+                            if not call.cancelled:
+                                run_unit(&r, i, True, scratch)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(items, schedule="dynamic"):
+                        if not pack_block(&r, &t, i, packed):
+                            not_finite = 1
+                    for i in prange(r.units, schedule="dynamic"):
+                        if not call.cancelled and not not_finite:
+                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+        finally:
+            free(shared)
+            free(scratch)
+            if items:
+                free(packed)
+        if raised:
+            raise raised[0]
+        if not_finite:
+            return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
+        return out
+
+    cdef void cut(self, Run *r, int threads) noexcept:
+        """Boxes of tiles: as many as keep V in L2; smaller ones, or some of the columns, where threads would wait."""
+        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip
+        cdef int i, j
+        for i in range(3):
+            total *= max(r.ax[i].tiles, 1)
+        most = max(1, V_BYTES // each)
+        most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
+        if most < 2 * TILE_ROWS:  # U is read again for every box: rather leave L2 than read it twice as often
+            most = max(1, min(2 * TILE_ROWS, (1 << 21) * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)))
+        most = min(most, TILES)
+        if threads > 1 and total < most * 4 * threads:
+            most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
+        for i in range(2, -1, -1):
+            # The first axis is the one whose taps reach beyond the box: those positions of V count, too.
+            r.ax[i].box = max(1, min(r.ax[i].tiles, most // n - r.ax[i].reach))
+            while True:
+                strip = r.cg * r.size
+                for j in range(3):
+                    strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1 if r.ax[j].alpha > 1 else 0, r.ax[j].box if j >= i else 1)
+                if r.direct or strip <= STRIP_BYTES or r.ax[i].box == 1:
+                    break
+                r.ax[i].box = (r.ax[i].box + 1) // 2
+            r.ax[i].boxes = ceil_div(r.ax[i].tiles, r.ax[i].box)
+            r.ax[i].box = ceil_div(r.ax[i].tiles, r.ax[i].boxes)  # of one size, nearly
+            n *= r.ax[i].box + r.ax[i].reach
+            if r.ax[i].boxes > 1:
+                most = n
+        r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
+        r.n_boxes = ceil_div(r.x.n, r.n_box)
+        r.rows = r.n_box * n
+        r.units = r.groups * r.n_boxes
+        for i in range(3):
+            r.units *= r.ax[i].boxes
+        r.splits = max(1, min(r.blocks, ceil_div(2 * threads, max(r.units, 1)))) if threads > 1 and r.units < 2 * threads else 1
+        r.units *= r.splits
+
+    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
+        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size, strip = 0 if r.direct else r.n_box * r.cg * r.size
+        cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
+        cdef int j
+        for j in range(3):
+            strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1 if r.ax[j].alpha > 1 else 0, r.ax[j].box)
+        return ((r.xis * r.planes * r.rows * r.pitch * r.size + 63) // 64 * 64 + (r.xis * r.rows + TILE_ROWS) * wide_row
+                + 17 * wide_row + (strip + 63) // 64 * 64
+                + ((r.rows + TILE_ROWS + 2 * max(taps, r.slices)) * sizeof(void *) + 63) // 64 * 64)
+
+    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
+        cdef ptrdiff_t each = self.scratch_bytes(r), head = (threads * sizeof(Scratch) + 63) // 64 * 64
+        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size, taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
+        cdef Scratch *scratch = <Scratch *> self.allocate(head + threads * each, "scratch")
+        cdef char *p
+        cdef int j
+        for j in range(threads):
+            p = <char *> scratch + head + j * each
+            scratch[j].v = p
+            p += (r.xis * r.planes * r.rows * r.pitch * r.size + 63) // 64 * 64
+            scratch[j].m = p
+            p += (r.xis * r.rows + TILE_ROWS) * wide_row
+            scratch[j].tile = p
+            p += 17 * wide_row
+            scratch[j].rows = <const char **> p
+            scratch[j].taps = scratch[j].rows + r.rows + TILE_ROWS
+            scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + max(taps, r.slices))
+            p += ((r.rows + TILE_ROWS + 2 * max(taps, r.slices)) * sizeof(void *) + 63) // 64 * 64
+            scratch[j].strip = p
+        return scratch

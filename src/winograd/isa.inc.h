@@ -1,0 +1,17 @@
+/* One ISA's tables: the transforms here, and the tiles of the product from ../gemm. */
+#include "kernels.h"
+
+#define KERNELS_H "../winograd/kernels.inc.h"
+#include "../gemm/isa.inc.h"
+
+#define PAIR(f, tn) {JOIN(f##_1, tn, ISA), JOIN(f##_2, tn, ISA)}
+#define WINOGRAD(tn)                                                                                                   \
+    {                                                                                                                  \
+        .input = {PAIR(input_4, tn), PAIR(input_6, tn)},                                                               \
+        .output = {{[2] = PAIR(output_4_2, tn), [3] = PAIR(output_4_3, tn)},                                           \
+                   {[2] = PAIR(output_6_2, tn), [3] = PAIR(output_6_3, tn), [4] = PAIR(output_6_4, tn)}},              \
+        .filter = JOIN(filter, tn, ISA),                                                                               \
+    }
+#define WINOGRAD_TABLE_(isa) winograd_kernels_##isa
+#define WINOGRAD_TABLE(isa) WINOGRAD_TABLE_(isa)
+const winograd_kernels WINOGRAD_TABLE(ISA)[COMPUTE_TYPES] = {[F32] = WINOGRAD(f32), [F64] = WINOGRAD(f64)};
