@@ -6,7 +6,13 @@ from cyconv._threads import get_num_threads, set_num_threads, threads
 from cyconv._version import __version__
 from cyconv.convolution import atrous_conv2d, bias_add, conv1d, conv2d, conv3d, convolution
 from cyconv.depthwise import depthwise_conv2d, separable_conv2d
-from cyconv.transpose import atrous_conv2d_transpose, conv1d_transpose, conv2d_transpose, conv3d_transpose, conv_transpose
+from cyconv.transpose import (
+    atrous_conv2d_transpose,
+    conv1d_transpose,
+    conv2d_transpose,
+    conv3d_transpose,
+    conv_transpose,
+)
 
 __all__ = [
     "ShapeError",

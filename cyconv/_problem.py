@@ -21,12 +21,31 @@ DTYPES = ("float32", "float64", "int32", "float16", "bfloat16")
 COMPUTE = ("float32", "float64", "int32", "float32", "float32")
 PADDINGS = ("SAME", "VALID", "SAME_LOWER", "CAUSAL", "FULL")
 #: Padding modes in the driver's order, with NumPy's names for two of them.
-PADDING_MODES = {"zeros": 0, "constant": 0, "reflect": 1, "symmetric": 2, "replicate": 3, "edge": 3, "circular": 4, "wrap": 4}
+PADDING_MODES = {
+    "zeros": 0,
+    "constant": 0,
+    "reflect": 1,
+    "symmetric": 2,
+    "replicate": 3,
+    "edge": 3,
+    "circular": 4,
+    "wrap": 4,
+}
 LAYOUTS = {
     **{f: (n, True) for n, names in enumerate((("NWC",), ("NHWC",), ("NDHWC",)), 1) for f in names},
     **{f: (n, False) for n, names in enumerate((("NCW",), ("NCHW",), ("NCDHW",)), 1) for f in names},
 }
-ACTIVATIONS = {"relu": 1, "relu6": 1, "clip": 1, "leaky_relu": 2, "elu": 3, "sigmoid": 4, "tanh": 5, "silu": 6, "gelu": 7}
+ACTIVATIONS = {
+    "relu": 1,
+    "relu6": 1,
+    "clip": 1,
+    "leaky_relu": 2,
+    "elu": 3,
+    "sigmoid": 4,
+    "tanh": 5,
+    "silu": 6,
+    "gelu": 7,
+}
 
 
 class ShapeError(ValueError):
@@ -77,7 +96,9 @@ def dtype_code(op: str, arg: str, dtype: np.dtype[Any]) -> int:
     code = _CODES.get(dtype)
     if code is None:
         if dtype.name != "bfloat16" or dtype.itemsize != 2:
-            raise TypeError(f"{op}: {arg} has dtype {dtype}; supported are {', '.join(DTYPES)}. Convert it with {arg}.astype(...)")
+            raise TypeError(
+                f"{op}: {arg} has dtype {dtype}; supported are {', '.join(DTYPES)}. Convert it with {arg}.astype(...)"
+            )
         code = _CODES[dtype] = DTYPES.index("bfloat16")
     return code
 
@@ -88,7 +109,9 @@ def array(op: str, arg: str, value: Any) -> Array:
         if value is None:
             raise TypeError(f"{op}: {arg} is None; expected an array")
         if isinstance(value, _REFUSED):
-            raise TypeError(f"{op}: {arg} is a {type(value).__name__}, whose meaning would be lost; pass np.asarray({arg}) to drop it")
+            raise TypeError(
+                f"{op}: {arg} is a {type(value).__name__}, whose meaning would be lost; pass np.asarray({arg}) to drop it"
+            )
         if getattr(value, "requires_grad", False):
             raise TypeError(f"{op}: {arg} is a tensor that requires grad; use cyconv.ext.torch, or pass {arg}.detach()")
         try:
@@ -200,7 +223,9 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
     if isinstance(mode, (list, tuple)) and len(mode) == 2 and mode[0] == "constant":
         mode, constant = mode
     if not isinstance(mode, str) or mode not in PADDING_MODES:
-        raise ValueError(f"{op}: padding_mode must be one of {', '.join(PADDING_MODES)} or ('constant', value), not {mode!r}")
+        raise ValueError(
+            f"{op}: padding_mode must be one of {', '.join(PADDING_MODES)} or ('constant', value), not {mode!r}"
+        )
     try:
         return PADDING_MODES[mode], float(constant)
     except (TypeError, ValueError):
@@ -229,11 +254,19 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
     """The activation by number; relu, relu6 and clip are one clamp."""
     if activation is None:
         return Epilogue(0, -math.inf, math.inf)
-    name, *rest = (activation,) if isinstance(activation, str) else activation if isinstance(activation, (list, tuple)) else (None,)
+    name, *rest = (
+        (activation,)
+        if isinstance(activation, str)
+        else activation
+        if isinstance(activation, (list, tuple))
+        else (None,)
+    )
     wanted = {"clip": (2,), "leaky_relu": (0, 1)}.get(name, (0,))
     if name not in ACTIVATIONS or len(rest) not in wanted:
         names = ", ".join(a for a in ACTIVATIONS if a != "clip")
-        raise ValueError(f"{op}: activation must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}")
+        raise ValueError(
+            f"{op}: activation must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}"
+        )
     try:
         values = [float(v) for v in rest]
     except (TypeError, ValueError):
@@ -251,11 +284,15 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
 # ---- shapes -----------------------------------------------------------------------------------------------------
 
 
-def split_shape(op: str, arg: str, shape: Shape, n: int, channels_last: bool, batched: bool) -> tuple[Shape, Shape, int]:
+def split_shape(
+    op: str, arg: str, shape: Shape, n: int, channels_last: bool, batched: bool
+) -> tuple[Shape, Shape, int]:
     """(batch, spatial sizes, channels) of an array; several batch dimensions where the op takes them."""
     if len(shape) < n + 2 or (not batched and len(shape) != n + 2):
         rank = f"at least {n + 2}" if batched else f"{n + 2}"
-        raise ShapeError(f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,))
+        raise ShapeError(
+            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+        )
     body = shape[len(shape) - n - 1 :]
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))  # type: ignore[return-value]
 
@@ -268,7 +305,9 @@ def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -
 def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
     """Filters have n spatial dimensions and two of channels, none of them empty but the last."""
     if len(shape) != n + 2:
-        raise ShapeError(f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,))
+        raise ShapeError(
+            f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+        )
     if 0 in shape[:-1]:
         raise ShapeError(f"{op}: {arg} must not have zero elements ({arg}.shape={shape})", op, arg, (shape,))
     if max(shape) > LIMIT:
@@ -282,11 +321,20 @@ def check_bytes(op: str, shape: Shape, dtype: int) -> None:
 
 
 def axes(
-    op: str, arg: str, shape: Shape, sizes: Shape, taps: Shape, strides: Shape, dilations: Shape, padding: Padding, mode: int
+    op: str,
+    arg: str,
+    shape: Shape,
+    sizes: Shape,
+    taps: Shape,
+    strides: Shape,
+    dilations: Shape,
+    padding: Padding,
+    mode: int,
 ) -> tuple[Axis, ...]:
     """The forward axes, or the error that says which one does not fit."""
     result = tuple(
-        geometry.forward_axis(size, k, s, d, padding, i) for i, (size, k, s, d) in enumerate(zip(sizes, taps, strides, dilations))
+        geometry.forward_axis(size, k, s, d, padding, i)
+        for i, (size, k, s, d) in enumerate(zip(sizes, taps, strides, dilations))
     )
     for i, a in enumerate(result):
         if a.out < 0:
@@ -298,7 +346,12 @@ def axes(
                 op, arg, (shape,),
             )  # fmt: skip
         if mode and not a.size and a.out:
-            raise ShapeError(f"{op}: an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'", op, arg, (shape,))
+            raise ShapeError(
+                f"{op}: an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
+                op,
+                arg,
+                (shape,),
+            )
     return result
 
 
@@ -354,8 +407,13 @@ def forward_problem(
                 op, f_arg, (x_shape, f_shape),
             )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape))
-    stride, dilation = spatial(op, s_arg, strides, n, channels_last), spatial(op, "dilations", dilations, n, channels_last)
+        raise ShapeError(
+            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape)
+        )
+    stride, dilation = (
+        spatial(op, s_arg, strides, n, channels_last),
+        spatial(op, "dilations", dilations, n, channels_last),
+    )
     pad = padding_of(op, padding, n, channels_last)
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
     out_shape = join_shape(batch, tuple(a.out for a in result), out_channels, channels_last)
@@ -411,7 +469,9 @@ def transposed_problem(
         wanted = tuple(size + e for size, e in zip(default, extra))
     else:
         if output_padding is not None:
-            raise ValueError(f"{op}: output_padding={output_padding} has no meaning beside {out_arg}, which says the size itself")
+            raise ValueError(
+                f"{op}: output_padding={output_padding} has no meaning beside {out_arg}, which says the size itself"
+            )
         if len(output_shape) == n and n > 1 and not batched:
             out_batch, wanted, out_channels = batch, output_shape, f_shape[-2]
         elif len(output_shape) != len(g_shape):
@@ -422,9 +482,19 @@ def transposed_problem(
         else:
             out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
     if min((*out_batch, *wanted, out_channels), default=0) < 0 or max((*out_batch, *wanted, out_channels)) > LIMIT:
-        raise ShapeError(f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {output_shape}", op, out_arg, (g_shape, f_shape))
+        raise ShapeError(
+            f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {output_shape}",
+            op,
+            out_arg,
+            (g_shape, f_shape),
+        )
     if out_batch != batch:
-        raise ShapeError(f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})", op, out_arg, (g_shape,))
+        raise ShapeError(
+            f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
+            op,
+            out_arg,
+            (g_shape,),
+        )
     implied = f_shape[-2] if depthwise else out_channels // f_shape[-2]
     if out_channels % f_shape[-2] or not implied or channels % implied or (depthwise and out_channels != f_shape[-2]):
         raise ShapeError(
@@ -433,7 +503,9 @@ def transposed_problem(
             op, out_arg, (g_shape, f_shape),
         )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape))
+        raise ShapeError(
+            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape)
+        )
     result = axes(op, out_arg, tuple(wanted), wanted, taps, stride, dilation, pad, 0)
     for i, (a, size) in enumerate(zip(result, sizes)):
         if a.out != size:
@@ -481,7 +553,9 @@ def no_meaning(op: str, what: str, why: str) -> NoReturn:
     raise ValueError(f"{op}: {what} has no meaning here: {why}")
 
 
-def bias_argument(op: str, bias: Any, channels: int, dtype: np.dtype[Any], code: int, arg: str = "bias") -> Array | None:
+def bias_argument(
+    op: str, bias: Any, channels: int, dtype: np.dtype[Any], code: int, arg: str = "bias"
+) -> Array | None:
     """A contiguous vector in the compute type, one value for each output channel."""
     if bias is None:
         return None
@@ -489,7 +563,12 @@ def bias_argument(op: str, bias: Any, channels: int, dtype: np.dtype[Any], code:
     if bias.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {bias.dtype} but the input is {dtype}; convert it with {arg}.astype(...)")
     if bias.shape != (channels,):
-        raise ShapeError(f"{op}: {arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)", op, arg, (bias.shape,))
+        raise ShapeError(
+            f"{op}: {arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)",
+            op,
+            arg,
+            (bias.shape,),
+        )
     return np.ascontiguousarray(bias, dtype=COMPUTE[code])
 
 
@@ -499,9 +578,16 @@ def residual_argument(op: str, residual: Any, shape: Shape, dtype: np.dtype[Any]
         return None
     residual = array(op, "residual", residual)
     if residual.dtype != dtype:
-        raise TypeError(f"{op}: residual is {residual.dtype} but the output is {dtype}; convert it with residual.astype(...)")
+        raise TypeError(
+            f"{op}: residual is {residual.dtype} but the output is {dtype}; convert it with residual.astype(...)"
+        )
     if residual.shape != shape:
-        raise ShapeError(f"{op}: residual.shape={residual.shape}, but the output has {shape}", op, "residual", (residual.shape, shape))
+        raise ShapeError(
+            f"{op}: residual.shape={residual.shape}, but the output has {shape}",
+            op,
+            "residual",
+            (residual.shape, shape),
+        )
     return residual
 
 
