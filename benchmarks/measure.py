@@ -85,6 +85,6 @@ class _Rate:
     def peakmem_call(self, layer: str) -> None:
         self.run()
 
-    track_gflops.unit = "GFLOP/s"  # type: ignore[attr-defined]
-    track_percent_of_peak.unit = "%"  # type: ignore[attr-defined]
-    track_ratio_to_gemm.unit = "times"  # type: ignore[attr-defined]
+    track_gflops.unit = "GFLOP/s"
+    track_percent_of_peak.unit = "%"
+    track_ratio_to_gemm.unit = "times"
