@@ -1,6 +1,8 @@
 """TensorFlow's convolution family on plain NumPy arrays: ``import cyconv as nn``, then ``nn.conv2d(...)``."""
 
+from cyconv._info import show_config
 from cyconv._isa import available_isas, current_isa, isa
+from cyconv._plan import Explanation, Plan, algorithm, explain, plan, set_algorithm
 from cyconv._problem import ShapeError
 from cyconv._threads import get_num_threads, set_num_threads, threads
 from cyconv._version import __version__
@@ -15,8 +17,11 @@ from cyconv.transpose import (
 )
 
 __all__ = [
+    "Explanation",
+    "Plan",
     "ShapeError",
     "__version__",
+    "algorithm",
     "atrous_conv2d",
     "atrous_conv2d_transpose",
     "available_isas",
@@ -31,9 +36,13 @@ __all__ = [
     "convolution",
     "current_isa",
     "depthwise_conv2d",
+    "explain",
     "get_num_threads",
     "isa",
+    "plan",
     "separable_conv2d",
+    "set_algorithm",
     "set_num_threads",
+    "show_config",
     "threads",
 ]

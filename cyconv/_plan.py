@@ -1,79 +1,99 @@
-"""The table of algorithms: best first, the general one last, the first that accepts a problem computes it.
-
-A row is a name, what it refuses (a reason in words, or None) and its driver. A driver is made from a Problem, is
-immutable and has
-
-    pack(filters, isa)                      the filters in the driver's own order, with .nbytes and .isa
-    run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
-    workspace(threads, isa)                 the most bytes of scratch of a call, packed filters apart
-    flops                                   as a direct convolution
-
-The choice may look at the problem but not at the batch, the threads or how arrays lie in memory: bits must not depend on
-those.
-"""
+"""From a problem to its driver, and plans: an op with its filters packed once."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _isa, _threads
-from cyconv._gemm import Convolution
+from cyconv import _isa, _runtime, _threads
+from cyconv._algorithms import ALGORITHMS, NAMES
 from cyconv._problem import (
     Array,
     Epilogue,
     Problem,
     activation_argument,
+    array,
     bias_argument,
+    dtype_code,
+    integer,
+    operands,
     out_argument,
     residual_argument,
 )
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
-
-
-class Algorithm(NamedTuple):
-    """A row of the table."""
-
-    name: str
-    refuses: Callable[[Problem], str | None]
-    driver: Callable[[Problem], Any]
-
-
-#: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
-ALGORITHMS = (Algorithm("direct", lambda problem: None, Convolution),)
-
 _forced: ContextVar[str | None] = ContextVar("cyconv_algorithm", default=None)
+_process_wide: str | None = None
 
 
-def named(name: str) -> Algorithm:
-    """The row of that name."""
-    for row in ALGORITHMS:
-        if row.name == name:
-            return row
-    raise ValueError(f"algorithm must be one of {', '.join(row.name for row in ALGORITHMS)}, not {name!r}")
+# ---- the choice -------------------------------------------------------------------------------------------------
+
+
+def _named(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"algorithm must be one of {', '.join(NAMES)}, not {name!r}")
+    return name
+
+
+def set_algorithm(name: str | None) -> None:
+    """Use one algorithm wherever it accepts the problem, in this whole process; None goes back to the best.
+
+    Examples
+    --------
+    >>> import cyconv
+    >>> cyconv.set_algorithm("direct")  # no transforms: sums of small integers are exact
+    >>> cyconv.set_algorithm(None)
+    """
+    global _process_wide
+    _process_wide = None if name is None else _named(name)
 
 
 @contextmanager
 def algorithm(name: str) -> Iterator[None]:
-    """Force an algorithm within a block wherever it accepts the problem, e.g. ``with cyconv.algorithm("direct")``."""
-    token = _forced.set(named(name).name)
+    """Use one algorithm within a block wherever it accepts the problem, in this thread or task only.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv
+    >>> with cyconv.algorithm("direct"):
+    ...     cyconv.conv1d(np.ones((1, 4, 1)), np.ones((2, 1, 1)), 1, "VALID").ravel()
+    array([2., 2., 2.])
+    """
+    token = _forced.set(_named(name))
     try:
         yield
     finally:
         _forced.reset(token)
 
 
+class Choice(NamedTuple):
+    """The driver of a problem, and why the rows before it were passed over."""
+
+    name: str
+    driver: Any
+    refused: tuple[tuple[str, str], ...]
+
+
 @lru_cache(maxsize=1024)
-def chosen(problem: Problem, forced: str | None) -> Any:
-    """The driver of a problem: of the first row that accepts it, or of the one that is forced if that accepts it."""
-    rows = ALGORITHMS if forced is None else (named(forced), *ALGORITHMS)
-    return next(row.driver(problem) for row in rows if row.refuses(problem) is None)
+def choose(problem: Problem, forced: str | None) -> Choice:
+    """The first row that accepts the problem, or the forced one if it does."""
+    refused = []
+    for name, make in sorted(ALGORITHMS, key=lambda row: row.name != forced):
+        driver = make(problem)
+        if not isinstance(driver, str):
+            return Choice(name, driver, tuple(refused))
+        refused.append((name, driver))
+    raise AssertionError("the last row takes everything")
+
+
+# ---- one call ---------------------------------------------------------------------------------------------------
 
 
 class Extras(NamedTuple):
@@ -96,15 +116,280 @@ def check(problem: Problem, dtype: Any, bias: Any, activation: Any, residual: An
     )
 
 
-def run(problem: Problem, x: Array, filters: Any, bias: Any, activation: Any, residual: Any, out: Any, num_threads: Any) -> Array:
-    """Check the extras, choose the driver and the team, compute."""
-    vector, added, epilogue, target = check(problem, x.dtype, bias, activation, residual, out)
-    threads = _threads.wanted(problem.op, num_threads)
-    driver, isa = chosen(problem, _forced.get()), _isa.current()
-    if target is None:
-        return driver.run(x, filters, vector, added, epilogue, None, threads, isa)  # type: ignore[no-any-return]
-    if not target.flags.aligned or any(np.may_share_memory(target, a) for a in (x, filters, vector, added) if a is not None):
-        target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, isa)
-    else:
-        driver.run(x, filters, vector, added, epilogue, target, threads, isa)
+def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: Any, num_threads: Any) -> Array:
+    """Run a driver; through a copy where `out` overlaps what is read."""
+    vector, added, epilogue, target = extras
+    threads, isa = _threads.wanted(op, num_threads), _isa.current()
+    try:
+        if target is None:
+            return driver.run(x, filters, vector, added, epilogue, None, threads, isa)  # type: ignore[no-any-return]
+        read = (x, filters, vector, added)
+        if not target.flags.aligned or any(np.may_share_memory(target, a) for a in read if isinstance(a, np.ndarray)):
+            target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, isa)
+        else:
+            driver.run(x, filters, vector, added, epilogue, target, threads, isa)
+    except MemoryError as error:
+        if str(error).startswith(op):
+            raise
+        raise MemoryError(f"{op}: {error}") from None
     return out  # type: ignore[no-any-return]
+
+
+class Recipe(NamedTuple):
+    """An op with every argument but its arrays: what a plan keeps."""
+
+    make: Callable[..., Problem]
+    op: str
+    names: tuple[str, str, str, str]
+    n: int
+    rest: tuple[Any, ...]
+    filters: Any
+    bias: Any
+    activation: Any
+
+    def problem(self, x_shape: tuple[int, ...], code: int) -> Problem:
+        """The problem of an input of that shape."""
+        return self.make(self.op, self.names, self.n, x_shape, self.filters.shape, code, *self.rest)
+
+
+class _Deferred:
+    """Stands for the input while an op is planned: the op then returns its recipe."""
+
+
+DEFERRED = _Deferred()
+
+
+def execute(
+    make: Callable[..., Problem],
+    op: str,
+    names: tuple[str, str, str, str],
+    n: int,
+    rest: tuple[Any, ...],
+    input: Any,
+    filters: Any,
+    bias: Any,
+    activation: Any,
+    residual: Any,
+    out: Any,
+    num_threads: Any,
+) -> Any:
+    """An op's arguments, checked in kind: make its problem of the shapes, choose the driver, compute."""
+    if input is DEFERRED:
+        return Recipe(make, op, names, n, rest, array(op, names[1], filters), bias, activation)
+    x, f, code = operands(op, names[0], input, names[1], filters)
+    problem = make(op, names, n, x.shape, f.shape, code, *rest)
+    return run(problem, x, f, bias, activation, residual, out, num_threads)
+
+
+def run(
+    problem: Problem, x: Array, filters: Any, bias: Any, activation: Any, residual: Any, out: Any, num_threads: Any
+) -> Array:
+    """Check the extras, choose the driver, compute."""
+    extras = check(problem, x.dtype, bias, activation, residual, out)
+    driver = choose(problem, _forced.get() or _process_wide).driver
+    return compute(driver, problem.op, x, filters, extras, out, num_threads)
+
+
+# ---- plans ------------------------------------------------------------------------------------------------------
+
+
+class Explanation(NamedTuple):
+    """What a call will do; print it."""
+
+    op: str
+    algorithm: str
+    refused: tuple[tuple[str, str], ...]
+    output_shape: tuple[int, ...]
+    flops: float
+    nbytes: int
+    packed_bytes: int
+    workspace_bytes: int
+    threads: int
+    isa: str
+    predicted_seconds: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.op} -> {self.output_shape}: {self.algorithm}, {self.isa}, {self.threads} thread{'s' * (self.threads > 1)}",
+            f"  {self.flops / 1e9:.4g} GFLOP as a direct convolution; {self.nbytes / 2**20:.4g} MiB of arrays",
+            f"  {self.packed_bytes / 2**20:.4g} MiB of packed filters, at most {self.workspace_bytes / 2**20:.4g} MiB of scratch",
+            f"  about {self.predicted_seconds * 1e3:.3g} ms, from the measured peaks of this machine",
+        ]
+        return "\n".join([*lines, *(f"  not {name}: {why}" for name, why in self.refused)])
+
+
+@lru_cache(maxsize=8)
+def _peaks(isa: int) -> tuple[float, float]:
+    """(FMA peak of one thread in FLOP/s, bytes a second of a copy), measured once in 20 ms."""
+    block = np.ones(1 << 22, np.uint8)
+    target = np.empty_like(block)
+    best = min(_seconds(target, block) for _ in range(5))
+    return _runtime.fma_peak(0.01, isa) * 1e9, 2 * block.nbytes / best
+
+
+def _seconds(target: Array, block: Array) -> float:
+    start = perf_counter()
+    np.copyto(target, block)
+    return perf_counter() - start
+
+
+def _explain(problem: Problem, filters: Array, packed_bytes: int | None, num_threads: int | None) -> Explanation:
+    name, driver, refused = choose(problem, _forced.get() or _process_wide)
+    threads, isa = _threads.wanted(problem.op, num_threads), _isa.current()
+    size = filters.dtype.itemsize
+    arrays = size * (np.prod(problem.batch) * problem.in_channels * np.prod(problem.sizes) + np.prod(problem.out_shape))
+    peak, bandwidth = _peaks(isa)
+    work = driver.work / (peak * 0.85 * threads * (0.5 if size == 8 else 1))
+    packed = driver.pack(filters, isa).nbytes if packed_bytes is None else packed_bytes
+    return Explanation(
+        problem.op, name, refused, problem.out_shape, driver.flops, int(arrays) + filters.nbytes, packed,
+        driver.workspace(threads, isa), threads, _isa.current_isa(), max(work, float(arrays) / bandwidth) + 2e-6,
+    )  # fmt: skip
+
+
+class Plan:
+    """An op with its filters packed: call it with an input. Made by `plan`; immutable, picklable, thread-safe.
+
+    Filters are packed the first time an algorithm meets them, once for each algorithm that its inputs call for, not for
+    each shape.
+    """
+
+    __slots__ = ("_arguments", "_last", "_packed", "_recipe", "op")
+
+    def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+        def owned(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                value = value.copy()
+                value.flags.writeable = False
+            return value
+
+        filters = tuple(owned(f) for f in filters)
+        self.op = op
+        self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
+        names = list(inspect.signature(op).parameters)[1 : len(filters) + 1]
+        self._recipe: Recipe = op(DEFERRED, **dict(zip(names, filters, strict=False)), **_required(op, self._arguments[1], names))
+        self._packed: dict[Any, Any] = {}
+        self._last: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Plan, (self.op, *self._arguments)
+
+    def _driver(self, x: Array) -> tuple[Any, ...]:
+        """(shape, dtype, ISA, algorithm, problem, driver, packed filters) for inputs like x."""
+        recipe, isa, forced = self._recipe, _isa.current(), _forced.get() or _process_wide
+        _, _, code = operands(recipe.op, recipe.names[0], x, recipe.names[1], recipe.filters)
+        problem = recipe.problem(x.shape, code)
+        driver = choose(problem, forced).driver
+        key = (driver.layout, isa)
+        if key not in self._packed:
+            self._packed[key] = driver.pack(recipe.filters, isa)
+        extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
+        self._last = (x.shape, x.dtype, isa, forced, problem, driver, self._packed[key], extras)
+        return self._last
+
+    def __call__(self, x: Any, out: Any = None, *, residual: Any = None, num_threads: int | None = None) -> Array:
+        """The op on x."""
+        recipe, last = self._recipe, self._last
+        if type(x) is not np.ndarray or not x.flags.aligned:
+            x = array(recipe.op, recipe.names[0], x)
+        if not last or x.shape != last[0] or x.dtype is not last[1] or _isa.current() != last[2] or (_forced.get() or _process_wide) != last[3]:
+            last = self._driver(x)
+        problem, driver, packed, extras = last[4:]
+        if residual is not None or out is not None:
+            more = check(problem, x.dtype, None, None, residual, out)
+            extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
+        return compute(driver, recipe.op, x, packed, extras, out, num_threads)
+
+    def _problem(self, shape: Any) -> Problem:
+        recipe = self._recipe
+        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
+        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
+
+    def output_shape(self, shape: Any) -> tuple[int, ...]:
+        """The shape of the output for an input of that shape."""
+        return self._problem(shape).out_shape
+
+    def flops(self, shape: Any) -> float:
+        """Floating-point operations for an input of that shape, counted as a direct convolution."""
+        return float(choose(self._problem(shape), "direct").driver.flops)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the filters: as they were given, and as they have been packed so far."""
+        return int(self._recipe.filters.nbytes + sum(packed.nbytes for packed in self._packed.values()))
+
+    def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
+        """The most bytes of scratch of one call, over all its threads."""
+        driver = choose(self._problem(shape), _forced.get() or _process_wide).driver
+        return int(driver.workspace(_threads.wanted(self._recipe.op, num_threads), _isa.current()))
+
+    def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
+        """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
+        return _explain(self._problem(shape), self._recipe.filters, None, num_threads)
+
+    def __repr__(self) -> str:
+        recipe = self._recipe
+        return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {len(self._packed)} packed)"
+
+
+def _required(op: Callable[..., Any], arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
+    """The op's arguments, None for an output_shape that the input will decide; an error for one it does not have."""
+    parameters = inspect.signature(op).parameters
+    for name in arguments:
+        if name not in parameters or name in ("residual", "out", "num_threads"):
+            raise TypeError(f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(p for p in parameters if p not in given)}")
+    return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
+
+
+def plan(op: Callable[..., Any], *filters: Any, **arguments: Any) -> Plan:
+    """An op with its filters packed once, for many inputs.
+
+    Parameters
+    ----------
+    op : function
+        A convolution of this package, e.g. ``cyconv.conv2d``.
+    *filters : array
+        Its filters; copied.
+    **arguments
+        The op's other arguments but the input, `out`, `residual` and `num_threads`: those belong to the call. For a
+        transposed op `output_shape` may be left out where the input decides it.
+
+    Returns
+    -------
+    Plan
+        Call it: ``p(x, out=None, residual=None, num_threads=None)``.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv
+    >>> p = cyconv.plan(cyconv.conv2d, np.ones((3, 3, 1, 2), np.float32), strides=1, padding="SAME", activation="relu")
+    >>> p(np.ones((1, 5, 5, 1), np.float32)).shape
+    (1, 5, 5, 2)
+    >>> p.output_shape((7, 9, 9, 1))
+    (7, 9, 9, 2)
+    """
+    return Plan(op, filters, arguments)
+
+
+def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any) -> Explanation:
+    """What a call would do: the algorithm and why faster ones were refused, FLOPs, bytes, scratch, threads, time.
+
+    Parameters
+    ----------
+    op, *filters, **arguments
+        As of `plan`.
+    input : array
+        Only its shape and dtype matter.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv
+    >>> e = cyconv.explain(cyconv.conv2d, np.ones((1, 8, 8, 4)), np.ones((3, 3, 4, 4)), strides=1, padding="SAME")
+    >>> e.algorithm, e.output_shape
+    ('direct', (1, 8, 8, 4))
+    """
+    threads = arguments.pop("num_threads", None)
+    made = Plan(op, filters, arguments)
+    x = array(made._recipe.op, made._recipe.names[0], input)
+    operands(made._recipe.op, made._recipe.names[0], x, made._recipe.names[1], made._recipe.filters)
+    return made.explain(x.shape, threads)

@@ -217,9 +217,14 @@ def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_las
     return value
 
 
+_ZEROS = (0, 0.0)
+
+
 def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
     """(number, constant): "zeros", "reflect", "symmetric", "replicate", "circular", or ("constant", value)."""
     constant: Any = 0.0
+    if isinstance(mode, str) and mode == "zeros":
+        return _ZEROS
     if isinstance(mode, (list, tuple)) and len(mode) == 2 and mode[0] == "constant":
         mode, constant = mode
     if not isinstance(mode, str) or mode not in PADDING_MODES:
@@ -232,15 +237,12 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
         raise TypeError(f"{op}: padding_mode's constant must be a number, not {constant!r}") from None
 
 
-@lru_cache(maxsize=256)
-def layout(op: str, data_format: str | None, n: int) -> bool:
+def layout(op: str, data_format: Any, n: int) -> bool:
     """True for channels-last."""
     if data_format is None or data_format == "channels_last":
         return True
     if data_format == "channels_first":
         return False
-    if not isinstance(data_format, str):
-        raise TypeError(f"{op}: data_format must be a string, not {data_format!r} ({type(data_format).__name__})")
     found = LAYOUTS.get(data_format)
     if n == 1 and data_format in ("NHWC", "NCHW"):  # TensorFlow's older names for conv1d
         found = (1, data_format == "NHWC")
@@ -254,15 +256,9 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
     """The activation by number; relu, relu6 and clip are one clamp."""
     if activation is None:
         return Epilogue(0, -math.inf, math.inf)
-    name, *rest = (
-        (activation,)
-        if isinstance(activation, str)
-        else activation
-        if isinstance(activation, (list, tuple))
-        else (None,)
-    )
-    wanted = {"clip": (2,), "leaky_relu": (0, 1)}.get(name, (0,))
-    if name not in ACTIVATIONS or len(rest) not in wanted:
+    name, *rest = activation if isinstance(activation, (list, tuple)) and activation else (activation,)
+    wanted = {"clip": (2,), "leaky_relu": (0, 1)}.get(name, (0,)) if isinstance(name, str) else ()
+    if len(rest) not in wanted or name not in ACTIVATIONS:
         names = ", ".join(a for a in ACTIVATIONS if a != "clip")
         raise ValueError(
             f"{op}: activation must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}"
@@ -279,6 +275,13 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
     if values:
         low, high = values[0], values[-1]
     return Epilogue(ACTIVATIONS[name], low, high)
+
+
+def data_format_argument(op: str, value: Any) -> str | None:
+    """`data_format` checked in kind."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{op}: data_format must be a string, not {value!r} ({type(value).__name__})")
+    return value
 
 
 # ---- shapes -----------------------------------------------------------------------------------------------------
@@ -364,7 +367,7 @@ def three(values: Sequence[Any], fill: Any) -> tuple[Any, Any, Any]:
 @lru_cache(maxsize=1024)
 def forward_problem(
     op: str,
-    args: tuple[str, str, str],
+    args: tuple[str, str, str, str],
     n: int,
     x_shape: Shape,
     f_shape: Shape,
@@ -377,7 +380,7 @@ def forward_problem(
     groups: int | None,
 ) -> Problem:
     """A forward convolution, dense, grouped or depthwise (whose filters are read as (spatial..., C, multiplier))."""
-    x_arg, f_arg, s_arg = args
+    x_arg, f_arg, s_arg, d_arg = args
     channels_last = layout(op, data_format, n)
     depthwise = f_arg in ("filter", "depthwise_filter")
     batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
@@ -412,7 +415,7 @@ def forward_problem(
         )
     stride, dilation = (
         spatial(op, s_arg, strides, n, channels_last),
-        spatial(op, "dilations", dilations, n, channels_last),
+        spatial(op, d_arg, dilations, n, channels_last),
     )
     pad = padding_of(op, padding, n, channels_last)
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
@@ -430,7 +433,7 @@ def forward_problem(
 @lru_cache(maxsize=1024)
 def transposed_problem(
     op: str,
-    args: tuple[str, str, str],
+    args: tuple[str, str, str, str],
     n: int,
     g_shape: Shape,
     f_shape: Shape,
@@ -446,7 +449,7 @@ def transposed_problem(
     batched: bool = False,
 ) -> Problem:
     """A transposed convolution, which is the input gradient of the forward one: `output_shape` is that one's input."""
-    g_arg, f_arg, out_arg = args
+    g_arg, f_arg, out_arg, d_arg = args
     channels_last = layout(op, data_format, n)
     batch, sizes, channels = split_shape(op, g_arg, g_shape, n, channels_last, batched)
     filter_shape(op, f_arg, f_shape, n)
@@ -459,7 +462,7 @@ def transposed_problem(
             op, f_arg, (g_shape, f_shape),
         )  # fmt: skip
     stride = spatial(op, "strides", strides, n, channels_last)
-    dilation = spatial(op, "dilations", dilations, n, channels_last)
+    dilation = spatial(op, d_arg, dilations, n, channels_last)
     pad = padding_of(op, padding, n, channels_last)
     taps = f_shape[:n]
     default = [geometry.transposed_size(*a, pad, i) for i, a in enumerate(zip(sizes, taps, stride, dilation))]

@@ -11,21 +11,20 @@ from cyconv._problem import (
     Array,
     ShapeError,
     array,
+    data_format_argument,
     forward_problem,
-    operands,
     out_argument,
     padding_argument,
     padding_mode_argument,
     sequence,
 )
 
-_ZEROS = (0, 0.0)
-_NAMES = ("input", "filters", "strides")
+_NAMES = ("input", "filters", "strides", "dilations")
 
 
 def _forward(
     op: str,
-    names: tuple[str, str, str],
+    names: tuple[str, str, str, str],
     n: int,
     input: Any,
     filters: Any,
@@ -41,14 +40,15 @@ def _forward(
     padding_mode: Any,
     groups: Any,
 ) -> Array:
-    """Every forward convolution: canonical arguments, one problem, one run."""
-    x, f, code = operands(op, names[0], input, names[1], filters)
-    problem = forward_problem(
-        op, names, n, x.shape, f.shape, code, sequence(op, names[2], strides), padding_argument(op, padding), data_format,
-        sequence(op, "dilations", dilations), _ZEROS if padding_mode == "zeros" else padding_mode_argument(op, padding_mode),
-        sequence(op, "groups", groups),
+    """Every forward convolution: its arguments in kind, then one problem and one run."""
+    return _plan.execute(
+        forward_problem, op, names, n,
+        (
+            sequence(op, names[2], strides), padding_argument(op, padding), data_format_argument(op, data_format),
+            sequence(op, names[3], dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+        ),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
-    return _plan.run(problem, x, f, bias, activation, residual, out, num_threads)
 
 
 def convolution(
@@ -69,9 +69,10 @@ def convolution(
     groups: int | None = None,
 ) -> Array:
     """N-D convolution."""
-    rank = np.ndim(filters) - 2
+    filters = array("convolution", "filters", filters)
+    rank = filters.ndim - 2
     if rank not in (1, 2, 3):
-        shape = np.shape(filters)
+        shape = filters.shape
         raise ShapeError(
             f"convolution: filters must have 3, 4 or 5 dimensions, not {len(shape)} (filters.shape={shape})", "convolution", "filters", (shape,)
         )
@@ -100,7 +101,7 @@ def conv1d(
 ) -> Array:
     """1-D convolution."""
     return _forward(
-        "conv1d", ("input", "filters", "stride"), 1, input, filters, stride, padding, data_format, dilations,
+        "conv1d", ("input", "filters", "stride", "dilations"), 1, input, filters, stride, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
     )  # fmt: skip
 
@@ -174,7 +175,7 @@ def atrous_conv2d(
     if rate is None:
         raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
     return _forward(
-        "atrous_conv2d", ("value", "filters", "strides"), 2, value, filters, strides, padding, data_format, sequence("atrous_conv2d", "rate", rate),
+        "atrous_conv2d", ("value", "filters", "strides", "rate"), 2, value, filters, strides, padding, data_format, rate,
         bias, activation, residual, out, num_threads, padding_mode, groups,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from cyconv import _plan
 from cyconv._problem import (
     Array,
     ShapeError,
-    array,
+    data_format_argument,
     forward_problem,
     operands,
     padding_argument,
@@ -35,13 +35,15 @@ def depthwise_conv2d(
     groups: int | None = None,
 ) -> Array:
     """Depthwise 2-D convolution."""
-    op, names = "depthwise_conv2d", ("input", "filter", "strides")
-    x, f, code = operands(op, "input", input, "filter", filter)
-    problem = forward_problem(
-        op, names, 2, x.shape, f.shape, code, sequence(op, "strides", strides), padding_argument(op, padding), data_format,
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+    op = "depthwise_conv2d"
+    return _plan.execute(
+        forward_problem, op, ("input", "filter", "strides", "dilations"), 2,
+        (
+            sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
+            sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+        ),
+        input, filter, bias, activation, residual, out, num_threads,
     )  # fmt: skip
-    return _plan.run(problem, x, f, bias, activation, residual, out, num_threads)
 
 
 def separable_conv2d(
@@ -65,12 +67,12 @@ def separable_conv2d(
     groups: int | None = None,
 ) -> Array:
     """Separable 2-D convolution."""
-    op, names = "separable_conv2d", ("input", "depthwise_filter", "strides")
+    op, names = "separable_conv2d", ("input", "depthwise_filter", "strides", "dilations")
     x, f, code = operands(op, "input", input, "depthwise_filter", depthwise_filter)
     _, point, _ = operands(op, "input", x, "pointwise_filter", pointwise_filter)
     first = forward_problem(
-        op, names, 2, x.shape, f.shape, code, sequence(op, "strides", strides), padding_argument(op, padding), data_format,
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+        op, names, 2, x.shape, f.shape, code, sequence(op, "strides", strides), padding_argument(op, padding),
+        data_format_argument(op, data_format), sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
     )  # fmt: skip
     if point.ndim != 4 or point.shape[:3] != (1, 1, first.out_channels):
         raise ShapeError(
@@ -79,7 +81,7 @@ def separable_conv2d(
             op, "pointwise_filter", (f.shape, point.shape),
         )  # fmt: skip
     second = forward_problem(
-        op, ("input", "pointwise_filter", "strides"), 2, first.out_shape, point.shape, code, 1, "VALID", data_format, 1, (0, 0.0), None
+        op, ("input", "pointwise_filter", "strides", "dilations"), 2, first.out_shape, point.shape, code, 1, "VALID", data_format, 1, (0, 0.0), None
     )
     _plan.check(second, x.dtype, bias, activation, residual, out)
     middle = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)

@@ -7,14 +7,24 @@ from typing import Any
 import numpy as np
 
 from cyconv import _plan
-from cyconv._problem import Array, ShapeError, no_meaning, operands, padding_argument, sequence, shape_argument, transposed_problem
+from cyconv._problem import (
+    Array,
+    ShapeError,
+    array,
+    data_format_argument,
+    no_meaning,
+    padding_argument,
+    sequence,
+    shape_argument,
+    transposed_problem,
+)
 
-_NAMES = ("input", "filters", "output_shape")
+_NAMES = ("input", "filters", "output_shape", "dilations")
 
 
 def _transposed(
     op: str,
-    names: tuple[str, str, str],
+    names: tuple[str, str, str, str],
     n: int,
     input: Any,
     filters: Any,
@@ -32,16 +42,18 @@ def _transposed(
     padding_mode: Any,
     groups: Any,
 ) -> Array:
-    """Every transposed convolution: canonical arguments, one problem, one run."""
+    """Every transposed convolution: its arguments in kind, then one problem and one run."""
     if padding_mode != "zeros":
         no_meaning(op, f"padding_mode={padding_mode!r}", "a transposed convolution pads nothing, it crops its output")
-    x, f, code = operands(op, names[0], input, names[1], filters)
-    problem = transposed_problem(
-        op, names, n, x.shape, f.shape, code, shape_argument(op, "output_shape", output_shape, optional=True),
-        sequence(op, "strides", strides), padding_argument(op, padding), data_format, sequence(op, "dilations", dilations),
-        sequence(op, "output_padding", output_padding), sequence(op, "groups", groups),
+    return _plan.execute(
+        transposed_problem, op, names, n,
+        (
+            shape_argument(op, "output_shape", output_shape, optional=True), sequence(op, "strides", strides),
+            padding_argument(op, padding), data_format_argument(op, data_format), sequence(op, names[3], dilations),
+            sequence(op, "output_padding", output_padding), sequence(op, "groups", groups),
+        ),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
-    return _plan.run(problem, x, f, bias, activation, residual, out, num_threads)
 
 
 def conv1d_transpose(
@@ -142,11 +154,12 @@ def conv_transpose(
     groups: int | None = None,
 ) -> Array:
     """N-D transposed convolution."""
-    rank = np.ndim(filters) - 2 if output_shape is None else np.size(output_shape) - 2
+    filters = array("conv_transpose", "filters", filters)
+    rank = filters.ndim - 2 if output_shape is None else np.size(output_shape) - 2
     if rank not in (1, 2, 3):
         raise ShapeError(
-            f"conv_transpose: output_shape must have 3, 4 or 5 elements, not {output_shape!r} (filters.shape={np.shape(filters)})",
-            "conv_transpose", "output_shape", (np.shape(filters),),
+            f"conv_transpose: output_shape must have 3, 4 or 5 elements, not {output_shape!r} (filters.shape={filters.shape})",
+            "conv_transpose", "output_shape", (filters.shape,),
         )  # fmt: skip
     return _transposed(
         "conv_transpose", _NAMES, rank, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
@@ -177,6 +190,6 @@ def atrous_conv2d_transpose(
     if rate is None:
         raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary transposed convolution")
     return _transposed(
-        op, ("value", "filters", "output_shape"), 2, value, filters, output_shape, strides, padding, data_format, sequence(op, "rate", rate), None,
+        op, ("value", "filters", "output_shape", "rate"), 2, value, filters, output_shape, strides, padding, data_format, rate, None,
         bias, activation, residual, out, num_threads, padding_mode, groups,
     )  # fmt: skip

@@ -7,16 +7,17 @@
 #include "vector.h"
 #include KERNELS_H
 #include "move.inc.h"
-/* e^x for x <= 0, within 2 ulp: 2^n times a polynomial of the rest; without branches, so that loops vectorise. */
+/* e^x for x <= 0, within 2 ulp: 2^n times a polynomial of the rest, 2^n in two factors because it may be subnormal;
+ * without branches, so that loops vectorise. */
 INLINE float NAME(exp_negative)(float x)
 {
-    x = x < -87.0f ? -87.0f : x;
+    x = x < -104.0f ? -104.0f : x;
     float n = x * 1.44269504f + 0x1.8p23f;
-    uint32_t scale = (bits_of_float(n) << 23) + 0x3f800000;
+    int32_t whole = (int32_t)(bits_of_float(n) - bits_of_float(0x1.8p23f)), half_of = whole >> 1;
     n -= 0x1.8p23f;
     float r = x - n * 0.693145752f - n * 1.42860677e-6f;
     float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
-    return float_of_bits(scale) * p;
+    return p * float_of_bits((uint32_t)(half_of + 127) << 23) * float_of_bits((uint32_t)(whole - half_of + 127) << 23);
 }
 INLINE float NAME(sigmoid)(float x)
 {

@@ -586,7 +586,7 @@ cdef class Convolution:
     cdef ptrdiff_t groups, cg, mg, taps_total
     cdef ptrdiff_t[3] taps
     cdef double constant
-    cdef readonly object problem
+    cdef readonly object problem, layout
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef readonly double flops
@@ -621,6 +621,7 @@ cdef class Convolution:
                            * self.jobs[j].taps * self.cg * self.mg * self.groups)
         for i in range(3):
             self.taps[i] = problem.taps[i]
+        self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes in problem.jobs for a in axes))
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
             self.out_shape[i] = problem.out_shape[i]
@@ -703,6 +704,27 @@ cdef class Convolution:
             free(r.tilings)
         del held
         return panels
+
+    @property
+    def work(self):
+        """Floating-point operations that are done."""
+        return self.flops
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+        cdef Run r
+        memset(&r, 0, sizeof(Run))
+        self.describe(&r, isa)
+        r.x.n = 1
+        for n in self.problem.batch:
+            r.x.n *= n
+        r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
+        if r.tilings == NULL:
+            raise MemoryError
+        self.cut_all(&r, threads)
+        size = self.scratch_bytes(&r)
+        free(r.tilings)
+        return threads * size
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
         """Compute the problem on x into out (made when None) and return it.
@@ -813,10 +835,10 @@ cdef class Convolution:
         r.k.fill(shared + padded * size, r.cg + 2 * r.k.lanes, r.constant)
 
     cdef bint has_padding(self) noexcept:
-        """Whether a window may meet the zeros outside the input."""
+        """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
         cdef int i, j
         cdef JobAxis *a
-        if self.mode:
+        if self.mode or self.constant != 0:
             return False
         for j in range(self.njobs):
             for i in range(3):
@@ -834,24 +856,33 @@ cdef class Convolution:
             units += r.tilings[j].units
         return units
 
-    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
-        """Each thread's scratch, all in one piece."""
-        cdef ptrdiff_t area = 0, runs = 1, each, spare = 4 * r.k.lanes * r.csize
-        cdef ptrdiff_t tile = TILE_ROWS * 2 * r.k.lanes * r.csize
+    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
+        cdef ptrdiff_t area, runs
+        return self.scratch_parts(r, &area, &runs)
+
+    cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t *area, ptrdiff_t *runs) noexcept:
+        """One thread's bytes: a tile, a strip or windows, pointers and offsets."""
         cdef ptrdiff_t[3] extent
         cdef int j
-        cdef char *p
+        area[0], runs[0] = 0, 1
         for j in range(self.njobs):
-            runs = max(runs, min(self.jobs[j].taps, RUNS))
+            runs[0] = max(runs[0], min(self.jobs[j].taps, RUNS))
             if r.tilings[j].source == STRIP:
-                area = max(area, strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
+                area[0] = max(area[0], strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
             elif r.tilings[j].source == WINDOWS:
-                area = max(area, TILE_ROWS * WINDOW_BYTES)
-        runs = (runs + 7) // 8 * 8
-        area = (area + spare + 63) // 64 * 64
-        each = runs * TILE_ROWS * sizeof(void *) + 2 * runs * sizeof(ptrdiff_t) + tile + area
-        cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64
-        cdef Scratch *scratch = <Scratch *> aligned_alloc(64, head + threads * each)
+                area[0] = max(area[0], TILE_ROWS * WINDOW_BYTES)
+        runs[0] = (runs[0] + 7) // 8 * 8
+        area[0] = (area[0] + 4 * r.k.lanes * r.csize + 63) // 64 * 64
+        return (TILE_ROWS * 2 * r.k.lanes * r.csize + area[0]
+                + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
+
+    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
+        """Each thread's scratch, all in one piece."""
+        cdef ptrdiff_t area, runs, tile = TILE_ROWS * 2 * r.k.lanes * r.csize
+        cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = (threads * sizeof(Scratch) + 63) // 64 * 64
+        cdef Scratch *scratch = <Scratch *> aligned_alloc(64, (head + threads * each + 63) // 64 * 64)
+        cdef int j
+        cdef char *p
         if scratch == NULL:
             raise MemoryError(f"{self.problem.op}: no memory for {threads * each} bytes of scratch")
         for j in range(threads):

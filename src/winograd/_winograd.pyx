@@ -512,7 +512,8 @@ cdef class Winograd:
     cdef Transforms transforms
     cdef ptrdiff_t groups, cg, mg
     cdef readonly object problem, general, shape
-    cdef readonly double flops
+    cdef readonly double flops, work
+    cdef readonly object layout
     cdef cnp.npy_intp out_shape[32]
 
     def __cinit__(self, problem, shape):
@@ -521,6 +522,7 @@ cdef class Winograd:
         cdef ptrdiff_t *numbers
         self.problem, self.shape, self.general = problem, shape, Convolution(problem)
         self.flops = self.general.flops
+        self.layout = ("winograd", shape, problem.filters)
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         for i, axis in enumerate(problem.jobs[0]):
@@ -537,6 +539,11 @@ cdef class Winograd:
             a.alpha, a.m, a.r, a.reach = alpha, m, r, 0
             a.chunks = ceil_div(a.taps, r)
             a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
+        self.work = 2.0 * self.groups * self.cg * self.mg * alpha ** self.axes
+        for i in problem.batch:
+            self.work *= i
+        for i in range(3):
+            self.work *= self.ax[i].tiles * self.ax[i].chunks * (self.ax[i].taps if self.ax[i].alpha == 1 else 1)
         flat = [x for row in toom_cook(alpha, r) for x in row]
         self.transforms.g_rows[0] = 1
         for i, x in enumerate(flat):
@@ -610,12 +617,16 @@ cdef class Winograd:
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart."""
         cdef Run r
-        self.describe(&r, isa)
-        r.x.n = 1
-        for n in self.problem.batch:
-            r.x.n *= n
-        self.cut(&r, threads)
-        return threads * self.scratch_bytes(&r)
+        cdef ptrdiff_t most = 0
+        for direct in (False, True):
+            self.describe(&r, isa)
+            r.x.n = 1
+            for n in self.problem.batch:
+                r.x.n *= n
+            r.direct = direct
+            self.cut(&r, threads)
+            most = max(most, self.scratch_bytes(&r))
+        return threads * most
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""

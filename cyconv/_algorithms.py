@@ -1,0 +1,83 @@
+"""The table of algorithms: best first, the general one last, the first that accepts a problem computes it.
+
+A row is a name, a function from a Problem to a driver, or to the reason why it refuses, in words. A driver is immutable
+and has
+
+    pack(filters, isa)              the filters in the driver's own order, with .nbytes
+    run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
+    workspace(threads, isa)         the most bytes of scratch of a call, packed filters apart
+    layout                          what a packing depends on: equal layouts share packed filters
+    flops, about                    as a direct convolution; what it does, in words
+
+The choice may look at the problem but not at the batch, the threads or how arrays lie in memory: bits must not depend on
+those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+from cyconv._gemm import Convolution
+from cyconv._problem import Problem
+from cyconv._winograd import Winograd
+
+
+class Algorithm(NamedTuple):
+    """A row of the table: make(problem) is a driver, or the reason why there is none."""
+
+    name: str
+    make: Callable[[Problem], Any]
+
+
+# F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps.
+_TRANSFORMS = {2: [(4, 3, 2)], 3: [(6, 4, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)], 7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)]}  # fmt: skip
+
+
+def _winograd(problem: Problem) -> Any:
+    """Winograd where it is estimated to take less than 0.85 of the direct time, counted in vector FMAs a lane.
+
+    A transform costs about 7 FMAs for each value it makes; transformed filters that do not stay in L2 cost 13 for each
+    value and pass over them, which hides behind the multiplications.
+    """
+    if problem.dtype != 0:
+        return "only float32: elsewhere its rounding would be seen"
+    if len(problem.jobs) > 1:
+        return "a strided transposed convolution is several small problems"
+    if problem.filters.startswith("depthwise"):
+        return "each channel has a filter of its own"
+    job = problem.jobs[0]
+    c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    if min(c, m) < 16:
+        return f"fewer than 16 channels ({c} in, {m} out): the transforms would take longer than they save"
+    axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
+    if len(axes) == 3 and job[0].stride == 1:
+        axes = (1, 2)  # the depth taps add up in the transformed domain
+    if not axes or len(axes) > 2 or any(job[i].stride != 1 for i in axes) or len({job[i].taps for i in axes}) > 1:
+        return "needs stride 1 and equal taps along one or two axes"
+    rest = [a for i, a in enumerate(job) if i not in axes]
+    if any(a.taps > 1 and a is not job[0] for a in rest):
+        return "taps along a third axis must be along the first"
+    taps = job[axes[0]].taps
+    if taps not in _TRANSFORMS:
+        return f"no transform of {taps} taps"
+    depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
+    direct = others * prod(job[i].out for i in axes) * prod(a.taps for a in job) * c * m
+    best: tuple[float, Any] = (0.85, None)
+    for alpha, outputs, r in _TRANSFORMS[taps]:
+        tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
+        for i in axes:
+            tiles *= job[i].dilation * -(-(-(-job[i].out // job[i].dilation)) // outputs)
+        multiply = points * planes * depth * c * m
+        stream = 13 * multiply * -(-tiles // 28) if multiply * 4 > 1.5e6 else 0
+        cost = max(tiles * multiply, stream) + 7 * tiles * points * (planes * c + m)
+        best = min(best, (cost / max(direct, 1), (axes, alpha, outputs, r)), key=lambda b: b[0])
+    if best[1] is None:
+        return "the image is too small, or the channels too few, for it to be faster"
+    return Winograd(problem, best[1])
+
+
+#: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
+ALGORITHMS = (Algorithm("winograd", _winograd), Algorithm("direct", Convolution))
+NAMES = tuple(row.name for row in ALGORITHMS)
