@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,7 +31,7 @@ from cyconv._problem import (
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
 _forced: ContextVar[str | None] = ContextVar("cyconv_algorithm", default=None)
-_process_wide: str | None = None
+_process_wide: str | None = os.environ.get("CYCONV_ALGORITHM") or None
 
 
 # ---- the choice -------------------------------------------------------------------------------------------------
@@ -53,6 +54,10 @@ def set_algorithm(name: str | None) -> None:
     """
     global _process_wide
     _process_wide = None if name is None else _named(name)
+
+
+if _process_wide is not None:
+    _named(_process_wide)
 
 
 @contextmanager

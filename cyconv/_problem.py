@@ -225,7 +225,7 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
     constant: Any = 0.0
     if isinstance(mode, str) and mode == "zeros":
         return _ZEROS
-    if isinstance(mode, (list, tuple)) and len(mode) == 2 and mode[0] == "constant":
+    if isinstance(mode, (list, tuple)) and len(mode) == 2 and isinstance(mode[0], str) and mode[0] == "constant":
         mode, constant = mode
     if not isinstance(mode, str) or mode not in PADDING_MODES:
         raise ValueError(

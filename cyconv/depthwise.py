@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyconv import _plan
+import numpy as np
+
+from cyconv import _plan, _problem
 from cyconv._problem import (
     Array,
     ShapeError,
@@ -84,5 +86,15 @@ def separable_conv2d(
         op, ("input", "pointwise_filter", "strides", "dilations"), 2, first.out_shape, point.shape, code, 1, "VALID", data_format, 1, (0, 0.0), None
     )
     _plan.check(second, x.dtype, bias, activation, residual, out)
+    if _problem.COMPUTE[code] != _problem.DTYPES[code]:  # halves are rounded once, at the end
+        wide = [None if a is None else np.asarray(a).astype(np.float32) for a in (x, f, point, depthwise_bias, bias, residual)]
+        made = separable_conv2d(
+            *wide[:3], strides, padding, data_format, dilations, depthwise_bias=wide[3], depthwise_activation=depthwise_activation,
+            bias=wide[4], activation=activation, residual=wide[5], num_threads=num_threads, padding_mode=padding_mode,
+        ).astype(x.dtype)  # fmt: skip
+        if out is None:
+            return made
+        out[...] = made
+        return out
     middle = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)
     return _plan.run(second, middle, point, bias, activation, residual, out, num_threads)

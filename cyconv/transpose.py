@@ -43,7 +43,7 @@ def _transposed(
     groups: Any,
 ) -> Array:
     """Every transposed convolution: its arguments in kind, then one problem and one run."""
-    if padding_mode != "zeros":
+    if not isinstance(padding_mode, str) or padding_mode != "zeros":
         no_meaning(op, f"padding_mode={padding_mode!r}", "a transposed convolution pads nothing, it crops its output")
     return _plan.execute(
         transposed_problem, op, names, n,
