@@ -1,13 +1,19 @@
-"""The command line: `python -m cyconv demo`, `info`, `bench`."""
+"""The command line: `python -m cyconv demo`, `info`, `bench`, `explain`."""
 
 import argparse
 import json
 import os
 import sys
+from ast import literal_eval
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import cyconv
+
+OPS = [name for name in cyconv.__all__ if "conv" in name]
 
 
 def positive(text: str) -> int:
@@ -41,6 +47,24 @@ def bench(args: argparse.Namespace) -> None:
     _bench.run(cyconv.get_num_threads(), args.peers, args.quick, args.output)
 
 
+def explain(args: argparse.Namespace) -> None:
+    """Show which algorithm a call takes, why the faster ones were refused, and what it costs."""
+
+    def value(text: str) -> Any:
+        try:
+            return literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+
+    try:
+        shapes = [tuple(map(int, text.split("x"))) for text in args.call if "=" not in text]
+        settings = {name: value(text) for name, text in (text.split("=", 1) for text in args.call if "=" in text)}
+        arrays = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
+        print(cyconv.explain(getattr(cyconv, args.op), *arrays, **settings))
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentError(None, str(error)) from None
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cyconv", description="TensorFlow's convolution family on NumPy arrays."
@@ -65,6 +89,14 @@ def arguments() -> argparse.ArgumentParser:
     sub = command(bench, "cyconv_bench.png")
     sub.add_argument("--peers", metavar="A,B,...", help="libraries to compare with (default: all that are installed)")
     sub.add_argument("--quick", action="store_true", help="fewer layers and rounds")
+    sub = command(explain)
+    sub.add_argument("op", choices=OPS, metavar="OP", help=", ".join(OPS))
+    sub.add_argument(
+        "call",
+        nargs="+",
+        metavar="SHAPE|NAME=VALUE",
+        help="input, filters, arguments: 1x56x56x64 3x3x64x64 padding=SAME",
+    )
     return parser
 
 

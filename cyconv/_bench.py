@@ -31,12 +31,19 @@ LAYERS = (
     Layer("DeepLab atrous, rate 6", "conv", (1, 33, 33, 256), ((3, 3, 256, 256),), 1, 6),
     Layer("U-Net up 2x2", "transpose", (1, 56, 56, 128), ((2, 2, 64, 128),), 2),
     Layer("WaveNet k2, rate 64", "conv", (1, 16000, 32), ((2, 32, 64),), 1, 64),
-    Layer("C3D 3x3x3", "conv", (1, 16, 56, 56, 64), ((3, 3, 3, 64, 128),)),
+    Layer("C3D 3x3x3", "conv", (1, 4, 14, 14, 256), ((3, 3, 3, 256, 512),)),
     Layer("image filter 5x5", "conv", (1, 1080, 1920, 1), ((5, 5, 1, 1),)),
 )
 QUICK = (1, 5, 8, 11)
 #: What has to be installed for a library, where it is more than the module of its name.
-NEEDS = {"opencv": ("cv2",), "onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
+NEEDS = {
+    "cyconv_call": ("cyconv",),
+    "opencv": ("cv2",),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "onnx"),
+}
+
+OURS = ("cyconv", "cyconv_call")
 
 Times = dict[str, float]
 
@@ -62,7 +69,7 @@ def worker(library: str, threads: int) -> None:
             run()  # the library that had its turn before may still be spinning
             times: list[float] = []
             end = time.perf_counter() + seconds
-            while len(times) < 3 or time.perf_counter() < end:
+            while not times or time.perf_counter() < end:
                 start = time.perf_counter()
                 run()
                 times.append(time.perf_counter() - start)
@@ -118,7 +125,7 @@ def chosen(peers: str | None) -> list[str]:
         if name not in installed:
             why = "not installed" if name in MAKERS else "not known: there are " + ", ".join(MAKERS)
             raise ArgumentError(None, f"--peers: {name} is {why}")
-    return ["cyconv", *(name for name in MAKERS if name in wanted and name != "cyconv")]
+    return [name for name in MAKERS if name in (*OURS, *wanted)]
 
 
 def measure(libraries: list[Library], layer: int, rounds: int, budget: float) -> Times:
@@ -134,13 +141,13 @@ def measure(libraries: list[Library], layer: int, rounds: int, budget: float) ->
 
 def best_peer(times: Times) -> tuple[str, float]:
     """The fastest other library, and cyconv's time over its time."""
-    name = min((name for name in times if name != "cyconv"), key=lambda name: times[name], default="")
-    return name, times["cyconv"] / times[name] if name else math.nan
+    name = min((name for name in times if name not in OURS), key=lambda name: times[name], default="")
+    return name, times.get("cyconv", math.nan) / times[name] if name else math.nan
 
 
 def row(layer: Layer, times: Times, names: list[str], peak: float) -> str:
     """One line of the table, which is Markdown."""
-    share = layer.flops() / times["cyconv"] / 1e9 / peak
+    share = layer.flops() / times.get("cyconv", math.nan) / 1e9 / peak
     cells = [(f"{times[name] * 1e3:.3f}" if name in times else "-").rjust(max(9, len(name))) for name in names]
     name, ratio = best_peer(times)
     return f"| {layer.name:22s} | {layer.flops() / 1e9:6.3f} | {' | '.join(cells)} | {share:5.0%} | {ratio:5.2f} {name:11s} |"
@@ -148,7 +155,7 @@ def row(layer: Layer, times: Times, names: list[str], peak: float) -> str:
 
 def chart(results: dict[str, Times], names: list[str], title: str, output: Path) -> None:
     """Write the bar chart: a panel for every layer, a bar for every library."""
-    rows = -(-len(results) // 3)
+    rows, colours = -(-len(results) // 3), dict(zip(OURS, ("#b8430f", "#e0a283"), strict=True))
     figure = import_module("matplotlib.figure").Figure(figsize=(13, 0.6 + rows * (0.7 + 0.22 * len(names))), dpi=100)
     panels = figure.subplots(rows, 3, squeeze=False).flat
     figure.suptitle(title, fontsize=11, x=0.02, ha="left")
@@ -156,7 +163,7 @@ def chart(results: dict[str, Times], names: list[str], title: str, output: Path)
         shown = [name for name in names if name in times]
         limit = 4 * statistics.median(times.values())  # a bar that is cut still has its figure
         widths = [min(times[name], limit) for name in shown]
-        bars = axes.barh(shown, widths, color=["#b8430f" if name == "cyconv" else "#c9c9c9" for name in shown])
+        bars = axes.barh(shown, widths, color=[colours.get(name, "#c9c9c9") for name in shown])
         axes.bar_label(bars, [f"{times[name] * 1e3:.3g}" for name in shown], padding=3, fontsize=8)
         axes.set_title(layer, loc="left", fontsize=10, weight="bold")
         axes.set_xlim(0, 1.15 * max(widths))
@@ -178,10 +185,11 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
         libraries = [library for library in libraries if versions[library.name]]
         names = [library.name for library in libraries]
         peak = _runtime.fma_peak(0.3, _isa.current()) * threads
-        print(f"{cpu()}, {threads} threads, {_isa.current_isa()}: measured FMA peak {peak:.0f} GFLOP/s in float32")
+        print(f"{cpu()}, {_isa.current_isa()}, threads: {threads}; measured FMA peak: {peak:.0f} GFLOP/s in float32")
         print(", ".join(f"{name} {versions[name]}" for name in names))
         print(
-            "Milliseconds: medians of turns. peak: cyconv's share of the FMA peak, counted as a direct convolution.\n"
+            "Milliseconds: medians of turns. cyconv: a plan, cyconv_call: the plain call. peak: the plan's share of the FMA peak,"
+            "\ncounted as a direct convolution.\n"
         )
         titles = [f"{'layer':22s}", "GFLOP ", *(f"{name:>9s}" for name in names), " peak", "cyconv / fastest "]
         print(f"| {' | '.join(titles)} |\n|{'|'.join('-' * (len(title) + 2) for title in titles)}|")
@@ -193,11 +201,11 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
     finally:
         for library in libraries:
             library.close()
-    if len(names) > 1:
-        ratios = [best_peer(times)[1] for times in results.values() if len(times) > 1]
+    ratios = [ratio for name, ratio in map(best_peer, results.values()) if name]
+    if ratios:
         print(f"\ncyconv / fastest peer: {statistics.geometric_mean(ratios):.2f} in the geometric mean")
     try:
-        chart(results, names, f"Milliseconds, {threads} threads, {cpu()}; shorter is better", output)
+        chart(results, names, f"Milliseconds, threads: {threads}, {cpu()}; shorter is better", output)
     except ImportError:
         print("No chart without matplotlib: pip install 'cyconv[demo]'")
     else:

@@ -284,23 +284,30 @@ def openvino(threads: int) -> Make:
     return make
 
 
-def cyconv(threads: int) -> Make:
+def cyconv(threads: int, planned: bool = True) -> Make:
+    """A plan, whose filters are packed beforehand as every other library here has them."""
     cyconv = import_module("cyconv")
     cyconv.set_num_threads(threads)
+    ops = {"conv": "convolution", "transpose": "conv_transpose"}
 
     def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
-        options: dict[str, Any] = {"strides": layer.stride, "padding": layer.padding}
-        if layer.op == "conv":
-            op, options["dilations"] = cyconv.convolution, layer.dilation
-        elif layer.op == "transpose":
-            op, options["output_shape"] = cyconv.conv_transpose, layer.output_shape
-        else:
-            op = cyconv.depthwise_conv2d if layer.op == "depthwise" else cyconv.separable_conv2d
-        return lambda: op(x, *filters, **options)
+        op = getattr(cyconv, ops.get(layer.op, f"{layer.op}_conv2d"))
+        options: dict[str, Any] = {"strides": layer.stride, "padding": layer.padding, "dilations": layer.dilation}
+        if layer.op == "transpose":
+            options["output_shape"] = layer.output_shape
+        if not planned:
+            return lambda: op(x, *filters, **options)
+        plan = cyconv.plan(op, *filters, **options)
+        return lambda: plan(x)
 
     return make
 
 
+def cyconv_call(threads: int) -> Make:
+    """The plain call, to which filters are new every time."""
+    return cyconv(threads, planned=False)
+
+
 MAKERS: dict[str, Callable[[int], Make]] = {
-    f.__name__: f for f in (cyconv, torch, tensorflow, onnxruntime, openvino, jax, opencv, scipy, numpy)
+    f.__name__: f for f in (cyconv, cyconv_call, torch, tensorflow, onnxruntime, openvino, jax, opencv, scipy, numpy)
 }

@@ -251,10 +251,33 @@ def test_a_library_that_dies_is_left_out(tmp_path):
     library.close()
 
 
+# ---- explain
+
+
+def test_explain_tells_what_a_call_would_do(capsys):
+    main(["explain", "conv2d", "1x30x30x4", "3x3x4x8", "strides=2", "padding=VALID"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("conv2d -> (1, 14, 14, 8): direct")
+    assert "not winograd" in printed
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (["1x30x30x4", "3x3x3x8", "strides=1", "padding=SAME"], "input has 4 channels but filters expect 3"),
+        (["1x30x30x4", "3x3x4x8", "strides=1"], "padding"),
+        (["1x30x30x4", "3x3xfour", "strides=1", "padding=SAME"], "four"),
+        (["1x30x30x4", "3x3x4x8", "strides=1", "padding=SAME", "colour=1"], "colour"),
+    ],
+)
+def test_explain_refuses_in_one_line(call, error, capsys):
+    assert error in refused(capsys, "explain", "conv2d", *call)
+
+
 # ---- all
 
 
-@pytest.mark.parametrize("arguments", [[], ["demo"], ["info"], ["bench"]])
+@pytest.mark.parametrize("arguments", [[], ["demo"], ["info"], ["bench"], ["explain"]])
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])
