@@ -68,7 +68,8 @@ def _winograd(problem: Problem) -> Any:
     for alpha, outputs, r in _TRANSFORMS[taps]:
         tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
         for i in axes:
-            tiles *= job[i].dilation * -(-(-(-job[i].out // job[i].dilation)) // outputs)
+            residue = -(-job[i].out // job[i].dilation)
+            tiles *= job[i].dilation * -(-residue // outputs)
         multiply = points * planes * depth * c * m
         stream = 13 * multiply * -(-tiles // 28) if multiply * 4 > 1.5e6 else 0
         cost = max(tiles * multiply, stream) + 7 * tiles * points * (planes * c + m)

@@ -272,7 +272,9 @@ class Plan:
         self.op = op
         self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
         names = list(inspect.signature(op).parameters)[1 : len(filters) + 1]
-        self._recipe: Recipe = op(DEFERRED, **dict(zip(names, filters, strict=False)), **_required(op, self._arguments[1], names))
+        self._recipe: Recipe = op(
+            DEFERRED, **dict(zip(names, filters, strict=False)), **_required(op, self._arguments[1], names)
+        )
         self._packed: dict[Any, Any] = {}
         self._last: tuple[Any, ...] = ()
 
@@ -297,7 +299,13 @@ class Plan:
         recipe, last = self._recipe, self._last
         if type(x) is not np.ndarray or not x.flags.aligned:
             x = array(recipe.op, recipe.names[0], x)
-        if not last or x.shape != last[0] or x.dtype is not last[1] or _isa.current() != last[2] or (_forced.get() or _process_wide) != last[3]:
+        if (
+            not last
+            or x.shape != last[0]
+            or x.dtype is not last[1]
+            or _isa.current() != last[2]
+            or (_forced.get() or _process_wide) != last[3]
+        ):
             last = self._driver(x)
         problem, driver, packed, extras = last[4:]
         if residual is not None or out is not None:
@@ -342,7 +350,9 @@ def _required(op: Callable[..., Any], arguments: dict[str, Any], given: list[str
     parameters = inspect.signature(op).parameters
     for name in arguments:
         if name not in parameters or name in ("residual", "out", "num_threads"):
-            raise TypeError(f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(p for p in parameters if p not in given)}")
+            raise TypeError(
+                f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(p for p in parameters if p not in given)}"
+            )
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 

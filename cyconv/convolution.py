@@ -68,13 +68,82 @@ def convolution(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """N-D convolution."""
+    """N-D convolution, N = 1, 2 or 3 by the rank of the filters.
+
+    ``out[b, i, j, m] = sum_{k, l, c} input[b, i*s + k*d - pad, j*s + l*d - pad, c] * filters[k, l, c, m]`` for N = 2.
+
+    Parameters
+    ----------
+    input : array
+        (..., H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filters : array
+        (kh, kw, Cin/groups, Cout), of the same dtype; never flipped (cross-correlation).
+    strides : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NHWC" or "NCHW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as strides.
+    name : str, optional
+        Ignored; TensorFlow's.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (..., H', W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.convolution; strides and dilations together are allowed here.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x, w = np.ones((1, 4, 5, 6, 2)), np.ones((2, 2, 2, 2, 3))
+    >>> nn.convolution(x, w).shape
+    (1, 3, 4, 5, 3)
+    """
     filters = array("convolution", "filters", filters)
     rank = filters.ndim - 2
     if rank not in (1, 2, 3):
         shape = filters.shape
         raise ShapeError(
-            f"convolution: filters must have 3, 4 or 5 dimensions, not {len(shape)} (filters.shape={shape})", "convolution", "filters", (shape,)
+            f"convolution: filters must have 3, 4 or 5 dimensions, not {len(shape)} (filters.shape={shape})",
+            "convolution",
+            "filters",
+            (shape,),
         )
     return _forward(
         "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
@@ -99,7 +168,73 @@ def conv1d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """1-D convolution."""
+    """1-D convolution of signals.
+
+    ``out[b, i, m] = sum_{k, c} input[b, i*stride + k*d - pad, c] * filters[k, c, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filters : array
+        (kw, Cin/groups, Cout), of the same dtype; never flipped (cross-correlation).
+    stride : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NWC" or "NCW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as stride.
+    name : str, optional
+        Ignored; TensorFlow's.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (..., W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.conv1d
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x = np.arange(5.0).reshape(1, 5, 1)
+    >>> nn.conv1d(x, np.array([1.0, 1.0]).reshape(2, 1, 1), 1, "CAUSAL").ravel()
+    array([0., 1., 3., 5., 7.])
+    """
     return _forward(
         "conv1d", ("input", "filters", "stride", "dilations"), 1, input, filters, stride, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
@@ -123,7 +258,74 @@ def conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """2-D convolution."""
+    """2-D convolution of images.
+
+    ``out[b, i, j, m] = sum_{k, l, c} input[b, i*sh + k*dh - top, j*sw + l*dw - left, c] * filters[k, l, c, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filters : array
+        (kh, kw, Cin/groups, Cout), of the same dtype; never flipped (cross-correlation).
+    strides : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NHWC" or "NCHW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as strides.
+    name : str, optional
+        Ignored; TensorFlow's.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (..., H', W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.conv2d
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> nn.conv2d(x, np.ones((2, 2, 1, 1)), 1, "VALID")[0, :, :, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
+    """
     return _forward(
         "conv2d", _NAMES, 2, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
@@ -147,7 +349,73 @@ def conv3d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """3-D convolution."""
+    """3-D convolution of volumes.
+
+    ``out[b, h, i, j, m] = sum_{q, k, l, c} input[b, h*sd + q*dd - front, i*sh + k*dh - top, j*sw + l*dw - left, c] *
+    filters[q, k, l, c, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., D, H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filters : array
+        (kd, kh, kw, Cin/groups, Cout), of the same dtype; never flipped (cross-correlation).
+    strides : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NDHWC" or "NCDHW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as strides.
+    name : str, optional
+        Ignored; TensorFlow's.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (..., D', H', W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.conv3d; groups, dilations, NCDHW and explicit padding work here.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv3d(np.ones((1, 3, 3, 3, 1)), np.ones((3, 3, 3, 1, 1)), 1, "VALID").item()
+    27.0
+    """
     return _forward(
         "conv3d", _NAMES, 3, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
@@ -171,7 +439,73 @@ def atrous_conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """2-D convolution with holes."""
+    """2-D convolution with holes: `rate` pixels from tap to tap.
+
+    ``out[b, i, j, m] = sum_{k, l, c} value[b, i*s + k*rate - top, j*s + l*rate - left, c] * filters[k, l, c, m]``
+
+    Parameters
+    ----------
+    value : array
+        (..., H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filters : array
+        (kh, kw, Cin/groups, Cout), of the same dtype; never flipped (cross-correlation).
+    rate : int or sequence
+        The distance between taps: one number, or one for each spatial axis.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    name : str, optional
+        Ignored; TensorFlow's.
+    strides : int or sequence, default 1
+        The distance between outputs.
+    data_format : str
+        "NHWC" or "NCHW", or "channels_last", "channels_first"; of input and output.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (..., H', W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.atrous_conv2d
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x = np.arange(5.0).reshape(1, 1, 5, 1)
+    >>> nn.atrous_conv2d(x, np.ones((1, 2, 1, 1)), 2, "VALID").ravel()
+    array([2., 4., 6.])
+    """
     if rate is None:
         raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
     return _forward(
@@ -180,16 +514,63 @@ def atrous_conv2d(
     )  # fmt: skip
 
 
-def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None, *, out: Any = None) -> Array:
-    """Add a bias."""
+def bias_add(
+    value: Any, bias: Any, data_format: str | None = None, name: str | None = None, *, out: Any = None
+) -> Array:
+    """Add a vector to the channels.
+
+    ``out[..., c] = value[..., c] + bias[c]``
+
+    Parameters
+    ----------
+    value : array
+        Two dimensions or more, of numbers of any kind.
+    bias : array
+        (C,), of the same dtype.
+    data_format : str, optional
+        Starting with "NC": channels are dimension 1; else, and by default, the last.
+    name : str, optional
+        Ignored; TensorFlow's.
+    out : ndarray, optional
+        Where to put the result.
+
+    Returns
+    -------
+    ndarray
+        Of value's shape and dtype.
+
+    Raises
+    ------
+    ShapeError, TypeError, ValueError
+        Where shapes, dtypes or the data_format do not fit.
+
+    References
+    ----------
+    tf.nn.bias_add
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.bias_add(np.zeros((2, 2)), np.array([1.0, 2.0]))
+    array([[1., 2.],
+           [1., 2.]])
+    """
     x, b = array("bias_add", "value", value), array("bias_add", "bias", bias)
     if data_format is not None and not isinstance(data_format, str):
         raise TypeError(f"bias_add: data_format must be a string, not {data_format!r}")
     first = data_format is not None and (data_format == "channels_first" or data_format.startswith("NC"))
-    if not first and data_format is not None and not (data_format == "channels_last" or data_format.startswith("N") and data_format.endswith("C")):
-        raise ValueError(f"bias_add: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {data_format!r}")
+    if (
+        not first
+        and data_format is not None
+        and not (data_format == "channels_last" or data_format.startswith("N") and data_format.endswith("C"))
+    ):
+        raise ValueError(
+            f"bias_add: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {data_format!r}"
+        )
     if x.dtype != b.dtype:
-        raise TypeError(f"bias_add: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")
+        raise TypeError(
+            f"bias_add: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)"
+        )
     if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
         raise TypeError(f"bias_add: value has dtype {x.dtype}; only numbers can be added")
     if x.ndim < 2 or b.ndim != 1 or b.shape[0] != x.shape[1 if first else -1]:

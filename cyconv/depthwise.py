@@ -36,7 +36,73 @@ def depthwise_conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """Depthwise 2-D convolution."""
+    """2-D convolution of each channel with filters of its own.
+
+    ``out[b, i, j, c*M + q] = sum_{k, l} input[b, i*sh + k*dh - top, j*sw + l*dw - left, c] * filter[k, l, c, q]``
+
+    Parameters
+    ----------
+    input : array
+        (N, H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    filter : array
+        (kh, kw, Cin, M), of the same dtype; never flipped (cross-correlation).
+    strides : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NHWC" or "NCHW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as strides.
+    name : str, optional
+        Ignored; TensorFlow's.
+    bias : array, optional
+        (Cin*M,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (N, H', W', Cin*M) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.depthwise_conv2d; unequal strides, and strides with dilations, are right here.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x = np.array([[1.0, 10.0], [2.0, 20.0]]).reshape(1, 1, 2, 2)
+    >>> nn.depthwise_conv2d(x, np.ones((1, 2, 2, 1)), 1, "VALID").ravel()
+    array([ 3., 30.])
+    """
     op = "depthwise_conv2d"
     return _plan.execute(
         forward_problem, op, ("input", "filter", "strides", "dilations"), 2,
@@ -68,7 +134,78 @@ def separable_conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """Separable 2-D convolution."""
+    """Depthwise convolution, then a 1x1 convolution that mixes the channels.
+
+    ``out[b, i, j, m] = sum_{c, q} (sum_{k, l} input[b, i*sh + k*dh - top, j*sw + l*dw - left, c] *
+    depthwise_filter[k, l, c, q]) * pointwise_filter[0, 0, c*M + q, m]``
+
+    Parameters
+    ----------
+    input : array
+        (N, H, W, Cin) channels-last; float32, float64, int32, float16 or bfloat16; any strides.
+    depthwise_filter : array
+        (kh, kw, Cin, M), of the same dtype; strides, padding and dilations are of this stage.
+    pointwise_filter : array
+        (1, 1, Cin*M, Cout).
+    strides : int or sequence
+        One number, or one for each spatial axis, or for all axes in data_format order.
+    padding : str, int or pairs
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL" (all of it before the first spatial axis), "FULL", one number for every
+        side, or (before, after) pairs, for the spatial axes or for all in data_format order.
+    data_format : str
+        "NHWC" or "NCHW", or "channels_last", "channels_first"; of input and output.
+    dilations : int or sequence, optional
+        The distance between taps; as strides.
+    name : str, optional
+        Ignored; TensorFlow's.
+    depthwise_bias, depthwise_activation : optional
+        Bias (Cin*M,) and activation between the two stages.
+    bias : array, optional
+        (Cout,): added to every output.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu", slope), "elu", "sigmoid", "tanh", "silu", "gelu", or
+        ("clip", low, high); after bias and residual.
+    residual : array, optional
+        Of the output's shape and dtype, added before the activation.
+    out : ndarray, optional
+        Where to put the result: the output's shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+    padding_mode : str or tuple, default "zeros"
+        What lies outside: "zeros", ("constant", value), "reflect", "symmetric", "replicate" or "circular"; read by index,
+        never by a padded copy.
+    groups : int, optional
+        Only a check: the shapes imply it.
+
+    Returns
+    -------
+    ndarray
+        (N, H', W', Cout) channels-last; of the input's dtype.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together; a ValueError that names op, argument, rule and both numbers.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind; dtypes are never promoted.
+
+    Notes
+    -----
+    Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
+    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
+    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+
+    References
+    ----------
+    tf.nn.separable_conv2d; a pointwise filter of any other depth is refused here.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> x = np.array([[1.0, 10.0], [2.0, 20.0]]).reshape(1, 1, 2, 2)
+    >>> nn.separable_conv2d(x, np.ones((1, 2, 2, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
+    array([33.])
+    """
     op, names = "separable_conv2d", ("input", "depthwise_filter", "strides", "dilations")
     x, f, code = operands(op, "input", input, "depthwise_filter", depthwise_filter)
     _, point, _ = operands(op, "input", x, "pointwise_filter", pointwise_filter)
@@ -83,11 +220,25 @@ def separable_conv2d(
             op, "pointwise_filter", (f.shape, point.shape),
         )  # fmt: skip
     second = forward_problem(
-        op, ("input", "pointwise_filter", "strides", "dilations"), 2, first.out_shape, point.shape, code, 1, "VALID", data_format, 1, (0, 0.0), None
+        op,
+        ("input", "pointwise_filter", "strides", "dilations"),
+        2,
+        first.out_shape,
+        point.shape,
+        code,
+        1,
+        "VALID",
+        data_format,
+        1,
+        (0, 0.0),
+        None,
     )
     _plan.check(second, x.dtype, bias, activation, residual, out)
     if _problem.COMPUTE[code] != _problem.DTYPES[code]:  # halves are rounded once, at the end
-        wide = [None if a is None else np.asarray(a).astype(np.float32) for a in (x, f, point, depthwise_bias, bias, residual)]
+        wide = [
+            None if a is None else np.asarray(a).astype(np.float32)
+            for a in (x, f, point, depthwise_bias, bias, residual)
+        ]
         made = separable_conv2d(
             *wide[:3], strides, padding, data_format, dilations, depthwise_bias=wide[3], depthwise_activation=depthwise_activation,
             bias=wide[4], activation=activation, residual=wide[5], num_threads=num_threads, padding_mode=padding_mode,
