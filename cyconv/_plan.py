@@ -89,7 +89,7 @@ class Choice(NamedTuple):
 @lru_cache(maxsize=1024)
 def choose(problem: Problem, forced: str | None) -> Choice:
     """The first row that accepts the problem, or the forced one if it does."""
-    refused = []
+    refused: list[tuple[str, str]] = []
     for name, make in sorted(ALGORITHMS, key=lambda row: row.name != forced):
         driver = make(problem)
         if not isinstance(driver, str):
@@ -177,10 +177,10 @@ def execute(
     residual: Any,
     out: Any,
     num_threads: Any,
-) -> Any:
+) -> Array:
     """An op's arguments, checked in kind: make its problem of the shapes, choose the driver, compute."""
     if input is DEFERRED:
-        return Recipe(make, op, names, n, rest, array(op, names[1], filters), bias, activation)
+        return Recipe(make, op, names, n, rest, array(op, names[1], filters), bias, activation)  # type: ignore[return-value]
     x, f, code = operands(op, names[0], input, names[1], filters)
     problem = make(op, names, n, x.shape, f.shape, code, *rest)
     return run(problem, x, f, bias, activation, residual, out, num_threads)

@@ -297,7 +297,7 @@ def split_shape(
             f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
         )
     body = shape[len(shape) - n - 1 :]
-    return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))  # type: ignore[return-value]
+    return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))
 
 
 def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -> Shape:
@@ -579,19 +579,19 @@ def residual_argument(op: str, residual: Any, shape: Shape, dtype: np.dtype[Any]
     """An array of the output's shape and dtype, added before the activation."""
     if residual is None:
         return None
-    residual = array(op, "residual", residual)
-    if residual.dtype != dtype:
+    added = array(op, "residual", residual)
+    if added.dtype != dtype:
         raise TypeError(
-            f"{op}: residual is {residual.dtype} but the output is {dtype}; convert it with residual.astype(...)"
+            f"{op}: residual is {added.dtype} but the output is {dtype}; convert it with residual.astype(...)"
         )
-    if residual.shape != shape:
+    if added.shape != shape:
         raise ShapeError(
-            f"{op}: residual.shape={residual.shape}, but the output has {shape}",
+            f"{op}: residual.shape={added.shape}, but the output has {shape}",
             op,
             "residual",
-            (residual.shape, shape),
+            (added.shape, shape),
         )
-    return residual
+    return added
 
 
 def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
@@ -600,10 +600,11 @@ def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array
         if not isinstance(out, np.ndarray) or isinstance(out, _REFUSED):
             raise TypeError(f"{op}: out must be a numpy.ndarray, not {type(out).__name__}")
         out = out.view(np.ndarray)
+    target: Array = out
     if out.dtype != dtype:
         raise TypeError(f"{op}: out is {out.dtype} but the output is {dtype}")
     if out.shape != shape:
         raise ShapeError(f"{op}: out.shape={out.shape}, but the output has {shape}", op, "out", (out.shape, shape))
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
-    return out
+    return target

@@ -583,4 +583,4 @@ def bias_add(
         b = b.reshape(-1, *(1,) * (x.ndim - 2))
     target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
     result: Array = np.add(x, b, out=target)
-    return result if out is None else out  # type: ignore[no-any-return]
+    return result if out is None else out

@@ -235,17 +235,18 @@ def separable_conv2d(
     )
     _plan.check(second, x.dtype, bias, activation, residual, out)
     if _problem.COMPUTE[code] != _problem.DTYPES[code]:  # halves are rounded once, at the end
-        wide = [
-            None if a is None else np.asarray(a).astype(np.float32)
-            for a in (x, f, point, depthwise_bias, bias, residual)
-        ]
+
+        def wide(a: Any) -> Any:
+            return None if a is None else np.asarray(a).astype(np.float32)
+
         made = separable_conv2d(
-            *wide[:3], strides, padding, data_format, dilations, depthwise_bias=wide[3], depthwise_activation=depthwise_activation,
-            bias=wide[4], activation=activation, residual=wide[5], num_threads=num_threads, padding_mode=padding_mode,
+            wide(x), wide(f), wide(point), strides, padding, data_format, dilations, depthwise_bias=wide(depthwise_bias),
+            depthwise_activation=depthwise_activation, bias=wide(bias), activation=activation, residual=wide(residual),
+            num_threads=num_threads, padding_mode=padding_mode,
         ).astype(x.dtype)  # fmt: skip
         if out is None:
             return made
         out[...] = made
-        return out
+        return out  # type: ignore[no-any-return]
     middle = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)
     return _plan.run(second, middle, point, bias, activation, residual, out, num_threads)
