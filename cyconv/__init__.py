@@ -1,5 +1,6 @@
 """TensorFlow's convolution family on plain NumPy arrays: ``import cyconv as nn``, then ``nn.conv2d(...)``."""
 
+from cyconv import _openmp as _openmp  # isort: skip  # first: it decides how OpenMP's threads wait
 from cyconv._info import show_config
 from cyconv._isa import available_isas, current_isa, isa
 from cyconv._plan import Explanation, Plan, algorithm, explain, plan, set_algorithm
