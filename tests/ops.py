@@ -22,6 +22,7 @@ import numpy as np
 
 import cyconv as nn
 from cyconv import reference
+from cyconv._algorithms import NAMES as ALGORITHMS
 
 Array = np.ndarray
 DTYPES = {
@@ -50,6 +51,7 @@ class Case:
     orders: dict[str, str] = field(default_factory=dict)
     num_threads: int | None = None
     isa: str | None = None
+    algorithm: str | None = None
     out: str | None = None  # the memory order of an out= array
 
     @property
@@ -71,7 +73,9 @@ class Case:
         ]
         args = [f"{name}={' '.join(repr(value).split())}" for name, value in self.args.items()]
         run = [
-            f"{name}={value}" for name in ("num_threads", "isa", "out") if (value := getattr(self, name)) is not None
+            f"{name}={value}"
+            for name in ("num_threads", "isa", "algorithm", "out")
+            if (value := getattr(self, name)) is not None
         ]
         return f"{self.op.name}({', '.join(arrays + args)}) {' '.join(run)}".strip()
 
@@ -139,17 +143,25 @@ def values(rng: random.Random, shape: Any, dtype: str, exact: bool) -> Array:
     return a.astype(DTYPES[dtype])
 
 
+# Kinds of problems: how often, and the most pixels and taps along an axis (by rank), channels and filters they have.
+KINDS = {
+    "small": (80, (17, 11, 6), (9, 5, 3), 5, 6),
+    "tiles": (12, (600, 24, 8), (9, 5, 3), 70, 70),  # cross the edges of register tiles
+    "pixels": (2, (6000, 80, 18), (5, 3, 2), 3, 4),  # are cut into pieces along the image,
+    "taps": (1, (700, 25, 9), (1100, 25, 9), 2, 3),  # the window,
+    "channels": (1, (3, 2, 2), (2, 2, 2), 17000, 3),  # or a pixel
+    "transforms": (4, (90, 24, 9), (9, 9, 5), 60, 60),  # stride 1, equal taps: what Winograd's algorithm takes
+}
+
+
 def draw_geometry(op: Op, rng: random.Random) -> Geometry:
-    """A random window that fits: sizes small, odd, prime, empty; one problem in eight crosses the kernels' tiles."""
-    large = rng.random() < 0.12
+    """A random window that fits: sizes odd, prime, tiny, empty; now and then larger than what a kernel takes at a time."""
     rank = rng.choice(op.ranks)
     dtype = rng.choice(("float32",) * 5 + tuple(DTYPES))
-    reach = {1: 9, 2: 5, 3: 3}[rank]
+    kind = rng.choices(list(KINDS), [row[0] for row in KINDS.values()])[0]
+    _, pixels, taps, channels, filters = KINDS[kind]
     while True:
-        if large:
-            sizes = tuple(rng.randint(1, {1: 600, 2: 24, 3: 8}[rank]) for _ in range(rank))
-        else:
-            sizes = tuple(rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 17)[: 15 - 3 * rank]) for _ in range(rank))
+        sizes = tuple(rng.randint(1, pixels[rank - 1]) for _ in range(rank))
         if rng.random() < 0.02:
             sizes = (*sizes[1:], 0)
         groups = rng.choice((1, 1, 1, 2, 3, 4))
@@ -159,16 +171,18 @@ def draw_geometry(op: Op, rng: random.Random) -> Geometry:
             rng.choice((None, *LAYOUTS[rank])),
             (rng.choice((1, 1, 2, 3)),),
             sizes,
-            tuple(rng.randint(1, reach) for _ in range(rank)),
-            tuple(rng.choice((1, 1, 2, 3, 4)) for _ in range(rank)) if rng.random() < 0.6 else (1,) * rank,
-            tuple(rng.randint(1, 3) for _ in range(rank)) if rng.random() < 0.4 else (1,) * rank,
-            draw_padding(rng, rank, reach),
+            tuple(rng.randint(1, taps[rank - 1]) for _ in range(rank)),
+            tuple(rng.choice((1, 1, 2, 3, 4, 6)) for _ in range(rank)) if rng.random() < 0.6 else (1,) * rank,
+            tuple(rng.choice((1, 1, 2, 3, 7)) for _ in range(rank)) if rng.random() < 0.4 else (1,) * rank,
+            draw_padding(rng, rank, min(taps[rank - 1], 9)),
             rng.choice(MODES) if rng.random() < 0.4 else "zeros",
             groups,
-            rng.randint(1, 70 // groups if large else 5),
-            rng.randint(1, 70 // groups if large else 6),
+            rng.randint(1, max(1, channels // groups)),
+            rng.randint(1, max(1, filters // groups)),
             rng.random() < 0.8 or dtype == "int32",
         )
+        if kind == "transforms":
+            geometry = draw_transforms(rng, geometry, taps[rank - 1])
         if rng.random() < 0.02:
             geometry = geometry._replace(lead=(0,))
         if rng.random() < 0.01:
@@ -176,8 +190,24 @@ def draw_geometry(op: Op, rng: random.Random) -> Geometry:
         if op.batched and rng.random() < 0.15:
             geometry = geometry._replace(lead=tuple(rng.randint(1, 3) for _ in range(rng.choice((2, 3)))))
         fits = all(room > -stride for room, stride in zip(geometry.rooms(), geometry.strides))
-        if fits and (0 not in sizes or geometry.mode in MODES[:1]):
+        if fits and (0 not in sizes or geometry.mode == "zeros"):
             return geometry
+
+
+def draw_transforms(rng: random.Random, g: Geometry, most: int) -> Geometry:
+    """Equal taps along one axis, two or three, at stride 1, in float32 and not whole numbers; 16 channels and more."""
+    k = rng.randint(2, most)
+    taps = rng.choice({1: [(k,)], 2: [(k, k), (k, k), (1, k), (k, 1)], 3: [(k, k, k), (1, k, k), (k, 1, 1)]}[g.rank])
+    groups = rng.choice((1, 1, 2))
+    return g._replace(
+        dtype="float32",
+        exact=False,
+        taps=taps,
+        strides=(1,) * g.rank,
+        groups=groups,
+        channels=rng.randint(16, 60 // groups),
+        filters=rng.randint(16, 60 // groups),
+    )
 
 
 def draw_padding(rng: random.Random, rank: int, most: int) -> Any:
@@ -395,6 +425,7 @@ def draw(op: Op, seed: int) -> Case:
         return case
     case.num_threads = rng.choice((None, 1, 2, 3, 4))
     case.isa = rng.choice((None, *nn.available_isas()))
+    case.algorithm = "direct" if case.exact else rng.choice((None, *ALGORITHMS))
     case.out = rng.choice(OUT_ORDERS) if rng.random() < 0.25 else None
     return case
 
@@ -423,10 +454,13 @@ def tolerance(case: Case, magnitude: Array, answer: Array) -> Array:
 
     A sum of n products, in any order, is off by at most n u sum|x||w| (u = eps/2, of the type it is computed in); bias,
     residual and an activation of slope at most 1.13 add a few units; storing adds half a unit of the stored type.
+    Transforms, for float32 only, mix neighbouring outputs: 2e-5 of the largest sum|x||w|.
     """
     stored = ml_dtypes.finfo(case.dtype)
     computed = np.finfo(np.float32 if stored.bits == 16 else case.dtype)
     bound = computed.eps * ((case.terms / 2 + 8) * magnitude + 4 * np.abs(answer))
+    if case.algorithm != "direct" and case.dtype == np.float32:
+        bound = bound + 2e-5 * magnitude.max(initial=0)
     return 1.13 * bound + float(stored.eps) * np.abs(answer) + float(stored.smallest_subnormal)
 
 
@@ -449,7 +483,10 @@ def check(case: Case) -> str | None:
     if case.num_threads is not None:
         extra["num_threads"] = case.num_threads
     try:
-        with nn.isa(case.isa) if case.isa else nullcontext():
+        with (
+            nn.isa(case.isa) if case.isa else nullcontext(),
+            nn.algorithm(case.algorithm) if case.algorithm else nullcontext(),
+        ):
             y = case.call(**extra)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

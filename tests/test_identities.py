@@ -1,6 +1,7 @@
 """What must hold whatever the numbers are: adjoints, linearity, impulses, shifts, and ops that are others in disguise.
 
-All of it in small integers, where equal means equal to the last bit, and without any reference implementation.
+All of it in small integers, where equal means equal to the last bit in the direct algorithm, and without any reference
+implementation.
 """
 
 import random
@@ -13,6 +14,12 @@ import cyconv as nn
 
 TRANSPOSED = [name for name in OPS if "transpose" in name]
 TRANSPOSE = {"conv1d": nn.conv1d_transpose, "conv2d": nn.conv2d_transpose, "conv3d": nn.conv3d_transpose}
+
+
+@pytest.fixture(autouse=True)
+def direct():
+    with nn.algorithm("direct"):
+        yield
 
 
 def window(g: Geometry) -> dict:

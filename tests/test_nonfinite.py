@@ -9,7 +9,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from ops import DTYPES, OPS, draw, example, values
+from ops import ALGORITHMS, DTYPES, OPS, draw, example, values
 
 import cyconv as nn
 
@@ -17,36 +17,57 @@ WINDOWED = [name for name in OPS if name != "bias_add"]
 FLOATS = [name for name in DTYPES if name != "int32"]
 
 
-def same(y, expected):
-    """Equal, NaN where NaN, and infinities of the same sign."""
-    return np.array_equal(y.astype(np.float64), expected.astype(np.float64), equal_nan=True)
+def poisoned(name, seed):
+    """A case of whole numbers, one or two elements of an argument not finite; None where there is nothing to poison."""
+    case = draw(OPS[name], seed)
+    rng = random.Random(seed)
+    if case.dtype == np.int32 or min(a.size for a in case.arrays.values()) == 0:
+        return None
+    case.arrays = {key: values(rng, a.shape, case.dtype.name, True) for key, a in case.arrays.items()}
+    case.args.pop("activation", None)
+    case.args.pop("depthwise_activation", None)
+    a = case.arrays[rng.choice(sorted(case.arrays))]
+    for _ in range(rng.choice((1, 1, 2))):
+        a[tuple(rng.randrange(n) for n in a.shape)] = rng.choice((np.nan, np.inf, -np.inf))
+    return case
 
 
 @pytest.mark.parametrize("isa", nn.available_isas())
 @pytest.mark.parametrize("name", WINDOWED)
 def test_a_value_poisons_its_windows_and_nothing_else(name, isa):
-    """One or two elements of the input or of a filter; every other output keeps its bits.
-
-    A tap that lies on padding joins nothing, so that a poisoned tap of a filter leaves those outputs alone.
-    """
-    poisoned = 0
+    """Every other output keeps its bits. A tap that lies on padding joins nothing: a poisoned one leaves those alone."""
+    reached = 0
     for seed in range(250):
-        case = draw(OPS[name], seed)
-        rng = random.Random(seed)
-        if case.dtype == np.int32 or min(a.size for a in case.arrays.values()) == 0:
+        if case := poisoned(name, seed):
+            expected = case.reference().astype(np.float64)
+            reached += np.count_nonzero(~np.isfinite(expected))
+            with nn.isa(isa), nn.algorithm("direct"):
+                y = case.call(num_threads=case.num_threads).astype(np.float64)
+            assert np.array_equal(y, expected, equal_nan=True), f"seed {seed}, {isa}: {case}"
+    assert reached > 100
+
+
+@pytest.mark.parametrize("isa", nn.available_isas())
+@pytest.mark.parametrize("name", WINDOWED)
+def test_nor_do_transforms_spread_it(name, isa):
+    """The same where an algorithm mixes neighbouring inputs: not finite where it has to be, else as near as ever."""
+    reached, seed = 0, 0
+    while reached < 12 and seed < 2000:
+        seed += 1
+        case = poisoned(name, seed)
+        if (
+            case is None
+            or case.window.taps.count(1) == case.window.rank
+            or min(case.window.channels, case.window.filters) < 16
+        ):
             continue
-        case.arrays = {key: values(rng, a.shape, case.dtype.name, True) for key, a in case.arrays.items()}
-        case.args.pop("activation", None)
-        case.args.pop("depthwise_activation", None)
-        a = case.arrays[rng.choice(sorted(case.arrays))]
-        for _ in range(rng.choice((1, 1, 2))):
-            a[tuple(rng.randrange(n) for n in a.shape)] = rng.choice((np.nan, np.inf, -np.inf))
-        expected = case.reference()
-        poisoned += np.count_nonzero(~np.isfinite(expected.astype(np.float64)))
+        reached += 1
+        expected = case.reference().astype(np.float64)
         with nn.isa(isa):
-            y = case.call(num_threads=case.num_threads)
-        assert same(y, expected), f"seed {seed}, {isa}: {case}"
-    assert poisoned > 100
+            y = case.call(num_threads=case.num_threads).astype(np.float64)
+        finite = np.isfinite(expected)
+        assert np.array_equal(y[~finite], expected[~finite], equal_nan=True), f"seed {seed}, {isa}: {case}"
+        assert np.allclose(y[finite], expected[finite], rtol=0.01, atol=0.05), f"seed {seed}, {isa}: {case}"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +99,8 @@ def test_denormals_are_kept(name, dtype):
     for isa in nn.available_isas():
         with nn.isa(isa):
             for num_threads in (1, 2):
-                y = case.call(num_threads=num_threads)
+                with nn.algorithm("direct"):
+                    y = case.call(num_threads=num_threads)
                 assert np.array_equal(y.astype(np.float64) / float(tiny), plain), (isa, num_threads)
     assert np.count_nonzero(plain) > plain.size / 2
 
@@ -128,3 +150,21 @@ def test_a_rounding_mode_is_left_as_it_was():
         assert libm.fegetround() == upward
     finally:
         libm.fesetround(0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_poisoned_filters_by_many_threads(algorithm):
+    """Whichever thread packs the poisoned tap, all of them leave out the padding that it would meet."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (1, 12, 12, 64)).astype(np.float32)
+    w = rng.integers(-3, 4, (3, 3, 64, 512)).astype(np.float32)
+    for column in (0, 100, 511):
+        poison = w.copy()
+        poison[0, 0, 5, column] = np.inf
+        with nn.algorithm(algorithm):
+            expected = np.isnan(nn.conv2d(x, poison, 1, "SAME", num_threads=1))
+            assert not expected[:, 0, :, :].any()
+            assert not expected[:, :, 0, :].any()
+            for _ in range(30):
+                y = nn.conv2d(x, poison, 1, "SAME", num_threads=4)
+                assert np.array_equal(np.isnan(y), expected)
