@@ -1,0 +1,60 @@
+/* The kernel table of the pixel driver: register tiles whose vectors lie along a row of output pixels. */
+#pragma once
+#include "isa.h"
+#include "move.h"
+
+#define FILTERS 4    /* the most filters, */
+#define ROWS 6       /* rows of output */
+#define WIDE 4       /* and vectors in a row that a tile has */
+#define TILE_WIDE 16 /* the most vectors that finish takes at a time */
+
+/* A row of input that a tile meets. Output row r meets it with one row of the filter, row r + 1 with the row before. */
+typedef struct {
+    int range; /* the output rows it meets, as first*ROWS + last */
+    int taps;
+    ptrdiff_t filter, next_tap; /* in filter rows of one tap: where the first output row's are, and from tap to tap */
+    ptrdiff_t row, shift;       /* for the driver: which row, from the first that the tile reads, and bytes into it */
+} meeting;
+
+/* Tiles side by side: out[m][r][j] = clamp(bias[m] + sum over the meetings of r and their taps q, in this order, of
+ * input[meeting][offset[q] + j] * filters[m][meeting, q]) */
+typedef struct {
+    const char *const *input; /* IN  [meetings] a row each */
+    const meeting *meetings;
+    ptrdiff_t count;
+    const ptrdiff_t *offset; /* IN  [taps] bytes */
+    const char *filters;     /* IN  a block's filters, packed */
+    char *const *out;        /* OUT [filters][ROWS] */
+    int rows;                /* of output; at most the tile's */
+    const char *bias;        /* IN  [filters] */
+    int bare;                /* no bias, no clamp */
+    double low, high;
+    ptrdiff_t first, tiles; /* in elements from the start of the rows, and how many */
+    ptrdiff_t next;         /* elements from one vector of a row to the next */
+    ptrdiff_t advance;      /* elements from one tile to the next */
+} tile_args;
+typedef void (*tile_fn)(const tile_args *);
+
+/* dst[j*plane + i] = src[i*si + j*sj] for i < n, j < channels; si, sj in bytes. */
+typedef void (*planes_fn)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si, ptrdiff_t channels,
+                          ptrdiff_t sj);
+/* dst[i*step + j] = src[j*plane + i] for i < n, j < channels; step in bytes. */
+typedef void (*interleave_fn)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t plane, ptrdiff_t n,
+                              ptrdiff_t channels);
+
+typedef struct {
+    int lanes;             /* elements a vector */
+    int rows[FILTERS + 1]; /* of a tile with so many filters */
+    int wide[3];           /* vectors in a row of a tile, ascending from 1 */
+    tile_fn tile[FILTERS + 1][3];
+    interleave_fn interleave;
+    fill_fn fill;
+    planes_fn planes[DTYPES]; /* by storage type; NULL where it is not computed in this type */
+    pack_fn pack[DTYPES];
+    finish_fn finish[DTYPES];
+} pixel_kernels;
+
+#define DECLARE(isa, detected) extern const pixel_kernels pixel_kernels_##isa[COMPUTE_TYPES];
+ISA_LIST(DECLARE)
+#undef DECLARE
+const pixel_kernels *pixel_kernels_of(int isa); /* by place in ISA_LIST */
