@@ -1,7 +1,7 @@
 """The forward driver: every convolution, dense, grouped, depthwise or transposed, as jobs of implicit GEMM.
 
-A job's output pixels are cut into boxes (n, d, h, w); a box is walked in register tiles of up to TILE_ROWS pixels by one
-or two vectors of output channels. A tile reads its input through pointers, one for each pixel and tap, so there is no
+A job's output pixels are cut into boxes (n, d, h, w); a box is walked in register tiles of up to TILE_ROWS pixels by
+one or two vectors of output channels. A tile reads its input through pointers, one for each pixel and tap: there is no
 im2col buffer. Where the input can be read where it lies (right dtype, channels next to each other) the pointers go into
 the array; else into a strip, the box's input gathered once into scratch, padding included; else, for filters too large
 for that, into a gathered copy of the tile's own windows, some taps at a time. The order of every sum is the same in all
@@ -14,6 +14,17 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from kernels cimport (
+    CLAMP,
+    NONE,
+    TILE_ROWS,
+    compute_type,
+    conv_kernels,
+    conv_kernels_of,
+    finish_args,
+    tile_args,
+    tile_fn,
+)
 
 from cyconv._runtime import prepare
 
@@ -22,54 +33,14 @@ cnp.import_array()
 cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t, size_t)
 
-cdef extern from "kernels.h" nogil:
-    enum: TILE_ROWS, TILE_WIDE, NONE, CLAMP
-    ctypedef struct tile_args:
-        const char *const *a
-        ptrdiff_t a_step
-        const ptrdiff_t *offset
-        ptrdiff_t runs, run, column, ldb
-        const char *b
-        char *const *out
-        const char *bias
-        int clamp
-        double low, high
-        int accumulate
-    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
-    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef int (*pack_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
-    ctypedef struct finish_args:
-        const void *tile
-        ptrdiff_t pitch
-        int rows, columns
-        char *const *out
-        ptrdiff_t out_step
-        char *const *residual
-        ptrdiff_t residual_step
-        const void *bias
-        int activation
-        double low, high
-    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
-    ctypedef struct conv_kernels:
-        int lanes
-        int rows[3]
-        tile_fn gemm[3][15]
-        tile_fn depthwise[3][15]
-        fill_fn fill
-        gather_fn gather[5]
-        pack_fn pack[5]
-        finish_fn finish[5]
-    const conv_kernels *conv_kernels_of(int isa)
-    int compute_type(int dtype)
-
 cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
     STRIP_BYTES = 1 << 20   # the most a strip may hold
     BOX_PIXELS = 1024
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
-    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
+    WORTH_A_THREAD = 10000000  # floating-point operations, 50 to 100 us: below, waking a thread takes longer
+    MOVE = 10                 # of them that take as long as moving a value in or out
 
 cdef enum Source:
     DIRECT, STRIP, WINDOWS
@@ -146,6 +117,13 @@ cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t b, int *wide) noexcept
         wide[0] = 1
         return 0
     return r.columns - wide[0] * lanes
+
+
+cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
+                                  ptrdiff_t block) noexcept nogil:
+    """Where a block's packed filters start, in bytes."""
+    cdef ptrdiff_t rows = job.taps * (1 if r.depthwise else r.cg)
+    return (group * r.panel_group + t.panel + block * rows * 2 * r.k.lanes) * r.csize
 
 
 # ---- gathering --------------------------------------------------------------------------------------------------
@@ -333,8 +311,8 @@ cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_
             dst += width * r.csize
 
 
-cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *tile, tile_args *args, tile_fn tile_of_full,
-                  tile_fn tile_of_one, Scratch *s) noexcept nogil:
+cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *tile, tile_args *args,
+                  tile_fn tile_of_full, tile_fn tile_of_one, Scratch *s) noexcept nogil:
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
     scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
     tap and pixel by pixel, leaving out what lies outside the input."""
@@ -344,7 +322,6 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *til
     cdef ptrdiff_t[3] k
     cdef const char *b = args.b
     cdef char *const *out = args.out
-    cdef const char *p
     cdef int i
     if t.source != WINDOWS:
         while first < runs:
@@ -406,7 +383,7 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     for i in range(tile.full):
         out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out = out
-    args.b = r.panels + (group * r.panel_group + t.panel + block * job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes) * r.csize
+    args.b = r.panels + panel_place(r, job, t, group, block)
     args.ldb, args.column, args.accumulate = width, start if r.depthwise else 0, 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
@@ -426,7 +403,8 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, tile.rows, <int> taken
     end.out, end.out_step = out, r.out.sc
     end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
-    end.bias, end.activation, end.low, end.high = bias if deferred else NULL, r.activation if deferred else NONE, r.low, r.high
+    end.bias, end.activation = bias if deferred else NULL, r.activation if deferred else NONE
+    end.low, end.high = r.low, r.high
     r.k.finish[r.dtype](&end)
 
 
@@ -493,7 +471,8 @@ cdef ptrdiff_t strip_bytes(const Run *r, const Job *job, const ptrdiff_t *box, p
     cdef double bytes = box[0] * r.pitch * r.csize
     cdef int i
     for i in range(3):
-        extent[i] = (box[i + 1] - 1) * job.ax[i].stride + (job.ax[i].taps - 1) * job.ax[i].dilation + 1 if job.ax[i].taps else 0
+        extent[i] = (box[i + 1] - 1) * job.ax[i].stride + (job.ax[i].taps - 1) * job.ax[i].dilation + 1
+        extent[i] = extent[i] if job.ax[i].taps else 0
         bytes *= extent[i]
     return <ptrdiff_t> min(bytes, 1e15)
 
@@ -533,7 +512,9 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     for i in range(4):
         t.boxes[i] = ceil_div(out[i], t.box[i])
         t.units *= t.boxes[i]
-    t.splits = max(1, min(r.blocks, ceil_div(2 * threads, max(t.units, 1)))) if threads > 1 and t.units < 2 * threads else 1
+    t.splits = 1
+    if threads > 1 and 0 < t.units < 2 * threads:
+        t.splits = max(1, min(r.blocks, ceil_div(2 * threads, t.units)))
     t.units *= t.splits
 
 
@@ -555,15 +536,18 @@ cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panel
     cdef const char *w
     cdef int wide, i
     cdef bint finite = True
-    cdef char *dst = panels + (group * r.panel_group + r.tilings[job_number].panel + block * job.taps * rows * 2 * r.k.lanes) * r.csize
+    cdef char *dst = panels + panel_place(r, job, r.tilings + job_number, group, block)
+    cdef ptrdiff_t width, taken
     start = block_start(r, block, &wide)
+    width = wide * r.k.lanes
+    taken = min(width, r.columns - start)
     for tap in range(job.taps):
         tap_of(job, tap, k)
         w = f.data + group * f.group + start * f.column
         for i in range(3):
             w += (job.ax[i].tap_start + k[i] * job.ax[i].tap_step) * f.s[i]
-        finite &= r.k.pack[r.dtype](dst, wide * r.k.lanes, w, rows, f.row, min(wide * r.k.lanes, r.columns - start), f.column) != 0
-        dst += rows * wide * r.k.lanes * r.csize
+        finite &= r.k.pack[r.dtype](dst, width, w, rows, f.row, taken, f.column) != 0
+        dst += rows * width * r.csize
     return finite
 
 
@@ -645,7 +629,6 @@ cdef class Convolution:
                 r.blocks = 2
             r.pitch = max(r.pitch, r.k.lanes)
 
-
     cdef ptrdiff_t place_panels(self, Run *r) noexcept:
         """Where each job's panels start in a group's; returns the elements of all groups."""
         cdef int j
@@ -726,7 +709,8 @@ cdef class Convolution:
         free(r.tilings)
         return threads * size
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
         """Compute the problem on x into out (made when None) and return it.
 
         filters is an array or `Panels`; bias a dense vector of the compute type; epilogue (activation, low, high).
@@ -739,7 +723,8 @@ cdef class Convolution:
         cdef Scratch *scratch = NULL
         cdef char *shared = NULL
         cdef ptrdiff_t units = 0, packs = 0, i, padded
-        cdef int j, team = 1, not_finite = 0
+        cdef int team = 1, not_finite = 0
+        cdef double work
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
         if out is None:
@@ -765,7 +750,8 @@ cdef class Convolution:
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
         call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
         r.call = &call
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+        work = self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
         if threads > 1:
             team = threads = prepare(threads)
         try:

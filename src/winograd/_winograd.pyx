@@ -2,22 +2,23 @@
 
 A box of tiles is transformed at once, V = B^T d B, into L2; for each block of output channels and each of the alpha^2
 points xi there is a product V[xi] U[xi] by the same register tiles as the general driver's, filters U = G g G^T having
-been transformed when they were packed; then Y = A^T M A goes to the output. A third axis with taps (the depth of 3x3x3),
-and filters longer than one transform takes (7 taps as 4 + 3), add up in the transformed domain: they are only more rows
-of the product. Dilated filters take every dilation-th pixel.
+been transformed when they were packed; then Y = A^T M A goes to the output. A third axis with taps (the depth of
+3x3x3), and filters longer than one transform takes (7 taps as 4 + 3), add up in the transformed domain: they are only
+more rows of the product. Dilated filters take every dilation-th pixel.
 
-NaN and infinity would reach a whole tile: a tile whose outputs are not all finite is computed again directly, by the same
-tiles in the same order as the general driver does it.
+NaN and infinity would reach a whole tile: a tile whose outputs are not all finite is computed again directly, by the
+same tiles in the same order as the general driver does it.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 cimport numpy as cnp
 from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from kernels cimport CLAMP, NONE, TILE_ROWS, conv_kernels, conv_kernels_of, finish_args, tile_args
 
 from cyconv._gemm import Convolution
 from cyconv._runtime import prepare
@@ -28,41 +29,6 @@ cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t, size_t)
 
 cdef extern from "kernels.h" nogil:
-    enum: TILE_ROWS, NONE, CLAMP
-    ctypedef struct tile_args:
-        const char *const *a
-        ptrdiff_t a_step
-        const ptrdiff_t *offset
-        ptrdiff_t runs, run, column, ldb
-        const char *b
-        char *const *out
-        const char *bias
-        int clamp
-        double low, high
-        int accumulate
-    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
-    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
-    ctypedef struct finish_args:
-        const void *tile
-        ptrdiff_t pitch
-        int rows, columns
-        char *const *out
-        ptrdiff_t out_step
-        char *const *residual
-        ptrdiff_t residual_step
-        const void *bias
-        int activation
-        double low, high
-    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
-    ctypedef struct conv_kernels:
-        int lanes
-        int rows[3]
-        tile_fn gemm[3][15]
-        fill_fn fill
-        gather_fn gather[5]
-        finish_fn finish[5]
-    const conv_kernels *conv_kernels_of(int isa)
     ctypedef struct input_args:
         const char *const *pixels
         ptrdiff_t channels
@@ -99,7 +65,7 @@ cdef enum:
     V_BYTES = 1100000         # of transformed input a thread holds at a time
     STRIP_BYTES = 300000
     TILES = 56
-    WORTH_A_THREAD = 5000000
+    WORTH_A_THREAD = 10000000  # floating-point operations: below, waking a thread costs more than it saves
 
 cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
 cdef ptrdiff_t FAR_OUTSIDE = -(<ptrdiff_t> 1 << 60)
@@ -175,7 +141,8 @@ cdef struct Box:
     ptrdiff_t rows
 
 
-cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at, const Scratch *s) noexcept nogil:
+cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at,
+                       const Scratch *s) noexcept nogil:
     """Where the input at a position, outside the image included, is read."""
     cdef const char *p = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
     cdef ptrdiff_t i, strip = n
@@ -280,7 +247,9 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
                             across[j] = read_at(r, b, r.columns_axis, at[r.columns_axis] + j * columns.dilation)
                         for i in range(rows_count):
                             for j in range(r.alpha):
-                                pixels[i * r.alpha + j] = base + far + down[i] + across[j] if min(far, down[i], across[j]) > FAR_OUTSIDE else r.outside
+                                pixels[i * r.alpha + j] = base + far + down[i] + across[j]
+                                if min(far, down[i], across[j]) < FAR_OUTSIDE:
+                                    pixels[i * r.alpha + j] = r.outside
                         args.v = s.v + row * r.pitch * r.size
                         transform(&args)
                         row += 1
@@ -311,7 +280,9 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
                 for k[2] in range(r.ax[2].taps):
                     for j in range(3):
                         at[j] = o[j] * r.ax[j].stride - r.ax[j].lo + k[j] * r.ax[j].dilation
-                    s.taps[tap] = pixel(r, b, group, n, at, s) if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out else r.outside
+                    s.taps[tap] = r.outside
+                    if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out:
+                        s.taps[tap] = pixel(r, b, group, n, at, s)
                     tap += 1
         args.out = out + i
         r.k.gemm[wide][1](&args)
@@ -326,7 +297,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef char *out[16]
     cdef char *place[16]
     cdef char *residual[16]
-    cdef int i, j, rows
+    cdef int i, j, rows, m = r.ax[r.columns_axis].m
     cdef bint plain, whole
     cdef output_args args
     cdef finish_args end
@@ -342,12 +313,13 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                 for q[2] in range(b.count[2]):
                     rows = 0
                     for i in range(r.m2):
-                        place[rows] = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
-                        residual[rows] = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
+                        o = group * r.mg + start
+                        place[rows] = r.out.data + (b.n0 + n) * r.out.sn + o * r.out.sc
+                        residual[rows] = r.residual.data + (b.n0 + n) * r.residual.sn + o * r.residual.sc
                         whole = True
                         for j in range(3):
                             tile[j] = b.start[j] + q[j]
-                            o = position(&r.ax[j], tile[j], i % r.ax[r.columns_axis].m if j == r.columns_axis else i // r.ax[r.columns_axis].m)
+                            o = position(&r.ax[j], tile[j], i % m if j == r.columns_axis else i // m)
                             whole &= o < r.ax[j].out
                             o = r.ax[j].out_start + o * r.ax[j].out_step
                             place[rows] += o * r.out.s[j]
@@ -375,6 +347,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t 
     cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, xi, i, c, k
     cdef ptrdiff_t width = lanes if r.mg - block * 2 * lanes <= lanes else 2 * lanes
     cdef ptrdiff_t plane = r.rows * r.pitch * r.size
+    cdef ptrdiff_t tap = r.ax[0].dilation * b.count[1] * b.count[2] * r.pitch * r.size
     cdef int wide = <int> (width // lanes), full = r.k.rows[wide], rows
     cdef char *out[TILE_ROWS]
     cdef const Axis *depth = &r.ax[0]
@@ -387,7 +360,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t 
         k = 0
         for c in range(r.planes):
             for i in range(depth.taps if depth.reach else 1):
-                s.offset[k] = (xi * r.planes + c) * plane + i * depth.dilation * b.count[1] * b.count[2] * r.pitch * r.size
+                s.offset[k] = (xi * r.planes + c) * plane + i * tap
                 k += 1
         first = 0
         while first < b.rows:
@@ -420,7 +393,8 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     for n in range(b.n):
         for o in range(b.count[0]):
             for i in range(b.count[1] * b.count[2]):
-                s.rows[row] = s.v + ((n * (b.count[0] + r.ax[0].reach) + o) * b.count[1] * b.count[2] + i) * r.pitch * r.size
+                block = (n * (b.count[0] + r.ax[0].reach) + o) * b.count[1] * b.count[2] + i
+                s.rows[row] = s.v + block * r.pitch * r.size
                 row += 1
     for i in range(TILE_ROWS):
         s.rows[row + i] = s.rows[0]
@@ -434,6 +408,11 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
             return
         multiply_block(r, &b, group, block, s)
         store_block(r, &b, group, block, s)
+
+
+cdef inline ptrdiff_t worst_start(const Axis *a) noexcept nogil:
+    """A start from which a stretch of tiles meets the most rows of residues."""
+    return a.dilation - 1 if a.alpha > 1 else 0
 
 
 cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
@@ -463,7 +442,8 @@ cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item, char *pa
     cdef filter_args f
     cdef const Axis *rows = &r.ax[r.rows_axis]
     cdef const Axis *columns = &r.ax[r.columns_axis]
-    cdef const char *w = t.w + group * r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * row_bytes + block * 2 * lanes * r.size
+    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
+    cdef const char *w = t.w + group * taps * r.cg * row_bytes + block * 2 * lanes * r.size
     cdef char *u = panels + (group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes * r.size
     cdef bint finite = True
     strides[2] = r.cg * row_bytes
@@ -628,7 +608,8 @@ cdef class Winograd:
             most = max(most, self.scratch_bytes(&r))
         return threads * most
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
         cdef Run r
         cdef Call call
@@ -637,7 +618,7 @@ cdef class Winograd:
         cdef char *shared = NULL
         cdef char *packed = NULL
         cdef ptrdiff_t i, items = 0, padded
-        cdef int j, team = 1, not_finite = 0
+        cdef int team = 1, not_finite = 0
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
@@ -664,7 +645,7 @@ cdef class Winograd:
         r.direct = r.x.sc == r.size
         call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
         r.call = &call
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.work * 1.5 / WORTH_A_THREAD, 1e6)))
         if threads > 1:
             team = prepare(threads)
         self.cut(&r, team)
@@ -681,7 +662,8 @@ cdef class Winograd:
             else:
                 dense = self.dense_filters(filters)
                 items = r.groups * r.blocks
-                packed = self.allocate(items * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size + 256, "transformed filters")
+                i = items * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
+                packed = self.allocate(i + 256, "transformed filters")
             t.w = r.filters = <const char *> cnp.PyArray_DATA(dense)
             r.panels = packed
             scratch = self.allocate_scratch(&r, team)
@@ -732,7 +714,7 @@ cdef class Winograd:
             while True:
                 strip = r.cg * r.size
                 for j in range(3):
-                    strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1 if r.ax[j].alpha > 1 else 0, r.ax[j].box if j >= i else 1)
+                    strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box if j >= i else 1)
                 if r.direct or strip <= STRIP_BYTES or r.ax[i].box == 1:
                     break
                 r.ax[i].box = (r.ax[i].box + 1) // 2
@@ -747,7 +729,9 @@ cdef class Winograd:
         r.units = r.groups * r.n_boxes
         for i in range(3):
             r.units *= r.ax[i].boxes
-        r.splits = max(1, min(r.blocks, ceil_div(2 * threads, max(r.units, 1)))) if threads > 1 and r.units < 2 * threads else 1
+        r.splits = 1
+        if threads > 1 and 0 < r.units < 2 * threads:
+            r.splits = max(1, min(r.blocks, ceil_div(2 * threads, r.units)))
         r.units *= r.splits
 
     cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
@@ -755,7 +739,7 @@ cdef class Winograd:
         cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
         cdef int j
         for j in range(3):
-            strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1 if r.ax[j].alpha > 1 else 0, r.ax[j].box)
+            strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box)
         return ((r.xis * r.planes * r.rows * r.pitch * r.size + 63) // 64 * 64 + (r.xis * r.rows + TILE_ROWS) * wide_row
                 + 17 * wide_row + (strip + 63) // 64 * 64
                 + ((r.rows + TILE_ROWS + 2 * max(taps, r.slices)) * sizeof(void *) + 63) // 64 * 64)
