@@ -225,19 +225,10 @@ def _finish(
 
 @np.errstate(all="ignore")
 def convolution(
-    input: Any,
-    filters: Any,
-    strides: Any = 1,
-    padding: Any = "VALID",
-    data_format: Any = None,
-    dilations: Any = None,
-    name: Any = None,
-    *,
-    padding_mode: Any = "zeros",
-    groups: Any = None,
-    accumulate: Any = None,
-    **epilogue: Any,
-) -> Array:
+    input: Any, filters: Any, strides: Any = 1, padding: Any = "VALID", data_format: Any = None,
+    dilations: Any = None, name: Any = None, *, padding_mode: Any = "zeros", groups: Any = None,
+    accumulate: Any = None, **epilogue: Any
+) -> Array:  # fmt: skip
     """y[n,o,m] = sum_{k,c} x[n, o*s + k*d - lo, c] w[k,c,m], over as many axes as the filters have."""
     like, (dtype, answer) = _layout(np.ndim(filters) - 2, data_format), _dtypes(input, accumulate)
     x, w = like.canonical(input, dtype), np.asarray(filters, dtype)
@@ -272,21 +263,10 @@ def _per_channel(filter: Any) -> Array:
 
 
 def separable_conv2d(
-    input: Any,
-    depthwise_filter: Any,
-    pointwise_filter: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any = None,
-    dilations: Any = None,
-    name: Any = None,
-    *,
-    depthwise_bias: Any = None,
-    depthwise_activation: Any = None,
-    padding_mode: Any = "zeros",
-    accumulate: Any = None,
-    **extras: Any,
-) -> Array:
+    input: Any, depthwise_filter: Any, pointwise_filter: Any, strides: Any, padding: Any, data_format: Any = None,
+    dilations: Any = None, name: Any = None, *, depthwise_bias: Any = None, depthwise_activation: Any = None,
+    padding_mode: Any = "zeros", accumulate: Any = None, **extras: Any
+) -> Array:  # fmt: skip
     """y[n,o,m] = sum_j depthwise[n,o,j] pointwise[0,0,j,m]: depthwise_conv2d, then one tap over all its channels."""
     first: Any = {"bias": depthwise_bias, "activation": depthwise_activation, "padding_mode": padding_mode}
     dtype, answer = _dtypes(input, accumulate)
@@ -303,21 +283,10 @@ def bias_add(value: Any, bias: Any, data_format: Any = None, name: Any = None) -
 
 @np.errstate(all="ignore")
 def conv_transpose(
-    input: Any,
-    filters: Any,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: Any = None,
-    dilations: Any = None,
-    name: Any = None,
-    *,
-    output_padding: Any = None,
-    padding_mode: Any = "zeros",
-    groups: Any = None,
-    accumulate: Any = None,
-    **epilogue: Any,
-) -> Array:
+    input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any = "SAME", data_format: Any = None,
+    dilations: Any = None, name: Any = None, *, output_padding: Any = None, padding_mode: Any = "zeros",
+    groups: Any = None, accumulate: Any = None, **epilogue: Any
+) -> Array:  # fmt: skip
     """y[n,i,c] = sum of x[n,o,m] w[k,c,m] over the k, o, m with o*s + k*d - lo = i.
 
     The transpose of the convolution that turns output_shape (whole, or its spatial part) into the shape of the input.
@@ -344,16 +313,9 @@ conv1d_transpose = conv2d_transpose = conv3d_transpose = conv_transpose
 
 
 def atrous_conv2d_transpose(
-    value: Any,
-    filters: Any,
-    output_shape: Any,
-    rate: Any,
-    padding: Any,
-    name: Any = None,
-    *,
-    strides: Any = 1,
-    **extras: Any,
-) -> Array:
+    value: Any, filters: Any, output_shape: Any, rate: Any, padding: Any, name: Any = None, *, strides: Any = 1,
+    **extras: Any
+) -> Array:  # fmt: skip
     """y[n,i,c] = sum of x[n,o,m] w[k,c,m] over the k, o, m with o + k*rate - lo = i: atrous_conv2d transposed."""
     return conv_transpose(value, filters, output_shape, strides, padding, dilations=rate, **extras)
 
@@ -373,18 +335,9 @@ def depthwise_conv2d_backprop_input(input_sizes: Any, filter: Any, *args: Any, *
 
 @np.errstate(all="ignore")
 def conv2d_backprop_filter(
-    input: Any,
-    filter_sizes: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any = None,
-    dilations: Any = None,
-    *,
-    padding_mode: Any = "zeros",
-    groups: Any = None,
-    accumulate: Any = None,
-) -> Array:
+    input: Any, filter_sizes: Any, out_backprop: Any, strides: Any, padding: Any, data_format: Any = None,
+    dilations: Any = None, *, padding_mode: Any = "zeros", groups: Any = None, accumulate: Any = None
+) -> Array:  # fmt: skip
     """dw[k,c,m] = sum_{n,o} x[n, o*s + k*d - lo, c] dy[n,o,m]."""
     like, (dtype, answer) = _layout(len(filter_sizes) - 2, data_format), _dtypes(input, accumulate)
     x, g, sizes = like.canonical(input, dtype), like.canonical(out_backprop, dtype), [int(s) for s in filter_sizes]
@@ -461,15 +414,9 @@ def avg_pool(input: Any, ksize: Any, strides: Any, padding: Any, data_format: An
 
 
 def pool(
-    input: Any,
-    window_shape: Any,
-    pooling_type: str,
-    strides: Any = None,
-    padding: Any = "VALID",
-    data_format: Any = None,
-    dilations: Any = None,
-    name: Any = None,
-) -> Array:
+    input: Any, window_shape: Any, pooling_type: str, strides: Any = None, padding: Any = "VALID",
+    data_format: Any = None, dilations: Any = None, name: Any = None
+) -> Array:  # fmt: skip
     """max_pool or avg_pool over len(window_shape) axes, with taps that are dilations apart."""
     mean = pooling_type.upper() == "AVG"
     return _pool(input, len(window_shape), mean, data_format, window_shape, strides, padding, dilations)
@@ -488,15 +435,9 @@ def _positions(x: Array, axes: list[_Axis], by: Array) -> Array:
 
 
 def max_pool_with_argmax(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any = "NHWC",
-    output_dtype: Any = np.int64,
-    include_batch_in_index: bool = False,
-    name: Any = None,
-) -> tuple[Array, Array]:
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: Any = "NHWC", output_dtype: Any = np.int64,
+    include_batch_in_index: bool = False, name: Any = None
+) -> tuple[Array, Array]:  # fmt: skip
     """max_pool2d and the (h*W + w)*C + c of every maximum, plus n*H*W*C if the batch is to be in the index."""
     like, (dtype, answer) = _layout(2, data_format), _dtypes(input)
     x, axes = _window(input, like, dtype, ksize, strides, padding, None)
@@ -544,27 +485,17 @@ def _morphology(input: Any, filter: Any, *args: Any) -> tuple[Array, Array, list
 
 
 def dilation2d(
-    input: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any = "NHWC",
-    dilations: Any = None,
-    name: Any = None,
-) -> Array:
+    input: Any, filters: Any, strides: Any, padding: Any, data_format: Any = "NHWC", dilations: Any = None,
+    name: Any = None
+) -> Array:  # fmt: skip
     """y[n,o,c] = max_k x[n, o*s + k*d - lo, c] + w[k,c], taps outside the input left out."""
     return _morphology(input, filters, strides, padding, dilations)[0].astype(_dtypes(input)[1])
 
 
 def erosion2d(
-    value: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any = "NHWC",
-    dilations: Any = None,
-    name: Any = None,
-) -> Array:
+    value: Any, filters: Any, strides: Any, padding: Any, data_format: Any = "NHWC", dilations: Any = None,
+    name: Any = None
+) -> Array:  # fmt: skip
     """y[n,o,c] = min_k x[n, o*s + k*d - lo, c] - w[K-1-k,c]: -dilation2d(-x) with the filters turned around."""
     return -dilation2d(-np.asarray(value), np.asarray(filters)[::-1, ::-1], strides, padding, data_format, dilations)
 
@@ -611,14 +542,9 @@ def lrn(
 
 
 def lrn_grad(
-    input_grads: Any,
-    input_image: Any,
-    output_image: Any,
-    depth_radius: int = 5,
-    bias: float = 1,
-    alpha: float = 1,
-    beta: float = 0.5,
-) -> Array:
+    input_grads: Any, input_image: Any, output_image: Any, depth_radius: int = 5, bias: float = 1, alpha: float = 1,
+    beta: float = 0.5
+) -> Array:  # fmt: skip
     """dx[j] = dy[j] / N[j]^beta - 2 alpha beta x[j] sum_{|c-j| <= depth_radius} dy[c] y[c] / N[c], N as in lrn."""
     dtype, answer = _dtypes(input_image)
     g, x, y = (np.asarray(a, dtype) for a in (input_grads, input_image, output_image))

@@ -32,6 +32,7 @@ DTYPES = {
     "float16": np.float16,
     "bfloat16": ml_dtypes.bfloat16,
 }
+EXACT = tuple(name for name in ALGORITHMS if name != "winograd")  # whose sums are of the products as they are
 MODES = ("zeros", ("constant", 2), "reflect", "symmetric", "replicate", "circular")
 LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
 
@@ -150,7 +151,7 @@ KINDS = {
     "pixels": (2, (6000, 80, 18), (5, 3, 2), 3, 4),  # are cut into pieces along the image,
     "taps": (2, (700, 33, 11), (1100, 33, 11), 3, 3),  # the window,
     "channels": (1, (3, 2, 2), (2, 2, 2), 17000, 3),  # or a pixel
-    "transforms": (4, (90, 24, 9), (9, 9, 5), 60, 60),  # stride 1, equal taps: what Winograd's algorithm takes
+    "transforms": (4, (90, 24, 9), (9, 9, 5), 60, 60),  # equal taps: what Winograd's algorithm takes
 }
 
 
@@ -195,7 +196,7 @@ def draw_geometry(op: Op, rng: random.Random) -> Geometry:
 
 
 def draw_transforms(rng: random.Random, g: Geometry, most: int) -> Geometry:
-    """Equal taps along one axis, two or three, at stride 1, in float32 and not whole numbers; 16 channels and more."""
+    """Equal taps along one axis or more, mostly at stride 1, in float32 and not whole numbers; 16 channels and more."""
     k = rng.randint(2, most)
     taps = rng.choice({1: [(k,)], 2: [(k, k), (k, k), (1, k), (k, 1)], 3: [(k, k, k), (1, k, k), (k, 1, 1)]}[g.rank])
     groups = rng.choice((1, 1, 2))
@@ -203,7 +204,7 @@ def draw_transforms(rng: random.Random, g: Geometry, most: int) -> Geometry:
         dtype="float32",
         exact=False,
         taps=taps,
-        strides=(1,) * g.rank,
+        strides=(rng.choice((1, 1, 1, 2)),) * g.rank,
         groups=groups,
         channels=rng.randint(16, 60 // groups),
         filters=rng.randint(16, 60 // groups),
@@ -425,7 +426,7 @@ def draw(op: Op, seed: int) -> Case:
         return case
     case.num_threads = rng.choice((None, 1, 2, 3, 4))
     case.isa = rng.choice((None, *nn.available_isas()))
-    case.algorithm = "direct" if case.exact else rng.choice((None, *ALGORITHMS))
+    case.algorithm = rng.choice(EXACT) if case.exact else rng.choice((None, *ALGORITHMS))
     case.out = rng.choice(OUT_ORDERS) if rng.random() < 0.25 else None
     return case
 
@@ -459,7 +460,7 @@ def tolerance(case: Case, magnitude: Array, answer: Array) -> Array:
     stored = ml_dtypes.finfo(case.dtype)
     computed = np.finfo(np.float32 if stored.bits == 16 else case.dtype)
     bound = computed.eps * ((case.terms / 2 + 8) * magnitude + 4 * np.abs(answer))
-    if case.algorithm != "direct" and case.dtype == np.float32:
+    if case.algorithm not in EXACT and case.dtype == np.float32:
         bound = bound + 2e-5 * magnitude.max(initial=0)
     return 1.13 * bound + float(stored.eps) * np.abs(answer) + float(stored.smallest_subnormal)
 

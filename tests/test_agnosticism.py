@@ -15,16 +15,21 @@ from ops import DTYPES, LAYOUTS, OPS, ORDERS, OUT_ORDERS, Case, arrange, example
 import cyconv as nn
 
 SIZES = {1: (1500,), 2: (40, 39), 3: (12, 13, 11)}
-KINDS = [*product(DTYPES, (None, "channels_first")), ("float32", "transforms")]
+KINDS = [*product(DTYPES, (None, "channels_first")), ("float32", "transforms"), ("float32", "thin")]
 
 
 def busy(name: str, dtype: str, layout: str | None, lead: int = 3) -> Case:
-    """A case of some ten million products, with bias and activation; "transforms": one for Winograd's algorithm."""
+    """A case of some ten million products, with bias and activation.
+
+    "transforms": equal taps, for Winograd's algorithm; "thin": few channels, for vectors along the image.
+    """
     op = OPS[name]
     rank = op.ranks[-1]
     g = {"channels": 19, "filters": 37, "taps": (5, 3, 2)[:rank], "sizes": SIZES[rank]}
     if layout == "transforms":
         layout, g["taps"] = None, (3,) * rank
+    if layout == "thin":
+        layout, g["channels"], g["filters"], g["sizes"] = None, 2, 3, tuple(n * 12 // (4 * rank) for n in SIZES[rank])
     case = example(op, dtype=dtype, layout=layout and LAYOUTS[rank][1], lead=(lead,), exact=False, **g)
     if name != "bias_add":
         channels = case.out_shape[1 if layout else -1]
