@@ -1,0 +1,35 @@
+from typing import Any, Self, final
+
+from cyconv._problem import Array
+
+@final
+class Window:
+    def __new__(cls, problem: Any) -> Self: ...
+    @property
+    def problem(self) -> Any: ...
+    def run(
+        self,
+        x: Array | None,
+        grad: Array | None,
+        weights: Array | None,
+        sign: float,
+        out: Array,
+        positions: Array | None,
+        batch_in_index: bool,
+        threads: int,
+        isa: int,
+    ) -> bool: ...
+
+def lrn(
+    dtype: int,
+    x: Array,
+    dy: Array | None,
+    y: Array | None,
+    out: Array,
+    radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    threads: int,
+    isa: int,
+) -> None: ...

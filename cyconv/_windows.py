@@ -1,0 +1,189 @@
+"""What every window op shares: its arguments as one problem, and its run. As _problem.py and _plan.py for convolutions."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cyconv import _geometry as geometry
+from cyconv import _isa, _threads
+from cyconv._geometry import LIMIT, UNIT, JobAxis
+from cyconv._problem import (
+    DTYPES,
+    Array,
+    Shape,
+    ShapeError,
+    axes,
+    check_bytes,
+    data_format_argument,
+    integer,
+    join_shape,
+    layout,
+    out_argument,
+    padding_argument,
+    padding_of,
+    sequence,
+    spatial,
+    split_shape,
+    three,
+)
+from cyconv._window import Window
+
+#: What the driver makes of its windows, in its order.
+MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD = range(6)
+Jobs = tuple[JobAxis, JobAxis, JobAxis]
+
+
+class Problem(NamedTuple):
+    """A window op in the form the driver takes."""
+
+    op: str
+    kind: int
+    dtype: int
+    channels_last: bool
+    ndim: int
+    channels: int
+    forward: Jobs
+    phases: tuple[tuple[JobAxis, ...], ...]
+    work: float
+    in_shape: Shape
+    out_shape: Shape
+    moved: int | None  # windows over channels: where these were before they became the last spatial axis
+
+
+class Geometry(NamedTuple):
+    """The arguments that describe an op's windows, checked in kind; hashable."""
+
+    ksize: int | Shape | None
+    strides: int | Shape | None
+    padding: str | int | tuple[Any, ...]
+    data_format: str | None
+    dilations: int | Shape | None
+
+
+def described(op: str, ksize: Any, strides: Any, padding: Any, data_format: Any, dilations: Any) -> Geometry:
+    """Those arguments from what the caller gave."""
+    return Geometry(
+        sequence(op, "ksize", ksize), sequence(op, "strides", strides), padding_argument(op, padding),
+        data_format_argument(op, data_format), sequence(op, "dilations", dilations),
+    )  # fmt: skip
+
+
+def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: bool, over: bool) -> Shape:
+    """n steps, and that of the channels where windows go over them."""
+    if over and isinstance(value, tuple) and len(value) == n + 2:
+        if value[0] != 1:
+            raise ValueError(f"{op}: {arg} must be 1 for the batch, not {value}")
+        return tuple(integer(op, arg, v) for v in (value[1:] if channels_last else (*value[2:], value[1])))
+    return spatial(op, arg, value, n, channels_last) + ((1,) if over else ())
+
+
+@lru_cache(maxsize=1024)
+def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: Geometry) -> Window:
+    """The driver of windows over an array of that shape; ops with filters give their size as ksize."""
+    last = layout(op, g.data_format, n)
+    batch, sizes, channels = split_shape(op, arg, shape, n, last, False)
+    ends = [v[-1] if last else v[1] for v in (g.ksize, g.strides) if isinstance(v, tuple) and len(v) == n + 2]
+    over = any(end > 1 for end in ends)
+    if over and n == 3:
+        raise ValueError(
+            f"{op}: ksize={g.ksize}, strides={g.strides}: windows over channels go with one or two spatial axes"
+        )
+    ksize = _steps(op, "ksize", g.ksize, n, last, over)
+    strides = _steps(op, "strides", g.strides, n, last, over)
+    dilations = spatial(op, "dilations", g.dilations, n, last) + ((1,) if over else ())
+    padding = padding_of(op, g.padding, n, last)
+    if over:
+        sizes, channels = (*sizes, channels), 1
+        padding = padding if isinstance(padding, str) else (*padding, (0, 0))
+    result = axes(op, arg, shape, sizes, ksize, strides, dilations, padding, 0)
+    for i, a in enumerate(result):
+        reach = geometry.effective(a.taps, a.dilation)
+        if kind in (MAX, ARGMAX, MAX_GRAD) and not isinstance(padding, str) and max(padding[i]) >= reach:
+            raise ValueError(
+                f"{op}: padding {padding[i]} on spatial axis {i} must be smaller than the window, {reach}: "
+                "a window of nothing but padding has no maximum"
+            )
+    outs = tuple(a.out for a in result)
+    out_shape = join_shape(batch, outs[:n], outs[n] if over else channels, last)
+    check_bytes(op, out_shape, dtype)
+    if kind not in (MAX, MEAN, MEAN_GRAD) and math.prod(ksize) > LIMIT:
+        raise ShapeError(
+            f"{op}: a window of {math.prod(ksize)} elements, more than {LIMIT}, cannot be numbered",
+            op,
+            "ksize",
+            (shape,),
+        )
+    if kind == ARGMAX and math.prod(sizes) * channels > LIMIT and dtype != DTYPES.index("float64"):
+        raise ShapeError(
+            f"{op}: an image of more than {LIMIT} elements ({arg}.shape={shape}) has positions for float64 only",
+            op,
+            arg,
+            (shape,),
+        )
+    d, h, w = three(result, UNIT)
+    forward = geometry.whole(d), geometry.whole(h), geometry.whole(w)
+    backward = kind in (MAX_GRAD, MEAN_GRAD)
+    phases = tuple(tuple(geometry.phases(a)) if backward else () for a in (d, h, w))
+    taps = math.prod(min(a.taps, a.size) for a in result)
+    return Window(
+        Problem(
+            op,
+            kind,
+            dtype,
+            last or over,
+            n + over,
+            channels,
+            forward,
+            phases,
+            math.prod(shape) + math.prod(out_shape) * (1 + taps / 8),
+            shape,
+            out_shape,
+            None if not over else -1 if last else 1,
+        )
+    )
+
+
+def empty(op: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """A new array, or the MemoryError that names the op."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError):
+        raise MemoryError(f"{op}: no memory for a result of shape {shape}, {dtype}") from None
+
+
+def run(
+    window: Window,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    out: Any,
+    num_threads: int | None,
+    x: Array | None = None,
+    grad: Array | None = None,
+    weights: Array | None = None,
+    sign: float = 1.0,
+    positions: Array | None = None,
+    batch_in_index: bool = False,
+) -> Array | None:
+    """Compute into out, or a new array; None where a gradient's windows are too large for the driver."""
+    p: Problem = window.problem
+    target = None if out is None else out_argument(p.op, out, shape, dtype)
+    inputs = [a for a in (x, grad, weights) if a is not None]
+    in_place = target is not None and target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs)
+    result = target if target is not None and in_place else empty(p.op, shape, dtype)
+    if not window.run(
+        _seen(p, x), _seen(p, grad), weights, sign, result[None] if p.kind == FILTER_GRAD else _seen(p, result),
+        _seen(p, positions), batch_in_index, _threads.wanted(p.op, num_threads), _isa.current(),
+    ):  # fmt: skip
+        return None
+    if target is not None and not in_place:
+        target[...] = result
+    return result if out is None else out  # type: ignore[no-any-return]
+
+
+def _seen(p: Problem, a: Array | None) -> Any:
+    """The array as the driver sees it."""
+    return a if a is None or p.moved is None else np.moveaxis(a, p.moved, -1)[..., None]

@@ -1,0 +1,889 @@
+"""Pooling: the maximum or the mean of every window, where the maximum was, and the gradients of all that."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cyconv import _windows
+from cyconv._problem import (
+    COMPUTE,
+    Array,
+    Shape,
+    ShapeError,
+    array,
+    dtype_code,
+    layout,
+    operands,
+    out_argument,
+    shape_argument,
+)
+from cyconv._windows import ARGMAX, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry, described, empty, windows
+
+
+def _rank(op: str, arg: str, shape: Shape) -> int:
+    """The spatial axes of an op that goes by rank."""
+    if len(shape) not in (3, 4, 5):
+        raise ShapeError(
+            f"{op}: {arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+        )
+    return len(shape) - 2
+
+
+def _pool(op: str, kind: int, n: int | None, input: Any, g: Geometry, out: Any, num_threads: int | None) -> Array:
+    """Every pool: canonical arguments, one problem, one run."""
+    x = array(op, "input", input)
+    code = dtype_code(op, "input", x.dtype)
+    window = windows(op, "input", kind, n or _rank(op, "input", x.shape), x.shape, code, g)
+    return _windows.run(window, window.problem.out_shape, x.dtype, out, num_threads, x)  # type: ignore[return-value]
+
+
+def max_pool(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The maximum of every window: y[n,o,c] = max_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
+
+    Parameters
+    ----------
+    input : array_like, (N, *spatial, C) or (N, C, *spatial)
+        One, two or three spatial axes; float32, float64, int32, float16 or bfloat16.
+    ksize, strides : int or sequence
+        For all spatial axes, or 1, n or n + 2 values in the order of `data_format`. An entry for the channels makes
+        them one more axis of the windows (not with three spatial axes).
+    padding : str, int or sequence
+        "SAME", "VALID", "SAME_LOWER", "CAUSAL", "FULL", an int, or (before, after) pairs smaller than the window.
+    data_format : str, optional
+        "NWC", "NHWC", "NDHWC" (the default, by rank), "NCW", "NCHW", "NCDHW", "channels_last", "channels_first".
+    name : str, optional
+        Ignored.
+    out : ndarray, optional
+        Takes the result; any strides.
+    num_threads : int, optional
+        How many threads at most. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray
+        (N, *o, C) in the order of `data_format`, o = ceil(size/s) for SAME, (size - k + s)/s for VALID.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Notes
+    -----
+    NaN is the largest of all numbers, and -inf stays what it is (TensorFlow drops the one and changes the other).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    >>> nn.max_pool(x, 2, 2, "VALID")[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/max_pool
+    """
+    return _pool(
+        "max_pool",
+        MAX,
+        None,
+        input,
+        described("max_pool", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def max_pool1d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The maximum of every window along one axis: `max_pool` of an input (N, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 5, 2, 0], np.float32).reshape(1, 4, 1)
+    >>> nn.max_pool1d(x, 3, 1, "SAME").ravel()
+    array([5., 5., 5., 2.], dtype=float32)
+    """
+    return _pool(
+        "max_pool1d",
+        MAX,
+        1,
+        input,
+        described("max_pool1d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def max_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The maximum of every window along two axes: `max_pool` of an input (N, H, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    >>> nn.max_pool2d(x, 2, 2, "SAME").ravel()
+    array([4., 5., 7., 8.], dtype=float32)
+    """
+    return _pool(
+        "max_pool2d",
+        MAX,
+        2,
+        input,
+        described("max_pool2d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def max_pool3d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The maximum of every window along three axes: `max_pool` of an input (N, D, H, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2, 1)
+    >>> nn.max_pool3d(x, 2, 2, "VALID").ravel()
+    array([7.], dtype=float32)
+    """
+    return _pool(
+        "max_pool3d",
+        MAX,
+        3,
+        input,
+        described("max_pool3d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def avg_pool(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The mean of every window: y[n,o,c] = mean_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
+
+    Parameters
+    ----------
+    input, ksize, strides, padding, data_format, name, out, num_threads
+        As in `max_pool`; pads may be larger than the window.
+
+    Returns
+    -------
+    ndarray
+        As in `max_pool`. Padding is not counted; a window of nothing but padding has mean 0.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Notes
+    -----
+    float16 and bfloat16 are summed in float32 and rounded once (TensorFlow sums in half). int32 wraps and is divided
+    towards zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    >>> nn.avg_pool(x, 2, 2, "VALID")[0, :, :, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+    >>> nn.avg_pool(x, x.shape[1:3], 1, "VALID").item()  # global pooling
+    7.5
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/avg_pool
+    """
+    return _pool(
+        "avg_pool",
+        MEAN,
+        None,
+        input,
+        described("avg_pool", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def avg_pool1d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The mean of every window along one axis: `avg_pool` of an input (N, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 5, 3, 1], np.float32).reshape(1, 4, 1)
+    >>> nn.avg_pool1d(x, 3, 1, "SAME").ravel()
+    array([3., 3., 3., 2.], dtype=float32)
+    """
+    return _pool(
+        "avg_pool1d",
+        MEAN,
+        1,
+        input,
+        described("avg_pool1d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def avg_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The mean of every window along two axes: `avg_pool` of an input (N, H, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    >>> nn.avg_pool2d(x, 2, 2, "SAME").ravel()
+    array([2. , 3.5, 6.5, 8. ], dtype=float32)
+    """
+    return _pool(
+        "avg_pool2d",
+        MEAN,
+        2,
+        input,
+        described("avg_pool2d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def avg_pool3d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The mean of every window along three axes: `avg_pool` of an input (N, D, H, W, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2, 1)
+    >>> nn.avg_pool3d(x, 2, 2, "VALID").ravel()
+    array([3.5], dtype=float32)
+    """
+    return _pool(
+        "avg_pool3d",
+        MEAN,
+        3,
+        input,
+        described("avg_pool3d", ksize, strides, padding, data_format, None),
+        out,
+        num_threads,
+    )
+
+
+def pool(
+    input: Any,
+    window_shape: Any,
+    pooling_type: str,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """`max_pool` or `avg_pool` with taps that lie apart: y[n,o,c] = max or mean_k of x[n, o*s + k*d - lo, c].
+
+    Parameters
+    ----------
+    input : array_like, (N, *spatial, C) or (N, C, *spatial)
+    window_shape : sequence
+        The window's taps, one number for each spatial axis.
+    pooling_type : {"MAX", "AVG"}
+    strides, dilations : int or sequence, optional
+        1 by default; both may be larger than 1.
+    padding, data_format, name, out, num_threads
+        As in `max_pool`.
+
+    Returns
+    -------
+    ndarray
+        (N, *o, C) in the order of `data_format`.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 8, 3, 4, 5], np.float32).reshape(1, 5, 1)
+    >>> nn.pool(x, [2], "MAX", dilations=2).ravel()
+    array([3., 8., 5.], dtype=float32)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/pool
+    """
+    kinds = {"MAX": MAX, "AVG": MEAN}
+    if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
+        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {pooling_type!r}")
+    g = described("pool", window_shape, strides, padding, data_format, dilations)
+    n = len(g.ksize) if isinstance(g.ksize, tuple) else None
+    if n is not None and n not in (1, 2, 3):
+        raise ValueError(
+            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {window_shape!r}"
+        )
+    return _pool("pool", kinds[pooling_type.upper()], n, input, g, out, num_threads)
+
+
+def max_pool_with_argmax(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    output_dtype: Any = np.int64,
+    include_batch_in_index: bool = False,
+    name: str | None = None,
+    *,
+    num_threads: int | None = None,
+) -> tuple[Array, Array]:
+    """`max_pool2d`, and the flat position (h*W + w)*C + c of every maximum: of the first one on a tie.
+
+    Parameters
+    ----------
+    input : array_like, (N, H, W, C) or (N, C, H, W)
+    ksize, strides, padding, data_format, name, num_threads
+        As in `max_pool`.
+    output_dtype : int64 or int32
+        The type of the positions.
+    include_batch_in_index : bool
+        Positions in the whole batch: ((n*H + h)*W + w)*C + c.
+
+    Returns
+    -------
+    output, argmax : ndarray
+        Both (N, o, o, C) in the order of `data_format`; positions are those of (H, W, C) in either order.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([[1, 7], [7, 2]], np.float32).reshape(1, 2, 2, 1)
+    >>> y, at = nn.max_pool_with_argmax(x, 2, 2, "VALID")
+    >>> y.item(), at.item()
+    (7.0, 1)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/max_pool_with_argmax
+    """
+    op = "max_pool_with_argmax"
+    index = np.dtype(output_dtype)
+    if index not in (np.dtype(np.int64), np.dtype(np.int32)):
+        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}")
+    return _argmax(
+        op,
+        array(op, "input", input),
+        2,
+        described(op, ksize, strides, padding, data_format, None),
+        index,
+        bool(include_batch_in_index),
+        num_threads,
+    )
+
+
+def _argmax(
+    op: str, x: Array, n: int, g: Geometry, index: np.dtype[Any], batch: bool, num_threads: int | None
+) -> tuple[Array, Array]:
+    """The maxima, and their positions in each image or in the batch."""
+    window = windows(op, "input", ARGMAX, n, x.shape, dtype_code(op, "input", x.dtype), g)
+    shape = window.problem.out_shape
+    if index.itemsize == 4 and math.prod(x.shape if batch else x.shape[1:]) > np.iinfo(np.int32).max:
+        raise ValueError(f"{op}: positions in an array of shape {x.shape} do not fit int32; use output_dtype=np.int64")
+    positions = empty(op, shape, index)
+    y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=positions, batch_in_index=batch)
+    return y, positions  # type: ignore[return-value]
+
+
+def max_pool_grad_with_argmax(
+    input: Any,
+    grad: Any,
+    argmax: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    include_batch_in_index: bool = False,
+    name: str | None = None,
+    *,
+    data_format: str | None = "NHWC",
+    out: Array | None = None,
+) -> Array:
+    """Gradient of `max_pool_with_argmax`: dx[p] = sum of grad[n,o,c] over all outputs whose argmax is p.
+
+    Parameters
+    ----------
+    input : array_like, (N, H, W, C) or (N, C, H, W)
+        Only its shape and dtype matter.
+    grad, argmax : array_like
+        Both of the op's output shape; argmax int64 or int32, as the op gave it.
+    ksize, strides, padding, include_batch_in_index, name, data_format, out
+        As for the op.
+
+    Returns
+    -------
+    ndarray
+        The shape and dtype of the input.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        Also for a position outside the image, or the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([[1, 7], [7, 2]], np.float32).reshape(1, 2, 2, 1)
+    >>> y, at = nn.max_pool_with_argmax(x, 2, 2, "VALID")
+    >>> nn.max_pool_grad_with_argmax(x, np.ones_like(y), at, 2, 2, "VALID").ravel()
+    array([0., 1., 0., 0.], dtype=float32)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/MaxPoolGradWithArgmax
+    """
+    op = "max_pool_grad_with_argmax"
+    x, g, code = operands(op, "input", input, "grad", grad)
+    at = array(op, "argmax", argmax)
+    if at.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
+        raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
+    window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
+    _same_shape(op, window.problem.out_shape, grad=g, argmax=at)
+    most = x.size if include_batch_in_index else math.prod(x.shape[1:])
+    if at.size and not (0 <= at.min() and at.max() < most):
+        raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
+    target = None if out is None else out_argument(op, out, x.shape, x.dtype)
+    dx = _scatter(at, g, x.shape, COMPUTE[code], layout(op, data_format, 2), bool(include_batch_in_index)).astype(
+        x.dtype
+    )
+    if target is None:
+        return dx
+    target[...] = dx
+    return out  # type: ignore[return-value]
+
+
+def _same_shape(op: str, shape: Shape, **arrays: Array) -> None:
+    for arg, a in arrays.items():
+        if a.shape != shape:
+            raise ShapeError(f"{op}: {arg}.shape={a.shape}, but the op's output has {shape}", op, arg, (a.shape, shape))
+
+
+def _scatter(at: Array, g: Array, shape: Shape, dtype: str, last: bool, batch: bool) -> Array:
+    """Add each g to its flat position in (*spatial, C) of its image, or of the batch; -1 is nowhere."""
+    image = shape[1:] if last else (*shape[2:], shape[1])
+    if not batch:
+        at = np.where(at < 0, -1, at + (np.arange(shape[0]) * math.prod(image)).reshape(-1, *(1,) * (at.ndim - 1)))
+    dx = np.zeros((shape[0], *image), dtype)
+    np.add.at(dx.reshape(-1), at[at >= 0], g[at >= 0].astype(dtype))
+    return dx if last else np.moveaxis(dx, -1, 1)
+
+
+def _max_pool_grad(
+    op: str, n: int | None, orig_input: Any, orig_output: Any, grad: Any, g: Geometry, out: Any, num_threads: int | None
+) -> Array:
+    """Every gradient of a maximum."""
+    x, dy, code = operands(op, "orig_input", orig_input, "grad", grad)
+    _, y, _ = operands(op, "orig_input", x, "orig_output", orig_output)
+    n = n or _rank(op, "orig_input", x.shape)
+    window = windows(op, "orig_input", MAX_GRAD, n, x.shape, code, g)
+    _same_shape(op, window.problem.out_shape, orig_output=y, grad=dy)
+    dx = _windows.run(window, x.shape, x.dtype, out, num_threads, x, dy)
+    if dx is not None:
+        return dx
+    # Windows so large that the winners around a pixel do not fit the driver's scratch: through an array of positions.
+    _, at = _argmax(op, x, n, g, np.dtype(np.int64), False, num_threads)
+    dx = _scatter(at, dy, x.shape, COMPUTE[code], layout(op, g.data_format, n), False).astype(x.dtype, "C")
+    if out is None:
+        return dx
+    out[...] = dx
+    return out  # type: ignore[no-any-return]
+
+
+def _avg_pool_grad(
+    op: str, n: int | None, orig_input_shape: Any, grad: Any, g: Geometry, out: Any, num_threads: int | None
+) -> Array:
+    """Every gradient of a mean."""
+    dy = array(op, "grad", grad)
+    code = dtype_code(op, "grad", dy.dtype)
+    shape = shape_argument(op, "orig_input_shape", orig_input_shape) or ()
+    n = n or _rank(op, "orig_input", shape)
+    window = windows(op, "orig_input", MEAN_GRAD, n, shape, code, g)
+    _same_shape(op, window.problem.out_shape, grad=dy)
+    return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
+
+
+def max_pool_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `max_pool`: dx[n,i,c] = sum of grad[n,o,c] over the windows o whose first maximum is at i.
+
+    Parameters
+    ----------
+    orig_input : array_like, (N, *spatial, C) or (N, C, *spatial)
+        What `max_pool` was given.
+    orig_output, grad : array_like, (N, *o, C) or (N, C, *o)
+        What it returned (only its shape matters), and the gradient with respect to that.
+    ksize, strides, padding, data_format, name, out, num_threads
+        As in `max_pool`.
+    dilations : int or sequence, optional
+        Of `pool`; 1 by default.
+
+    Returns
+    -------
+    ndarray
+        The shape of orig_input.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Notes
+    -----
+    The first NaN of a window, or else the first of equal maxima in row-major order, gets all of its gradient. float16
+    and bfloat16 are summed in float32. The same bits for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 3, 3, 0], np.float32).reshape(1, 4, 1)
+    >>> y = nn.max_pool(x, 2, 1, "VALID")
+    >>> nn.max_pool_grad(x, y, np.ones_like(y), 2, 1, "VALID").ravel()
+    array([0., 2., 1., 0.], dtype=float32)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/MaxPoolGrad
+    """
+    g = described("max_pool_grad", ksize, strides, padding, data_format, dilations)
+    return _max_pool_grad("max_pool_grad", None, orig_input, orig_output, grad, g, out, num_threads)
+
+
+def max_pool1d_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `max_pool1d`: `max_pool_grad` along one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 2, 4, 3], np.float32).reshape(1, 4, 1)
+    >>> y = nn.max_pool1d(x, 2, 2, "VALID")
+    >>> nn.max_pool1d_grad(x, y, y, 2, 2, "VALID").ravel()
+    array([0., 2., 4., 0.], dtype=float32)
+    """
+    g = described("max_pool1d_grad", ksize, strides, padding, data_format, dilations)
+    return _max_pool_grad("max_pool1d_grad", 1, orig_input, orig_output, grad, g, out, num_threads)
+
+
+def max_pool2d_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `max_pool2d`: `max_pool_grad` along two axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 2, 4, 3], np.float32).reshape(1, 2, 2, 1)
+    >>> y = nn.max_pool2d(x, 2, 2, "VALID")
+    >>> nn.max_pool2d_grad(x, y, y, 2, 2, "VALID").ravel()
+    array([0., 0., 4., 0.], dtype=float32)
+    """
+    g = described("max_pool2d_grad", ksize, strides, padding, data_format, dilations)
+    return _max_pool_grad("max_pool2d_grad", 2, orig_input, orig_output, grad, g, out, num_threads)
+
+
+def max_pool3d_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `max_pool3d`: `max_pool_grad` along three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> x = np.array([1, 2, 4, 3], np.float32).reshape(1, 1, 2, 2, 1)
+    >>> y = nn.max_pool3d(x, (1, 2, 2), 1, "VALID")
+    >>> nn.max_pool3d_grad(x, y, y, (1, 2, 2), 1, "VALID").ravel()
+    array([0., 0., 4., 0.], dtype=float32)
+    """
+    g = described("max_pool3d_grad", ksize, strides, padding, data_format, dilations)
+    return _max_pool_grad("max_pool3d_grad", 3, orig_input, orig_output, grad, g, out, num_threads)
+
+
+def avg_pool_grad(
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `avg_pool`: dx[n,i,c] = sum of grad[n,o,c] / (inputs in window o) over the windows o that hold i.
+
+    Parameters
+    ----------
+    orig_input_shape : sequence
+        The shape of what `avg_pool` was given.
+    grad : array_like, (N, *o, C) or (N, C, *o)
+        The gradient with respect to what it returned.
+    ksize, strides, padding, data_format, name, dilations, out, num_threads
+        As in `max_pool_grad`.
+
+    Returns
+    -------
+    ndarray
+        Of shape orig_input_shape.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> g = np.array([2, 4], np.float32).reshape(1, 2, 1)
+    >>> nn.avg_pool_grad((1, 3, 1), g, 2, 1, "VALID").ravel()
+    array([1., 3., 2.], dtype=float32)
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/AvgPoolGrad
+    """
+    g = described("avg_pool_grad", ksize, strides, padding, data_format, dilations)
+    return _avg_pool_grad("avg_pool_grad", None, orig_input_shape, grad, g, out, num_threads)
+
+
+def avg_pool1d_grad(
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `avg_pool1d`: `avg_pool_grad` along one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> g = np.full((1, 2, 1), 4, np.float32)
+    >>> nn.avg_pool1d_grad((1, 4, 1), g, 2, 2, "VALID").ravel()
+    array([2., 2., 2., 2.], dtype=float32)
+    """
+    g = described("avg_pool1d_grad", ksize, strides, padding, data_format, dilations)
+    return _avg_pool_grad("avg_pool1d_grad", 1, orig_input_shape, grad, g, out, num_threads)
+
+
+def avg_pool2d_grad(
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `avg_pool2d`: `avg_pool_grad` along two axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> g = np.full((1, 1, 1, 1), 4, np.float32)
+    >>> nn.avg_pool2d_grad((1, 2, 2, 1), g, 2, 2, "VALID").ravel()
+    array([1., 1., 1., 1.], dtype=float32)
+    """
+    g = described("avg_pool2d_grad", ksize, strides, padding, data_format, dilations)
+    return _avg_pool_grad("avg_pool2d_grad", 2, orig_input_shape, grad, g, out, num_threads)
+
+
+def avg_pool3d_grad(
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Gradient of `avg_pool3d`: `avg_pool_grad` along three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> g = np.full((1, 1, 1, 1, 1), 4, np.float32)
+    >>> nn.avg_pool3d_grad((1, 1, 2, 2, 1), g, (1, 2, 2), 1, "VALID").ravel()
+    array([1., 1., 1., 1.], dtype=float32)
+    """
+    g = described("avg_pool3d_grad", ksize, strides, padding, data_format, dilations)
+    return _avg_pool_grad("avg_pool3d_grad", 3, orig_input_shape, grad, g, out, num_threads)

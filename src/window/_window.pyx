@@ -1,0 +1,914 @@
+"""The window driver: pooling, morphology, their gradients, and local response normalisation.
+
+A job's outputs are cut into boxes, a box into stretches whose windows meet the same taps, and a stretch goes to a kernel
+in one call. The lanes of a kernel's vectors are channels, or, where pixels lie next to each other or channels are few,
+the outputs of a row (`planar`: then a box is of some channel planes). The input is read where it lies or, if it has
+another type or order, from a strip: the box's part of it, gathered into scratch. A window too large for that is taken in
+pieces. The order of every sum is that of the taps, in two steps for large overlapping windows (the rows of taps first,
+then along the row); only the geometry decides, so the result does not depend on memory order, boxes or threads.
+
+Gradients are gathered, not scattered: the positions of the input are cut into boxes, and each takes what the windows
+around it send. For max_pool and dilation2d that needs the tap that won in each of these windows: it is found again,
+into scratch. As in a transposed convolution each phase of the stride is a stride-1 job, and every value is written once.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+cimport numpy as cnp
+from common cimport Call, View, now, poll, view_of
+
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "kernels.h" nogil:
+    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, ANY, ADJACENT, ALTERNATE
+    ctypedef struct window_args:
+        const char *src
+        ptrdiff_t taps[3]
+        ptrdiff_t step[3]
+        ptrdiff_t count[2]
+        ptrdiff_t src_step[2]
+        ptrdiff_t dst_step[2]
+        ptrdiff_t lanes, lane_step
+        char *dst
+        char *by
+        ptrdiff_t number
+        ptrdiff_t numbers[3]
+        const char *weights
+        ptrdiff_t weight_step[3]
+        ptrdiff_t weight_lane
+        double sign, divisor
+        int accumulate
+    ctypedef struct lrn_args:
+        const void *x
+        const void *dy
+        const void *y
+        void *out
+        void *norm
+        void *squares
+        ptrdiff_t channels, radius
+        double bias, alpha, beta
+    ctypedef struct window_kernels:
+        int lanes
+        void (*window[5][3])(const window_args *) noexcept nogil
+        void (*divide)(void *, ptrdiff_t, double) noexcept nogil
+        void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
+                          int64_t, int64_t, int64_t) noexcept nogil
+        void (*lrn)(const lrn_args *) noexcept nogil
+        void (*gather[5])(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    const window_kernels *window_kernels_of(int isa)
+    int compute_type(int dtype)
+
+cdef enum:
+    STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
+    SCRATCH_BYTES = 1 << 21 # what it may not
+    ROW_BYTES = 1 << 14     # of rows between the two steps of a large window: half of L1
+    LRN_BYTES = 1 << 14     # of pixels normalised together
+    BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
+    DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
+    WORTH_A_THREAD = 400000 # elements read and written: below, waking a thread costs more than it saves
+
+cdef enum:
+    # what a call makes, in the order of pooling.KINDS
+    MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD
+
+cdef enum:
+    # the parts of a thread's scratch
+    INPUT, WINNERS, GRADS, RESULT, ROWS, AREAS
+
+cdef int[5] SIZES
+SIZES[:] = [4, 8, 4, 2, 2]
+cdef int[3] COMPUTE_SIZES
+COMPUTE_SIZES[:] = [4, 8, 4]
+
+
+cdef struct JobAxis:
+    # _geometry.JobAxis
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+
+
+cdef struct Job:
+    JobAxis ax[3]
+
+
+cdef struct Field:
+    # Where values lie: index (d, h, w) of the first lane or plane, and the step to the next; in bytes.
+    char *at
+    ptrdiff_t s[3]
+    ptrdiff_t unit
+
+
+cdef struct Run:
+    # Everything a unit of work needs to know.
+    const window_kernels *k
+    Job *forward
+    JobAxis *phases[3]       # of a gradient, along each axis
+    int kind, reduction, dtype, size, csize
+    bint planar, direct, plain, large, pieces
+    ptrdiff_t channels, chunk, chunks, pitch
+    ptrdiff_t frame[3]       # what is cut into boxes: the outputs, or the input's positions
+    ptrdiff_t box[3]
+    ptrdiff_t boxes[3]
+    ptrdiff_t area[6]        # where each part of the scratch starts, and its end
+    View x, grad, out, positions
+    int position_size
+    ptrdiff_t position[3]    # how the flat position grows along each axis; image: elements of one
+    ptrdiff_t image
+    bint batch_in_index
+    const char *weights
+    ptrdiff_t weight_step[3]
+    double sign
+    Call *call
+
+
+cdef struct Sweep:
+    # Some outputs of a job, and where their input and their result are.
+    int reduction
+    const JobAxis *ax
+    Field src, dst
+    char *by                 # beside src for CHOSEN, beside dst for FIRST and SUMMIT
+    bint values, accumulate, last_piece
+    ptrdiff_t start[3]
+    ptrdiff_t count[3]
+    ptrdiff_t first[3]       # the taps that are taken: [first, last)
+    ptrdiff_t last[3]
+    ptrdiff_t number
+    ptrdiff_t numbers[3]
+    ptrdiff_t units, channel # lanes or planes, and the first one's channel
+    char *rows
+    bint owner
+
+
+# ---- indices ----------------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return a // b if a >= 0 else -((b - 1 - a) // b)
+
+
+cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return -floor_div(-a, b)
+
+
+cdef inline ptrdiff_t stretch(const JobAxis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
+                              ptrdiff_t *k0, ptrdiff_t *k1) noexcept nogil:
+    """The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs begin."""
+    cdef ptrdiff_t corner = o * a.stride - a.lo
+    k0[0] = max(first, ceil_div(-corner, a.dilation))
+    k1[0] = max(k0[0], min(last, floor_div(a.size - 1 - corner, a.dilation) + 1))
+    if k0[0] == first < last == k1[0]:
+        return min(end, (a.size - 1 + a.lo - (last - 1) * a.dilation) // a.stride + 1)
+    return o + 1
+
+
+cdef inline ptrdiff_t covered(const JobAxis *a, ptrdiff_t o) noexcept nogil:
+    """How many taps of output o lie inside the input."""
+    cdef ptrdiff_t k0, k1
+    stretch(a, o, o + 1, 0, a.taps, &k0, &k1)
+    return k1 - k0
+
+
+cdef inline void reach(const JobAxis *a, ptrdiff_t start, ptrdiff_t count, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *lo,
+                       ptrdiff_t *n) noexcept nogil:
+    """The inputs [lo, lo + n) that some outputs' taps [first, last) span."""
+    lo[0] = max(0, start * a.stride - a.lo + first * a.dilation)
+    n[0] = max(0, min(a.size, (start + count - 1) * a.stride - a.lo + (last - 1) * a.dilation + 1) - lo[0])
+
+
+cdef inline bint in_two_steps(const Run *r, const JobAxis *ax) noexcept nogil:
+    """Whether a window's rows of taps are reduced first and then along the row: fewer loads and stores."""
+    cdef double rows = ax[0].taps * ax[1].taps, columns = ax[2].taps
+    return (rows > 1 and not r.large
+            and ax[2].stride * (rows + 1) + columns + 1 < 0.9 * rows * columns
+            and (columns - 1) * ax[2].dilation + 1 < 2 * columns)
+
+
+cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
+    """The lanes of a pixel: in a strip, whole vectors."""
+    return t.units if r.direct else r.pitch
+
+
+# ---- stretches --------------------------------------------------------------------------------------------------
+
+cdef inline void call(const Run *r, const Sweep *t, window_args *a) noexcept nogil:
+    """One kernel call, and now and then a look at the signals."""
+    cdef int spacing = ADJACENT
+    if a.lane_step != 1:
+        spacing = ALTERNATE if a.lane_step == 2 else ANY
+    r.k.window[t.reduction][spacing](a)
+    if t.owner:
+        poll(r.call)
+
+
+cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, ptrdiff_t step, char *dst,
+                 ptrdiff_t number, const char *weights, double divisor) noexcept nogil:
+    """The stretches of some rows. src, dst, number, weights are those of index 0, output 0, tap 0 of the row."""
+    cdef const JobAxis *w = t.ax + 2
+    cdef ptrdiff_t o = t.start[2], end = o + t.count[2], next, k0, k1
+    cdef bint none = a.taps[0] * a.taps[1] == 0
+    while o < end:
+        next = stretch(w, o, end, t.first[2], t.last[2], &k0, &k1)
+        a.taps[2], a.step[2] = k1 - k0, w.dilation * step
+        a.src = src + (o * w.stride - w.lo + k0 * w.dilation) * step
+        a.dst = dst + o * t.dst.s[2]
+        if r.planar:
+            a.lanes, a.lane_step = next - o, w.stride * step // r.csize
+        else:
+            a.count[1], a.src_step[1], a.dst_step[1] = next - o, w.stride * step, t.dst.s[2]
+        if t.reduction == CHOSEN:
+            a.by = t.by + (a.src - t.src.at)
+        elif t.by != NULL:
+            a.by = t.by + (a.dst - t.dst.at)
+        a.number = -1 if none or k1 == k0 else number + k0 * t.numbers[2]
+        a.weights = weights + k0 * r.weight_step[2]
+        if t.reduction == TOTAL and divisor > 0:
+            a.divisor = max(1.0, divisor * covered(w, o))
+        if not t.values:
+            a.dst = NULL
+        call(r, t, a)
+        o = next
+
+
+cdef void two_steps(const Run *r, const Sweep *t, window_args *a, ptrdiff_t rows, char *dst, double divisor) noexcept nogil:
+    """The rows of taps into scratch, then across. `a` has everything of the first step but the columns."""
+    cdef ptrdiff_t lo, columns, pixel = r.csize if r.planar else a.lanes * r.csize
+    cdef window_args b = a[0]
+    reach(t.ax + 2, t.start[2], t.count[2], 0, t.ax[2].taps, &lo, &columns)
+    cdef ptrdiff_t row = columns * pixel
+    a.src += lo * t.src.s[2]
+    a.dst, a.taps[2], a.divisor = t.rows, 1, 1
+    if r.planar:
+        a.lanes, a.lane_step = columns, t.src.s[2] // r.csize
+        a.dst_step[0], a.dst_step[1] = rows * row, row
+        b.src_step[0], b.src_step[1] = rows * row, row
+    else:
+        a.count[1], a.src_step[1], a.dst_step[0], a.dst_step[1] = columns, t.src.s[2], row, pixel
+        b.src_step[0] = row
+    if columns:
+        call(r, t, a)
+    b.taps[0], b.taps[1] = 1, 1
+    across(r, t, &b, t.rows - lo * pixel, pixel, dst, 0, r.weights, divisor)
+
+
+cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
+    """All outputs of a sweep, stretch by stretch."""
+    cdef const JobAxis *x = t.ax
+    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, lo, columns, number
+    cdef double divisor
+    cdef bint large = t.rows != NULL and (t.reduction == MAXIMUM or t.reduction == TOTAL) and in_two_steps(r, x)
+    cdef const char *src
+    cdef const char *weights
+    cdef char *dst
+    cdef window_args a
+    memset(&a, 0, sizeof(window_args))
+    a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, not r.planar, 1
+    a.lanes, a.lane_step = lanes_of(r, t), 1
+    for d in range(3):
+        a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
+    reach(x + 2, t.start[2], t.count[2], 0, x[2].taps, &lo, &columns)
+    for d in range(t.start[0], t.start[0] + t.count[0]):
+        h = t.start[1]
+        while h < end and not r.call.cancelled:
+            stretch(x, d, d + 1, t.first[0], t.last[0], &k0, &k1)
+            a.taps[0], a.step[0] = k1 - k0, x[0].dilation * t.src.s[0]
+            src = t.src.at + (d * x[0].stride - x[0].lo + k0 * x[0].dilation) * t.src.s[0]
+            number = t.number + k0 * t.numbers[0]
+            weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
+            next = stretch(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
+            rows = next - h
+            if large:
+                rows = max(1, min(rows, ROW_BYTES // max(1, columns * (t.units if r.planar else a.lanes) * r.csize)))
+            a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
+            src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
+            number += k0 * t.numbers[1]
+            weights += k0 * r.weight_step[1]
+            dst = t.dst.at + d * t.dst.s[0] + h * t.dst.s[1]
+            divisor = 0
+            if t.last_piece and r.kind == MEAN:
+                divisor = <double> covered(x, d) * covered(x + 1, h)
+            if r.planar:
+                a.count[0], a.src_step[0], a.dst_step[0] = t.units, t.src.unit, t.dst.unit
+                a.count[1], a.src_step[1], a.dst_step[1] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
+            else:
+                a.count[0], a.src_step[0], a.dst_step[0] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
+            if large:
+                a.src = src
+                two_steps(r, t, &a, rows, dst, divisor)
+            else:
+                across(r, t, &a, src, t.src.s[2], dst, number, weights, divisor)
+            h += rows
+            a.lanes, a.lane_step, a.divisor = lanes_of(r, t), 1, 1
+
+
+# ---- strips -----------------------------------------------------------------------------------------------------
+
+cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const ptrdiff_t *lo, const ptrdiff_t *count,
+                char *area, Field *f) noexcept nogil:
+    """Positions [lo, lo + count) of an array into scratch, in the compute type: rows of pixels, or planes of rows."""
+    cdef ptrdiff_t d, h, p
+    cdef char *row = area
+    cdef const char *src = v.data + n * v.sn + t.channel * v.sc + lo[2] * v.s[2]
+    cdef const char *at
+    f.s[2] = r.csize if r.planar else r.pitch * r.csize
+    f.s[1] = count[2] * f.s[2]
+    f.s[0] = count[1] * f.s[1]
+    f.unit = count[0] * f.s[0] if r.planar else r.csize
+    f.at = area - lo[0] * f.s[0] - lo[1] * f.s[1] - lo[2] * f.s[2]
+    for p in range(t.units if r.planar else 1):
+        for d in range(lo[0], lo[0] + count[0]):
+            for h in range(lo[1], lo[1] + count[1]):
+                at = src + p * v.sc + d * v.s[0] + h * v.s[1]
+                if r.planar:
+                    r.k.gather[r.dtype](row, 0, 1, at, 1, 0, count[2], v.s[2])
+                else:
+                    r.k.gather[r.dtype](row, r.pitch, 1, at, count[2], v.s[2], t.units, v.sc)
+                row += f.s[1]
+
+
+cdef void share(const Run *r, const Field *f, ptrdiff_t units, const ptrdiff_t *lo, const ptrdiff_t *count) noexcept nogil:
+    """Divide the gradients of outputs [lo, lo + count) by the inputs that each was the mean of."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef ptrdiff_t d, h, w, next, end = lo[2] + count[2], k0, k1, p
+    cdef double rows, n
+    cdef char *row
+    for d in range(lo[0], lo[0] + count[0]):
+        for h in range(lo[1], lo[1] + count[1]):
+            rows = <double> covered(x, d) * covered(x + 1, h)
+            row = f.at + d * f.s[0] + h * f.s[1]
+            w = lo[2]
+            while w < end:
+                next = stretch(x + 2, w, end, 0, x[2].taps, &k0, &k1)
+                n = max(1.0, rows * (k1 - k0))
+                for p in range(units if r.planar else 1):
+                    r.k.divide(row + p * f.unit + w * f.s[2], (next - w) * (1 if r.planar else r.pitch), n)
+                w = next
+
+
+cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
+    """One window at a time, some of its taps at a time, in order; the result adds up in scratch."""
+    cdef ptrdiff_t room = STRIP_BYTES // (r.pitch * r.csize), i
+    cdef ptrdiff_t[3] lo
+    cdef ptrdiff_t[3] count
+    cdef ptrdiff_t[3] each
+    cdef const JobAxis *x = t.ax
+    for i in range(2, -1, -1):
+        each[i] = 1
+        if i == 2 or each[i + 1] == x[i + 1].taps:
+            each[i] = max(1, min(x[i].taps, (room - 1) // x[i].dilation + 1))
+            room = max(1, room // ((each[i] - 1) * x[i].dilation + 1))
+        t.first[i], t.last[i] = 0, min(each[i], x[i].taps)
+    t.accumulate = False
+    while not r.call.cancelled:
+        t.last_piece = True
+        for i in range(3):
+            reach(x + i, t.start[i], 1, t.first[i], t.last[i], lo + i, count + i)
+            t.last_piece = t.last_piece and t.last[i] == x[i].taps
+        fetch(r, v, n, t, lo, count, area, &t.src)
+        if r.kind == MEAN_GRAD:
+            share(r, &t.src, t.units, lo, count)
+        sweep(r, t)
+        t.accumulate = True
+        for i in range(2, -1, -1):
+            t.first[i] += each[i]
+            if t.first[i] < x[i].taps:
+                break
+            t.first[i] = 0
+        else:
+            return
+        for i in range(3):
+            t.last[i] = min(t.first[i] + each[i], x[i].taps)
+
+
+cdef void each_window(const Run *r, const Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
+    """All windows of a sweep in pieces."""
+    cdef Sweep one = t[0]
+    cdef int i
+    for i in range(3):
+        one.count[i] = 1
+    for one.start[0] in range(t.start[0], t.start[0] + t.count[0]):
+        for one.start[1] in range(t.start[1], t.start[1] + t.count[1]):
+            for one.start[2] in range(t.start[2], t.start[2] + t.count[2]):
+                in_pieces(r, &one, v, n, area)
+
+
+cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
+    """Outputs of the forward job, from the array itself, a strip of it, or pieces."""
+    cdef ptrdiff_t[3] lo
+    cdef ptrdiff_t[3] count
+    cdef int i
+    t.ax, t.accumulate, t.last_piece = r.forward.ax, False, True
+    for i in range(3):
+        t.first[i], t.last[i] = 0, t.ax[i].taps
+        reach(t.ax + i, t.start[i], t.count[i], 0, t.ax[i].taps, lo + i, count + i)
+        t.src.s[i] = r.x.s[i]
+    if r.direct:
+        t.src.at, t.src.unit = r.x.data + n * r.x.sn + t.channel * r.x.sc, r.x.sc
+        sweep(r, t)
+    elif not r.pieces:
+        fetch(r, &r.x, n, t, lo, count, scratch + r.area[INPUT], &t.src)
+        sweep(r, t)
+    else:
+        each_window(r, t, &r.x, n, scratch + r.area[INPUT])
+
+
+# ---- results ----------------------------------------------------------------------------------------------------
+
+cdef void dense(const Run *r, const Sweep *t, char *area, Field *f) noexcept nogil:
+    """Room in scratch for a sweep's outputs."""
+    f.s[2] = r.csize if r.planar else r.pitch * r.csize
+    f.s[1] = t.count[2] * f.s[2]
+    f.s[0] = t.count[1] * f.s[1]
+    f.unit = t.count[0] * f.s[0] if r.planar else r.csize
+    f.at = area - t.start[0] * f.s[0] - t.start[1] * f.s[1] - t.start[2] * f.s[2]
+
+
+cdef void in_place(const Run *r, const Sweep *t, const Job *job, ptrdiff_t n, Field *f) noexcept nogil:
+    """A job's outputs where they belong in the array."""
+    cdef int i
+    f.at, f.unit = r.out.data + n * r.out.sn + t.channel * r.out.sc, r.out.sc
+    for i in range(3):
+        f.at += job.ax[i].out_start * r.out.s[i]
+        f.s[i] = job.ax[i].out_step * r.out.s[i]
+
+
+cdef void store(const Run *r, const Sweep *t, const Job *job, ptrdiff_t n) noexcept nogil:
+    """A sweep's outputs from scratch into the array."""
+    cdef Field f
+    cdef ptrdiff_t d, h, p
+    cdef char *out
+    cdef const char *src
+    in_place(r, t, job, n, &f)
+    for p in range(t.units if r.planar else 1):
+        for d in range(t.start[0], t.start[0] + t.count[0]):
+            for h in range(t.start[1], t.start[1] + t.count[1]):
+                out = f.at + p * f.unit + d * f.s[0] + h * f.s[1] + t.start[2] * f.s[2]
+                src = t.dst.at + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
+                if r.planar:
+                    r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, t.count[2])
+                else:
+                    r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, t.count[2], t.units)
+
+
+cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept nogil:
+    """The winners of a sweep as flat positions of the image, (d*H + h)*W + w)*C + c, or of the batch."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef ptrdiff_t d, h, p, base, first = n * r.image if r.batch_in_index else 0
+    cdef const View *v = &r.positions
+    cdef char *out
+    cdef const char *by
+    for p in range(t.units if r.planar else 1):
+        for d in range(t.start[0], t.start[0] + t.count[0]):
+            for h in range(t.start[1], t.start[1] + t.count[1]):
+                out = (v.data + n * v.sn + (t.channel + p) * v.sc + d * v.s[0] + h * v.s[1] + t.start[2] * v.s[2])
+                by = t.by + p * t.dst.unit + (d - t.start[0]) * t.dst.s[0] + (h - t.start[1]) * t.dst.s[1]
+                base = (first + t.channel + p + (d * x[0].stride - x[0].lo) * r.position[0]
+                        + (h * x[1].stride - x[1].lo) * r.position[1]
+                        + (t.start[2] * x[2].stride - x[2].lo) * r.position[2])
+                if r.planar:
+                    r.k.positions(out, 0, v.s[2], r.position_size, by, 0, 1, t.count[2], base, 0,
+                                  x[2].stride * r.position[2], first - 1)
+                else:
+                    r.k.positions(out, v.s[2], v.sc, r.position_size, by, r.pitch, t.count[2], t.units, base,
+                                  x[2].stride * r.position[2], 1, first - 1)
+
+
+# ---- units of work ----------------------------------------------------------------------------------------------
+
+cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
+    """A box of outputs: MAX, MEAN, ARGMAX."""
+    cdef int i
+    t.reduction = r.reduction
+    if r.plain:
+        in_place(r, t, r.forward, n, &t.dst)
+    else:
+        dense(r, t, scratch + r.area[RESULT], &t.dst)
+    if r.kind == ARGMAX:
+        t.by = scratch + r.area[WINNERS] - (scratch + r.area[RESULT] - t.dst.at)
+        for i in range(3):
+            t.numbers[i] = r.forward.ax[i].dilation * r.position[i]
+    windows(r, t, n, scratch)
+    if not r.plain:
+        store(r, t, r.forward, n)
+    if r.kind == ARGMAX:
+        t.by = scratch + r.area[WINNERS]
+        store_positions(r, t, n)
+
+
+cdef void winners(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
+    """The number of the first tap that gave each maximum of some outputs."""
+    cdef const JobAxis *x = r.forward.ax
+    t.reduction = r.reduction
+    t.numbers[0], t.numbers[1], t.numbers[2] = x[1].taps * x[2].taps, x[2].taps, 1
+    dense(r, t, scratch + r.area[WINNERS], &t.dst)
+    t.by, t.values, t.number = t.dst.at, False, 0
+    windows(r, t, n, scratch)
+
+
+cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
+    """A box of the input's gradient: MAX_GRAD, MEAN_GRAD."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *a
+    cdef Job job
+    cdef Sweep around = box[0], t = box[0]
+    cdef ptrdiff_t weight, last
+    cdef ptrdiff_t[3] start
+    cdef ptrdiff_t[3] count
+    cdef ptrdiff_t[3] phase
+    cdef int i
+    for i in range(3):  # the outputs whose windows meet the box
+        around.start[i] = max(0, ceil_div(box.start[i] + x[i].lo - (x[i].taps - 1) * x[i].dilation, x[i].stride))
+        last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
+        around.count[i] = max(0, last + 1 - around.start[i])
+        start[i], count[i] = around.start[i], around.count[i]
+    if not r.pieces:
+        fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
+        if r.kind == MEAN_GRAD:
+            share(r, &t.src, t.units, start, count)
+        elif count[0] * count[1] * count[2]:
+            winners(r, &around, n, scratch)
+    t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
+    t.by = scratch + r.area[WINNERS] - (scratch + r.area[GRADS] - t.src.at)
+    t.ax = job.ax
+    for phase[0] in range(min(box.count[0], x[0].stride)):
+        for phase[1] in range(min(box.count[1], x[1].stride)):
+            for phase[2] in range(min(box.count[2], x[2].stride)):
+                t.number, weight = 0, 1
+                for i in range(2, -1, -1):
+                    job.ax[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
+                    a = job.ax + i
+                    t.start[i] = (box.start[i] + phase[i]) // a.out_step
+                    t.count[i] = (box.count[i] - phase[i] - 1) // a.out_step + 1
+                    t.first[i], t.last[i] = 0, a.taps
+                    t.number += a.tap_start * weight
+                    t.numbers[i] = a.tap_step * weight
+                    weight *= x[i].taps
+                if r.plain:
+                    in_place(r, &t, &job, n, &t.dst)
+                else:
+                    dense(r, &t, scratch + r.area[RESULT], &t.dst)
+                if r.pieces:
+                    each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
+                else:
+                    sweep(r, &t)
+                if not r.plain:
+                    store(r, &t, &job, n)
+
+
+cdef void start_box(const Run *r, ptrdiff_t box, Sweep *t) noexcept nogil:
+    cdef int i
+    for i in range(2, -1, -1):
+        t.start[i] = box % r.boxes[i] * r.box[i]
+        t.count[i] = min(r.box[i], r.frame[i] - t.start[i])
+        box //= r.boxes[i]
+
+
+cdef void filter_grads(const Run *r, Sweep *chunk, char *scratch) noexcept nogil:
+    """Some channels of the filters' gradient, over all outputs in their order: FILTER_GRAD."""
+    cdef ptrdiff_t n, box, d, h
+    cdef const JobAxis *x = r.forward.ax
+    cdef char *totals = scratch + r.area[RESULT]
+    cdef Sweep t
+    memset(totals, 0, r.area[RESULT + 1] - r.area[RESULT])
+    for n in range(r.x.n):
+        for box in range(r.boxes[0] * r.boxes[1] * r.boxes[2]):
+            if r.call.cancelled:
+                return
+            t = chunk[0]
+            start_box(r, box, &t)
+            fetch(r, &r.grad, n, &t, t.start, t.count, scratch + r.area[GRADS], &t.src)
+            winners(r, &t, n, scratch)
+            r.k.tally(totals, scratch + r.area[WINNERS], scratch + r.area[GRADS], r.pitch,
+                      t.count[0] * t.count[1] * t.count[2], t.units)
+    for d in range(x[0].taps):
+        for h in range(x[1].taps):
+            r.k.scatter[r.dtype](r.out.data + d * r.out.s[0] + h * r.out.s[1] + chunk.channel * r.out.sc, r.out.s[2], r.out.sc,
+                                 totals + (d * x[1].taps + h) * x[2].taps * r.pitch * r.csize, r.pitch, 1,
+                                 x[2].taps, chunk.units)
+
+
+cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, char *scratch) noexcept nogil:
+    """A box of some channels of one image; all boxes of all images for the filters' gradient."""
+    cdef ptrdiff_t boxes = r.boxes[0] * r.boxes[1] * r.boxes[2]
+    cdef Sweep t
+    memset(&t, 0, sizeof(Sweep))
+    t.owner, t.values, t.last_piece = owner, True, True
+    t.rows = scratch + r.area[ROWS]
+    if r.kind == FILTER_GRAD:
+        boxes = 1
+    t.channel = unit // boxes % r.chunks * r.chunk
+    t.units = min(r.chunk, r.channels - t.channel)
+    if r.kind == FILTER_GRAD:
+        filter_grads(r, &t, scratch)
+        return
+    start_box(r, unit % boxes, &t)
+    if r.kind >= MAX_GRAD:
+        backward_box(r, &t, unit // boxes // r.chunks, scratch)
+    else:
+        forward_box(r, &t, unit // boxes // r.chunks, scratch)
+
+
+# ---- how a call is cut ------------------------------------------------------------------------------------------
+
+cdef inline double span(const JobAxis *a, ptrdiff_t outs) noexcept nogil:
+    """The most inputs that some neighbouring outputs meet along an axis."""
+    return max(0.0, min(<double> a.size, <double> (outs - 1) * a.stride + <double> (a.taps - 1) * a.dilation + 1))
+
+
+cdef double measure(Run *r) noexcept nogil:
+    """Lay out a thread's scratch for the boxes as they are; returns its bytes."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef double[5] bytes
+    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0
+    cdef ptrdiff_t n
+    cdef int i
+    for i in range(3):
+        n = r.box[i]
+        if r.kind == MAX_GRAD or r.kind == MEAN_GRAD:
+            results *= ceil_div(n, x[i].stride)
+            n = min(x[i].out, (n - 1 + (x[i].taps - 1) * x[i].dilation) // x[i].stride + 1)
+        else:
+            results *= n
+        outs *= n
+        inputs *= span(x + i, n)
+    if r.kind == FILTER_GRAD:
+        results = <double> x[0].taps * x[1].taps * x[2].taps
+    bytes[INPUT] = 0 if r.direct or r.kind == MEAN_GRAD else STRIP_BYTES if r.pieces else inputs * unit
+    bytes[WINNERS] = outs * unit if r.kind == ARGMAX or r.kind == MAX_GRAD or r.kind == FILTER_GRAD else 0
+    bytes[GRADS] = 0 if r.kind < MAX_GRAD else STRIP_BYTES if r.pieces else outs * unit
+    bytes[RESULT] = 0 if r.plain else results * unit
+    bytes[ROWS] = 0
+    if r.kind < ARGMAX and in_two_steps(r, x) or r.kind == MEAN_GRAD:
+        bytes[ROWS] = max(<double> ROW_BYTES, (span(x + 2, n) if r.kind < ARGMAX else <double> n) * unit)
+    for i in range(AREAS):
+        r.area[i] = <ptrdiff_t> min(total, 1e15)
+        total += (min(bytes[i], 1e15) // 64 + 2) * 64
+    r.area[AREAS] = <ptrdiff_t> min(total, 1e15)
+    return total
+
+
+cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept nogil:
+    """Choose what the lanes are, and where input is read and results are written; False where a window is too large."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef double window = 1, gathered = 1
+    cdef int i
+    for i in range(3):
+        window *= x[i].taps
+        if r.kind == MEAN_GRAD:
+            gathered *= min(<double> x[i].out, span(x + i, 1) / x[i].stride + 1)
+        else:
+            gathered *= span(x + i, 1)
+    cdef bint channels = r.channels >= lanes and v.sc == r.size
+    r.planar = (not channels and x[2].out >= lanes and r.kind != FILTER_GRAD
+                and (v.s[2] == r.size or 4 * r.channels <= lanes))
+    r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else channels)
+    r.large = gathered * lanes * r.csize > STRIP_BYTES
+    if r.large and (not r.direct or r.kind == MEAN_GRAD):
+        r.pieces, r.planar, r.direct = True, False, False
+    r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
+        r.out.s[2] == r.size and r.kind < MAX_GRAD if r.planar else r.direct and r.out.sc == r.size)
+    return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
+
+
+cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
+    """Boxes that fit L2 and are worth a place in the queue, and some for each thread; False where that cannot be."""
+    cdef ptrdiff_t lanes = r.k.lanes, units, wanted = 4 * threads if threads > 1 else 1
+    cdef const JobAxis *x = r.forward.ax
+    cdef double work, each = 1
+    cdef int i
+    if not lay_out(r, v, native, lanes):
+        return False
+    for i in range(3):
+        r.box[i] = 1 if r.pieces else max(1, r.frame[i])
+        each *= min(<double> x[i].taps, x[i].size)
+    each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
+    r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
+    if r.planar and r.weights != NULL:
+        r.chunk = 1
+    while True:
+        r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
+        r.chunks = ceil_div(r.channels, r.chunk)
+        work, units = each * r.chunk, r.chunks * r.x.n
+        for i in range(3):
+            r.boxes[i] = ceil_div(r.frame[i], r.box[i])
+            work *= r.box[i]
+            units *= r.boxes[i]
+        if measure(r) <= STRIP_BYTES and (r.kind == FILTER_GRAD or work < BOX_WORK or (work < 4 * BOX_WORK and units >= wanted)):
+            return True
+        if r.planar and r.chunk > 1:
+            r.chunk = (r.chunk + 1) // 2
+        elif r.box[0] > 1:
+            r.box[0] = (r.box[0] + 1) // 2
+        elif r.box[1] > 1:
+            r.box[1] = (r.box[1] + 1) // 2
+        elif r.box[2] > (lanes if r.planar else 1):
+            r.box[2] = (r.box[2] + 1) // 2
+        elif not r.planar and r.chunk > lanes:
+            r.chunk = max(lanes, r.chunk // 2 // lanes * lanes)
+        else:
+            return measure(r) <= SCRATCH_BYTES
+
+
+cdef int copy_axis(axis, JobAxis *to) except -1:
+    cdef ptrdiff_t *numbers = <ptrdiff_t *> to
+    cdef int i
+    for i, number in enumerate(axis):
+        numbers[i] = number
+    return 0
+
+
+cdef class Window:
+    """A pooling or morphology problem as the driver wants it. Immutable; `run` may be called from many threads."""
+    cdef Job forward
+    cdef JobAxis *phases[3]
+    cdef int kind, dtype, ndim
+    cdef bint channels_last
+    cdef readonly object problem
+
+    def __cinit__(self, problem):
+        cdef int i, j
+        self.problem = problem
+        self.kind, self.dtype, self.ndim, self.channels_last = problem.kind, problem.dtype, problem.ndim, problem.channels_last
+        for i in range(3):
+            copy_axis(problem.forward[i], self.forward.ax + i)
+            self.phases[i] = <JobAxis *> calloc(len(problem.phases[i]) + 1, sizeof(JobAxis))
+            if self.phases[i] == NULL:
+                raise MemoryError
+            for j, axis in enumerate(problem.phases[i]):
+                copy_axis(axis, self.phases[i] + j)
+
+    def __dealloc__(self):
+        for i in range(3):
+            free(self.phases[i])
+
+    cdef void see(self, cnp.ndarray a, View *v) noexcept:
+        if a is not None:
+            view_of(a, self.ndim, self.channels_last, v)
+
+    def run(self, cnp.ndarray x, cnp.ndarray grad, cnp.ndarray weights, double sign, cnp.ndarray out,
+            cnp.ndarray positions, bint batch_in_index, int threads, int isa):
+        """Compute into out (and positions); False, and nothing done, where a gradient's windows are too large for scratch.
+
+        weights are dense rows of the compute type, as many for each tap as `weights.shape[-1]`. MEAN_GRAD takes no x.
+        """
+        cdef Run r
+        cdef Call call
+        cdef char *scratch = NULL
+        cdef ptrdiff_t i, units, each
+        cdef int team = 1
+        cdef bint native = self.dtype < 3
+        cdef list raised = []
+        memset(&r, 0, sizeof(Run))
+        if cnp.PyArray_SIZE(out) == 0:
+            return True
+        r.k = window_kernels_of(isa) + compute_type(self.dtype)
+        r.kind, r.dtype, r.size, r.csize = self.kind, self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.forward = &self.forward
+        self.see(x, &r.x)
+        self.see(grad, &r.grad)
+        self.see(out, &r.out)
+        self.see(positions, &r.positions)
+        r.position_size = 8 if positions is None else positions.itemsize
+        r.channels = self.problem.channels
+        r.position[2] = r.channels
+        r.position[1] = r.position[2] * self.forward.ax[2].size
+        r.position[0] = r.position[1] * self.forward.ax[1].size
+        r.image, r.batch_in_index = r.position[0] * self.forward.ax[0].size, batch_in_index
+        r.reduction = (SUMMIT if weights is not None else TOTAL if r.kind == MEAN else MAXIMUM if r.kind == MAX else FIRST)
+        r.sign = sign
+        if weights is not None:
+            r.weights = <const char *> cnp.PyArray_DATA(weights)
+            r.weight_step[2] = weights.shape[weights.ndim - 1] * r.csize
+            r.weight_step[1] = r.weight_step[2] * self.forward.ax[2].taps
+            r.weight_step[0] = r.weight_step[1] * self.forward.ax[1].taps
+        if r.kind == MEAN_GRAD:
+            r.x.n = r.grad.n
+        for i in range(3):
+            r.phases[i] = self.phases[i]
+            r.frame[i] = self.forward.ax[i].size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else self.forward.ax[i].out
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        r.call = &call
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.problem.work / WORTH_A_THREAD, 1e6)))
+        if threads > 1:
+            team = threads = prepare(threads)
+        if not cut(&r, &r.grad if r.kind == MEAN_GRAD else &r.x, native, team):
+            return False
+        units = r.x.n * r.chunks * r.boxes[0] * r.boxes[1] * r.boxes[2]
+        if r.kind == FILTER_GRAD:
+            units = r.chunks
+        each = (r.area[AREAS] + 63) // 64 * 64
+        scratch = <char *> aligned_alloc(64, team * each)
+        if scratch == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {team * each} bytes of scratch")
+        try:
+            if team == 1:
+                with nogil:
+                    for i in range(units):
+                        if not call.cancelled:
+                            run_unit(&r, i, True, scratch)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(units, schedule="dynamic"):
+                        if not call.cancelled:
+                            run_unit(&r, i, threadid() == 0, scratch + threadid() * each)
+        finally:
+            free(scratch)
+        if raised:
+            raise raised[0]
+        return True
+
+
+# ---- local response normalisation -------------------------------------------------------------------------------
+
+cdef struct Pixels:
+    # Rows of pixels, and a thread's scratch for some of them: x, dy, y and out, then the kernel's.
+    const window_kernels *k
+    int dtype, csize
+    View x, dy, y, out
+    bint gradient
+    ptrdiff_t pitch, together, blocks
+    lrn_args args
+    Call *call
+
+
+cdef void normalise(const Pixels *r, ptrdiff_t unit, bint owner, char *scratch) noexcept nogil:
+    cdef ptrdiff_t first = unit % r.blocks * r.together, i, area = r.together * r.pitch * r.csize
+    cdef ptrdiff_t n = unit // r.blocks // r.x.size[1], h = unit // r.blocks % r.x.size[1]
+    cdef ptrdiff_t count = min(r.together, r.x.size[2] - first), row = r.pitch * r.csize
+    cdef const View *v
+    cdef lrn_args a = r.args
+    for i in range(3 if r.gradient else 1):
+        v = &r.x if i == 0 else &r.dy if i == 1 else &r.y
+        r.k.gather[r.dtype](scratch + i * area, r.pitch, 1, v.data + n * v.sn + h * v.s[1] + first * v.s[2], count, v.s[2],
+                            v.c, v.sc)
+    a.norm = scratch + 4 * area
+    a.squares = <char *> a.norm + row + (a.radius + r.k.lanes) * r.csize
+    memset(<char *> a.norm + row, 0, row + 2 * (a.radius + r.k.lanes) * r.csize)
+    for i in range(count):
+        if owner:
+            poll(r.call)
+        a.x, a.out = scratch + i * row, scratch + 3 * area + i * row
+        if r.gradient:
+            a.dy, a.y = scratch + area + i * row, scratch + 2 * area + i * row
+        r.k.lrn(&a)
+    r.k.scatter[r.dtype](r.out.data + n * r.out.sn + h * r.out.s[1] + first * r.out.s[2], r.out.s[2], r.out.sc,
+                         scratch + 3 * area, r.pitch, 1, count, r.out.c)
+
+
+def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out, ptrdiff_t radius, double bias, double alpha,
+        double beta, int threads, int isa):
+    """Local response normalisation of x, or with dy and y its gradient, into out; all (n, h, w, c)."""
+    cdef Pixels r
+    cdef Call call
+    cdef ptrdiff_t i, units, each, room
+    cdef int team = 1
+    cdef char *scratch
+    cdef list raised = []
+    memset(&r, 0, sizeof(Pixels))
+    if cnp.PyArray_SIZE(out) == 0:
+        return
+    r.k, r.dtype, r.csize = window_kernels_of(isa) + compute_type(dtype), dtype, COMPUTE_SIZES[compute_type(dtype)]
+    view_of(x, 2, True, &r.x)
+    view_of(out, 2, True, &r.out)
+    r.gradient = dy is not None
+    if r.gradient:
+        view_of(dy, 2, True, &r.dy)
+        view_of(y, 2, True, &r.y)
+    r.args.channels, r.args.radius = r.x.c, min(radius, r.x.c - 1)
+    r.args.bias, r.args.alpha, r.args.beta = bias, alpha, beta
+    r.pitch = ceil_div(r.x.c, r.k.lanes) * r.k.lanes
+    r.together = max(1, min(r.x.size[2], LRN_BYTES // (r.pitch * r.csize)))
+    r.blocks = ceil_div(r.x.size[2], r.together)
+    units = r.x.n * r.x.size[1] * r.blocks
+    call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+    r.call = &call
+    threads = <int> max(1, min(<ptrdiff_t> threads, cnp.PyArray_SIZE(x) // 32768, units))
+    if threads > 1:
+        team = threads = prepare(threads)
+    each = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
+    each = (each + 127) // 64 * 64
+    scratch = <char *> aligned_alloc(64, team * each)
+    if scratch == NULL:
+        raise MemoryError(f"lrn: no memory for {team * each} bytes of scratch")
+    try:
+        if team == 1:
+            with nogil:
+                for i in range(units):
+                    if not call.cancelled:
+                        normalise(&r, i, True, scratch)
+        else:
+            with nogil, parallel(num_threads=team):
+                for i in prange(units, schedule="dynamic"):
+                    if not call.cancelled:
+                        normalise(&r, i, threadid() == 0, scratch + threadid() * each)
+    finally:
+        free(scratch)
+    if raised:
+        raise raised[0]

@@ -1,0 +1,6 @@
+#ifdef __x86_64__
+#pragma GCC target("avx2,fma,f16c")
+#define ISA avx2
+#define VBYTES 32
+#include "isa.inc.h"
+#endif
