@@ -1,0 +1,16 @@
+from typing import Self, final
+
+from cyconv._problem import Array, Epilogue, Problem
+
+@final
+class FilterGradient:
+    def __new__(cls, problem: Problem) -> Self: ...
+    @property
+    def problem(self) -> Problem: ...
+    @property
+    def flops(self) -> float: ...
+    def run(self, x: Array, g: Array, out: Array, threads: int, isa: int) -> None: ...
+
+def activation_gradient(
+    y: Array, g: Array, out: Array, epilogue: Epilogue, dtype: int, threads: int, isa: int
+) -> None: ...

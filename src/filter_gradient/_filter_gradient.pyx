@@ -1,0 +1,731 @@
+"""The filter gradient: dw[k,c,m] = sum_{n,o} x[n, o*s + k*d - lo, c] g[n,o,m], the sum over pixels in registers.
+
+For every tap it is a product of matrices whose long side is the pixels, and both operands lie pixel by pixel as they are
+wanted: a tile of rows (channels c) by one or two vectors of columns (output channels m) takes, a pixel at a time, a few
+elements of x and a vector or two of g. No im2col. Pixels go in runs, the part of an output row for which the tap is
+inside the input, so that a padding of zeros costs nothing and meets nothing. Three variations keep the tile full:
+
+* few input channels: the taps along w and the channels, which lie side by side, are the rows together (`fold`);
+* few output channels: x and g change places (`swap`);
+* depthwise: the rows are the taps along w, and their elements are vectors.
+
+Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only.
+
+The order of every sum depends on the problem alone: pixels are cut into chunks (boxes of about CHUNK outputs), a tile's
+sum over a chunk is added to what the chunks before gave, and where there are few tiles, `splits` parts of the chunks add
+up on their own and then in order. Threads share (part, rows, columns, taps) between them.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "kernels.h" nogil:
+    ctypedef struct pixel_run:
+        ptrdiff_t a, b, count
+    ctypedef struct tile_args:
+        const char *a
+        const char *b
+        const pixel_run *runs
+        ptrdiff_t count, a_step, b_step, row_step
+        void *out
+        ptrdiff_t pitch
+        int accumulate
+    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
+    ctypedef void (*add_fn)(void *, const void *, ptrdiff_t) noexcept nogil
+    ctypedef void (*store_fn)(char *, ptrdiff_t, const void *, ptrdiff_t) noexcept nogil
+    ctypedef void (*slope_fn)(void *, const void *, const void *, ptrdiff_t, int, double, double) noexcept nogil
+    ctypedef struct gradient_kernels:
+        int lanes
+        int rows[3]
+        tile_fn outer[3][15]
+        tile_fn depthwise[3][15]
+        add_fn add
+        fill_fn fill
+        gather_fn gather[5]
+        store_fn store[5]
+        slope_fn slope[5]
+    const gradient_kernels *gradient_kernels_of(int isa)
+    int compute_type(int dtype)
+
+cdef enum:
+    CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
+    DEPTHWISE_CHUNK = 1024
+    RUNS = 2048
+    TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
+    PARTIAL_BYTES = 1 << 20  # of all the parts together
+    SUM_BYTES = 1 << 18      # of a thread's sums
+    STRIP_BYTES = 1 << 20    # of a thread's gathered input
+    WORTH_A_THREAD = 5000000
+
+cdef enum Source:
+    DIRECT, STRIP, TAP       # x is read where it lies; gathered a box at a time; a tap at a time
+
+cdef int[5] SIZES
+SIZES[:] = [4, 8, 4, 2, 2]
+cdef int[3] COMPUTE_SIZES
+COMPUTE_SIZES[:] = [4, 8, 4]
+
+
+cdef struct Axis:
+    # _geometry.Axis
+    ptrdiff_t size, taps, out, stride, dilation, lo
+
+
+cdef struct Reader:
+    # Where to read, in bytes from base: (n - n0)*sn + sum over axes of (o*by_out + k*by_tap - origin)*s.
+    const char *base
+    ptrdiff_t n0, sn
+    ptrdiff_t[3] by_out, by_tap, origin, s
+
+
+cdef struct Task:
+    # Everything a unit of work needs to know.
+    const gradient_kernels *k
+    Axis ax[3]
+    int dtype, size, csize, mode, source
+    double constant
+    bint padded              # what lies outside the input counts: any padding but zeros
+    bint depthwise, fold, swap, merge, g_direct, in_place
+    ptrdiff_t groups, cg, mg, repeat
+    ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
+    ptrdiff_t tap_groups
+    ptrdiff_t rows, columns  # of a tap group
+    ptrdiff_t row_tiles, column_tiles, most_rows
+    ptrdiff_t[4] box, boxes
+    ptrdiff_t chunks, splits
+    ptrdiff_t by_taps, by_rows, by_columns  # what a unit takes: tap groups, tiles of rows, tiles of columns
+    ptrdiff_t units
+    View x, g
+    char *out
+    char *partial            # the parts' sums, each [group][tap group][row][column tile], when there are several
+    ptrdiff_t partial_bytes  # of a part
+    Call *call
+
+
+cdef struct Scratch:
+    # One thread's.
+    pixel_run *runs
+    ptrdiff_t *lists         # where each tap group's runs start
+    char *sum
+    char *x
+    char *g
+
+
+cdef struct Unit:
+    # One unit of work, and the chunk it is at.
+    ptrdiff_t group, t0, t1, r0, r1, b0, b1, row0
+    ptrdiff_t x_channel, x_channels, g_channel, g_channels, x_pitch, g_pitch
+    char *sum                # of tap group t0, row row0, tile b0
+    ptrdiff_t pitch, tap_pitch
+    ptrdiff_t[4] start, count
+    Reader x, g
+    ptrdiff_t a_step, b_step, row_step  # as tile_args has them
+    bint owner
+    ptrdiff_t spent
+
+
+# ---- indices ----------------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t tile_start(const Task *t, ptrdiff_t b, int *wide) noexcept nogil:
+    """The first column of tile b and its vectors; the last tile ends at the last column, overlapping the one before."""
+    cdef ptrdiff_t lanes = t.k.lanes, start = b * 2 * lanes, rest = t.columns - start
+    wide[0] = 2 if rest > lanes else 1
+    if t.columns < lanes or rest >= wide[0] * lanes:
+        return start
+    if t.columns < wide[0] * lanes:  # between one vector and two: two tiles of one
+        wide[0] = 1
+        return 0
+    return t.columns - wide[0] * lanes
+
+
+cdef inline ptrdiff_t row_start(const Task *t, ptrdiff_t tile) noexcept nogil:
+    return t.rows * tile // t.row_tiles
+
+
+cdef inline void tap_of(const Task *t, ptrdiff_t group, ptrdiff_t *k) noexcept nogil:
+    """The first tap of a tap group."""
+    cdef ptrdiff_t along = t.ax[2].taps // t.row_taps
+    k[2] = group % along * t.row_taps
+    group //= along
+    k[1] = group % t.ax[1].taps
+    k[0] = group // t.ax[1].taps
+
+
+cdef inline void inside(const Task *t, const Unit *u, int axis, ptrdiff_t k, ptrdiff_t *o) noexcept nogil:
+    """The chunk's outputs o[0] <= o < o[1] whose tap k lies inside the input; all of them where the padding counts."""
+    cdef const Axis *a = &t.ax[axis]
+    o[0], o[1] = u.start[axis + 1], u.start[axis + 1] + u.count[axis + 1]
+    if not t.padded:
+        o[0] = min(o[1], max(o[0], ceil_div(max(0, a.lo - k * a.dilation), a.stride)))
+        o[1] = max(o[0], min(o[1], ceil_div(max(0, a.size + a.lo - k * a.dilation), a.stride)))
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+cdef void gather(const Task *t, const Unit *u, const ptrdiff_t *first, const ptrdiff_t *step, const ptrdiff_t *extent,
+                 char *row) noexcept nogil:
+    """The unit's channels of x at positions first + j*step, j < extent, of every axis, padding in place."""
+    cdef ptrdiff_t n, d, h, w, at, id, ih, iw, together, q, pitch = u.x_pitch * t.csize
+    cdef bint adjacent = (t.x.sc == t.size and step[2] * t.x.s[2] == u.x_channels * t.size
+                          and u.x_pitch == u.x_channels * t.repeat == u.x_channels)
+    cdef const char *src
+    for n in range(u.start[0], u.start[0] + u.count[0]):
+        for d in range(extent[0]):
+            id = map_index(first[0] + d * step[0], t.ax[0].size, t.mode)
+            for h in range(extent[1]):
+                ih = map_index(first[1] + h * step[1], t.ax[1].size, t.mode)
+                if id < 0 or ih < 0:
+                    t.k.fill(row, extent[2] * u.x_pitch, t.constant)
+                    row += extent[2] * pitch
+                    continue
+                src = u.x.base + n * t.x.sn + id * t.x.s[0] + ih * t.x.s[1]
+                w = 0
+                while w < extent[2]:
+                    at = first[2] + w * step[2]
+                    iw = map_index(at, t.ax[2].size, t.mode)
+                    together = 1
+                    if 0 <= at < t.ax[2].size:
+                        together = min((t.ax[2].size - 1 - at) // step[2] + 1, extent[2] - w)
+                    if iw < 0:
+                        t.k.fill(row, u.x_pitch, t.constant)
+                    elif adjacent:
+                        t.k.gather[t.dtype](row, 0, 1, src + iw * t.x.s[2], 1, 0, together * u.x_channels, t.size)
+                    else:
+                        for q in range(t.repeat):
+                            t.k.gather[t.dtype](row + q * t.csize, u.x_pitch, t.repeat, src + iw * t.x.s[2], together,
+                                                step[2] * t.x.s[2], u.x_channels, t.x.sc)
+                    w += together
+                    row += together * pitch
+
+
+cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept nogil:
+    """Make the chunk's input readable, after read_g: where it lies, gathered as a strip, or what one tap group wants."""
+    cdef ptrdiff_t[3] first, step, extent, k
+    cdef ptrdiff_t bytes
+    cdef const Axis *a
+    cdef int i
+    u.x.base = t.x.data + (u.group * t.cg + u.x_channel) * t.x.sc
+    tap_of(t, group, k)
+    for i in range(3):
+        a = &t.ax[i]
+        u.x.by_out[i], u.x.by_tap[i], u.x.origin[i], u.x.s[i] = a.stride, a.dilation, a.lo, t.x.s[i]
+        first[i], step[i] = u.start[i + 1] * a.stride - a.lo, 1
+        extent[i] = (u.count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation + 1
+        if t.source != DIRECT:
+            u.x.origin[i] = u.start[i + 1] * a.stride
+        if t.source == TAP and not (t.fold and i == 2):
+            first[i] += k[i] * a.dilation
+            step[i], extent[i] = a.stride, u.count[i + 1]
+            u.x.by_out[i], u.x.by_tap[i], u.x.origin[i] = 1, 0, u.start[i + 1]
+    u.x.n0, u.x.sn = 0, t.x.sn
+    if t.source != DIRECT:
+        gather(t, u, first, step, extent, s.x)
+        u.x.base, u.x.n0 = s.x, u.start[0]
+        bytes = u.x_pitch * t.csize
+        for i in range(2, -1, -1):
+            u.x.s[i] = bytes
+            bytes *= extent[i]
+        u.x.sn = bytes
+    u.a_step, u.b_step, u.row_step = u.x.by_out[2] * u.x.s[2], u.g.s[2], u.x.by_tap[2] * u.x.s[2]
+    if t.swap:
+        u.a_step, u.b_step = u.b_step, u.a_step
+
+
+cdef void read_g(const Task *t, Unit *u, Scratch *s) noexcept nogil:
+    """The same for the gradient of the output."""
+    cdef ptrdiff_t n, d, h, bytes = u.g_pitch * t.csize
+    cdef const char *src
+    cdef char *row = s.g
+    cdef int i
+    u.g.base, u.g.n0, u.g.sn = t.g.data + (u.group * t.mg + u.g_channel) * t.g.sc, 0, t.g.sn
+    for i in range(3):
+        u.g.by_out[i], u.g.by_tap[i], u.g.origin[i], u.g.s[i] = 1, 0, 0, t.g.s[i]
+    if t.g_direct:
+        return
+    for n in range(u.start[0], u.start[0] + u.count[0]):
+        for d in range(u.start[1], u.start[1] + u.count[1]):
+            for h in range(u.start[2], u.start[2] + u.count[2]):
+                src = u.g.base + n * t.g.sn + d * t.g.s[0] + h * t.g.s[1] + u.start[3] * t.g.s[2]
+                t.k.gather[t.dtype](row, u.g_pitch, 1, src, u.count[3], t.g.s[2], u.g_channels, t.g.sc)
+                row += u.count[3] * bytes
+    u.g.base, u.g.n0 = s.g, u.start[0]
+    for i in range(2, -1, -1):
+        u.g.origin[i], u.g.s[i] = u.start[i + 1], bytes
+        bytes *= u.count[i + 1]
+    u.g.sn = bytes
+
+
+cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w,
+                             const ptrdiff_t *k) noexcept nogil:
+    return ((n - r.n0) * r.sn + (d * r.by_out[0] + k[0] * r.by_tap[0] - r.origin[0]) * r.s[0]
+            + (h * r.by_out[1] + k[1] * r.by_tap[1] - r.origin[1]) * r.s[1]
+            + (w * r.by_out[2] + k[2] * r.by_tap[2] - r.origin[2]) * r.s[2])
+
+
+# ---- one chunk --------------------------------------------------------------------------------------------------
+
+cdef struct Segment:
+    # Outputs along w, and those taps of a tap group that are inside the input for all of them.
+    ptrdiff_t[2] o
+    ptrdiff_t k0, k1
+
+
+cdef inline void taps_inside(const Task *t, ptrdiff_t o, Segment *g) noexcept nogil:
+    cdef const Axis *a = &t.ax[2]
+    g.k0 = min(t.row_taps, ceil_div(max(0, a.lo - o * a.stride), a.dilation))
+    g.k1 = max(g.k0, min(t.row_taps, ceil_div(max(0, a.size + a.lo - o * a.stride), a.dilation)))
+
+
+cdef bint next_segment(const Task *t, const Unit *u, Segment *g) noexcept nogil:
+    """From nothing (k0 < 0) to the segment that has all taps, and on to the others in order; False after the last."""
+    cdef ptrdiff_t[2] all, last
+    cdef ptrdiff_t end = u.start[3] + u.count[3], o = g.o[1]
+    cdef Segment other
+    inside(t, u, 2, 0, all)
+    inside(t, u, 2, t.row_taps - 1, last)
+    all[1] = max(all[0], min(all[1], last[1]))
+    if g.k0 < 0:
+        g.o[0], g.o[1], g.k0, g.k1 = all[0], all[1], 0, t.row_taps
+        return True
+    if g.k1 - g.k0 == t.row_taps:
+        o = u.start[3]
+    if all[0] <= o < all[1]:
+        o = all[1]
+    if o >= end:
+        return False
+    g.o[0] = g.o[1] = o
+    taps_inside(t, o, g)
+    other = g[0]
+    while g.o[1] < (all[0] if o < all[0] else end) and other.k0 == g.k0 and other.k1 == g.k1:
+        g.o[1] += 1
+        taps_inside(t, g.o[1], &other)
+    return True
+
+
+cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Segment *w, pixel_run *runs) noexcept nogil:
+    """The runs of a segment's pixels for which a tap group is inside the input. Returns how many."""
+    cdef ptrdiff_t n, d, h, x, g, many = 0
+    cdef ptrdiff_t[3] k
+    cdef ptrdiff_t[2] od, oh, ow
+    cdef pixel_run *last
+    tap_of(t, group, k)
+    inside(t, u, 0, k[0], od)
+    inside(t, u, 1, k[1], oh)
+    ow[0], ow[1] = w.o[0], w.o[1]
+    if t.row_taps == 1:
+        inside(t, u, 2, k[2], ow)
+    if ow[0] >= ow[1]:
+        return 0
+    for n in range(u.start[0], u.start[0] + u.count[0]):
+        for d in range(od[0], od[1]):
+            for h in range(oh[0], oh[1]):
+                x = offset(&u.x, n, d, h, ow[0], k)
+                g = offset(&u.g, n, d, h, ow[0], k)
+                if t.swap:
+                    x, g = g, x
+                last = runs + many - 1
+                if t.merge and many and last.a + last.count * u.a_step == x and last.b + last.count * u.b_step == g:
+                    last.count += ow[1] - ow[0]
+                    continue
+                runs[many].a, runs[many].b, runs[many].count = x, g, ow[1] - ow[0]
+                many += 1
+    return many
+
+
+cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t b, bint accumulate,
+                   const pixel_run *runs, ptrdiff_t many) noexcept nogil:
+    """One tile over its runs."""
+    cdef int wide
+    cdef ptrdiff_t start = tile_start(t, b, &wide)
+    cdef const char *x = u.x.base
+    cdef const char *g = u.g.base
+    cdef tile_args args
+    args.runs, args.count, args.accumulate = runs, many, accumulate
+    args.a_step, args.b_step, args.row_step = u.a_step, u.b_step, u.row_step
+    if t.depthwise:
+        args.a = x + (start - u.x_channel * t.repeat) * t.csize + row * args.row_step
+        args.b = g + (start - u.g_channel) * t.csize
+    elif t.swap:
+        args.a, args.b = g + (row - u.g_channel) * t.csize, x + (start - u.x_channel) * t.csize
+    else:
+        args.a, args.b = x + (row - u.x_channel) * t.csize, g + (start - u.g_channel) * t.csize
+    args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
+    args.pitch = u.pitch
+    (t.k.depthwise[wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
+    if u.owner:
+        u.spent += rows + 8
+        if u.spent > 500:
+            u.spent = 0
+            poll(t.call)
+
+
+cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcept nogil:
+    """Add one chunk's pixels to the unit's sums, or begin with them."""
+    cdef ptrdiff_t most = u.count[0] * u.count[1] * u.count[2], g0 = u.t0, g1, group, b, i, row, rows, tiles, many
+    cdef ptrdiff_t batch = 1 if t.source == TAP else max(1, RUNS // most), each = t.rows // t.row_taps
+    cdef bint add
+    cdef Segment w
+    read_g(t, u, s)
+    if t.source != TAP:
+        read_x(t, u, 0, s)
+    s.lists[0] = 0
+    while g0 < u.t1 and not t.call.cancelled:
+        g1 = min(g0 + batch, u.t1)
+        if t.source == TAP:
+            read_x(t, u, g0, s)
+        w.k0 = -1
+        while next_segment(t, u, &w):
+            for group in range(g0, g1):
+                s.lists[group - g0 + 1] = s.lists[group - g0] + find_runs(t, u, group, &w, s.runs + s.lists[group - g0])
+            row, rows, tiles, add = u.row0, row_start(t, u.r1) - u.row0, u.r1 - u.r0, accumulate
+            if w.k1 - w.k0 < t.row_taps:
+                row, rows, add = w.k0 * each, (w.k1 - w.k0) * each, True
+                tiles = ceil_div(rows, t.most_rows)
+            for b in range(u.b0, u.b1):
+                for i in range(tiles):
+                    for group in range(g0, g1):
+                        many = s.lists[group - g0 + 1] - s.lists[group - g0]
+                        if many or not add:
+                            multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
+                                     s.runs + s.lists[group - g0], many)
+            if t.row_taps == 1:
+                break
+        g0 = g1
+
+
+cdef void run_unit(const Task *t, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    """Some tap groups, tiles of rows and tiles of columns of a group, over one part of the chunks."""
+    cdef Unit u
+    cdef ptrdiff_t part = unit % t.splits, chunk, rest, row, group
+    cdef int i, wide
+    unit //= t.splits
+    u.b0 = unit % ceil_div(t.column_tiles, t.by_columns) * t.by_columns
+    unit //= ceil_div(t.column_tiles, t.by_columns)
+    u.r0 = unit % ceil_div(t.row_tiles, t.by_rows) * t.by_rows
+    unit //= ceil_div(t.row_tiles, t.by_rows)
+    u.t0 = unit % ceil_div(t.tap_groups, t.by_taps) * t.by_taps
+    u.group = unit // ceil_div(t.tap_groups, t.by_taps)
+    u.b1, u.r1 = min(u.b0 + t.by_columns, t.column_tiles), min(u.r0 + t.by_rows, t.row_tiles)
+    u.t1 = min(u.t0 + t.by_taps, t.tap_groups)
+    u.row0, u.owner, u.spent = row_start(t, u.r0), owner, 0
+    channels_of(t, &u)
+    rest = row_start(t, u.r1) - u.row0
+    u.sum, u.pitch = s.sum, (u.b1 - u.b0) * 2 * t.k.lanes
+    u.tap_pitch = rest * u.pitch
+    if t.in_place:
+        u.pitch = t.groups * t.mg
+        u.tap_pitch = t.rows * u.pitch
+        u.sum = t.out + (u.t0 * u.tap_pitch + u.row0 * u.pitch + u.group * t.mg + u.b0 * 2 * t.k.lanes) * t.size
+    elif t.splits > 1:
+        u.pitch = t.column_tiles * 2 * t.k.lanes
+        u.tap_pitch = t.rows * u.pitch
+        u.sum = (t.partial + part * t.partial_bytes
+                 + ((u.group * t.tap_groups + u.t0) * u.tap_pitch + u.row0 * u.pitch + u.b0 * 2 * t.k.lanes) * t.csize)
+    for chunk in range(t.chunks * part // t.splits, t.chunks * (part + 1) // t.splits):
+        rest = chunk
+        for i in range(3, -1, -1):
+            u.start[i] = rest % t.boxes[i] * t.box[i]
+            rest //= t.boxes[i]
+            u.count[i] = min(t.box[i], (t.g.n if i == 0 else t.ax[i - 1].out) - u.start[i])
+        run_chunk(t, &u, chunk > t.chunks * part // t.splits, s)
+        if t.call.cancelled:
+            return
+    if t.splits == 1 and not t.in_place:
+        for group in range(u.t0, u.t1):
+            for row in range(u.row0, row_start(t, u.r1)):
+                store_row(t, u.group, group, row, u.b0, u.b1,
+                          u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch) * t.csize)
+
+
+cdef void channels_of(const Task *t, Unit *u) noexcept nogil:
+    """Which channels of x and of g a unit reads, and how far apart gathered pixels lie."""
+    cdef int wide
+    cdef ptrdiff_t column0 = tile_start(t, u.b0, &wide), column1 = tile_start(t, u.b1 - 1, &wide)
+    column1 = min(column1 + wide * t.k.lanes, t.columns)
+    u.x_channel, u.x_channels = 0, t.cg
+    u.g_channel, u.g_channels = column0, column1 - column0
+    if t.depthwise:
+        u.x_channel = column0 // t.repeat
+        u.x_channels = ceil_div(column1, t.repeat) - u.x_channel
+    elif t.swap:
+        u.g_channel, u.g_channels = u.row0, row_start(t, u.r1) - u.row0
+        u.x_channel, u.x_channels = column0, column1 - column0
+    elif not t.fold:
+        u.x_channel, u.x_channels = u.row0, row_start(t, u.r1) - u.row0
+    u.x_pitch = max(u.x_channels * t.repeat, t.k.lanes if t.depthwise else 1)
+    u.g_pitch = max(u.g_channels, 1 if t.swap else t.k.lanes)
+
+
+cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff_t row, ptrdiff_t b0, ptrdiff_t b1,
+                    const char *sums) noexcept nogil:
+    """One row of sums into the filter gradient."""
+    cdef ptrdiff_t b, start, columns, out_channels = t.groups * t.mg
+    cdef int wide
+    cdef char *out = t.out + group * t.mg * t.size
+    for b in range(b0, b1):
+        start = tile_start(t, b, &wide)
+        columns = min(wide * t.k.lanes, t.columns - start)
+        if t.swap:
+            t.k.store[t.dtype](out + ((tap_group * t.cg + start) * out_channels + row) * t.size, out_channels * t.size, sums, columns)
+        elif t.dtype < 3:
+            memcpy(out + ((tap_group * t.rows + row) * out_channels + start) * t.size, sums, columns * t.size)
+        else:
+            t.k.store[t.dtype](out + ((tap_group * t.rows + row) * out_channels + start) * t.size, t.size, sums, columns)
+        sums += 2 * t.k.lanes * t.csize
+
+
+cdef void store_parts(const Task *t, ptrdiff_t row) noexcept nogil:
+    """One row of the parts' sums, added up in order, into the filter gradient."""
+    cdef ptrdiff_t part, pitch = t.column_tiles * 2 * t.k.lanes
+    cdef char *sums = t.partial + row * pitch * t.csize
+    for part in range(1, t.splits):
+        t.k.add(sums, sums + part * t.partial_bytes, pitch)
+    store_row(t, row // (t.rows * t.tap_groups), row // t.rows % t.tap_groups, row % t.rows, 0, t.column_tiles, sums)
+
+
+# ---- how a call is cut ------------------------------------------------------------------------------------------
+
+cdef void describe(Task *t, bint by_tap) noexcept nogil:
+    """What the order of the sums depends on: the problem alone. by_tap: no more than one tap in a depthwise tile."""
+    cdef ptrdiff_t lanes = t.k.lanes, chunk = DEPTHWISE_CHUNK if t.depthwise else CHUNK, n = 1, i, out
+    cdef Axis *w = &t.ax[2]
+    cdef int wide
+    t.swap = not t.depthwise and t.mg < lanes <= t.cg
+    # The limits keep what must be gathered of a chunk small.
+    t.fold = (not t.depthwise and not t.swap and t.cg <= 4 and w.taps > 1 and w.dilation == 1
+              and w.stride <= w.taps <= 64)
+    t.row_taps = w.taps if t.fold or (t.depthwise and not by_tap) else 1
+    t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // t.row_taps
+    t.rows = t.mg if t.swap else t.row_taps if t.depthwise else t.row_taps * t.cg
+    t.columns = t.cg if t.swap else t.mg
+    t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
+    tile_start(t, 0, &wide)
+    t.most_rows = t.k.rows[wide]
+    t.row_tiles = ceil_div(t.rows, t.most_rows)
+    # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
+    t.merge = t.depthwise or t.rows // t.row_tiles >= 4
+    t.chunks = 1
+    for i in range(3, -1, -1):
+        out = t.g.n if i == 0 else t.ax[i - 1].out
+        t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))
+        n = chunk if t.box[i] < out else n * t.box[i]
+        t.boxes[i] = ceil_div(out, t.box[i])
+        t.chunks *= t.boxes[i]
+    t.partial_bytes = t.groups * t.tap_groups * t.rows * t.column_tiles * 2 * lanes * t.csize
+    n = ceil_div(TILES, t.groups * t.tap_groups * t.row_tiles * t.column_tiles)
+    t.splits = max(1, min(n, min(PARTIAL_BYTES // t.partial_bytes, t.chunks // 2)))
+    t.source, t.by_columns = STRIP, 1
+    if t.depthwise and not by_tap and strip_bytes(t) > STRIP_BYTES:
+        describe(t, True)
+
+
+cdef inline ptrdiff_t box_pixels(const Task *t) noexcept nogil:
+    return t.box[0] * t.box[1] * t.box[2] * t.box[3]
+
+
+cdef inline ptrdiff_t unit_rows(const Task *t) noexcept nogil:
+    return ceil_div(t.rows * t.by_rows, t.row_tiles)
+
+
+cdef ptrdiff_t strip_bytes(const Task *t) noexcept nogil:
+    """What x gathered a box (or a tap) at a time takes."""
+    cdef ptrdiff_t columns = t.by_columns * 2 * t.k.lanes
+    cdef double bytes = t.box[0] * t.csize * <double> (
+        columns + 2 * t.repeat if t.depthwise else columns if t.swap else t.cg if t.fold else unit_rows(t))
+    cdef int i
+    for i in range(3):
+        if t.source == TAP and not (t.fold and i == 2):
+            bytes *= t.box[i + 1]
+        else:
+            bytes *= (t.box[i + 1] - 1) * t.ax[i].stride + (t.ax[i].taps - 1) * t.ax[i].dilation + 1
+    return <ptrdiff_t> min(bytes, 1e15)
+
+
+cdef void cut(Task *t, int threads) noexcept nogil:
+    """How x is read, and what a unit takes: as much as its scratch holds, but something for every thread."""
+    cdef bint dense = t.x.sc == t.size or (t.cg == 1 and not t.depthwise), small
+    cdef ptrdiff_t sums, tile = 2 * t.k.lanes
+    describe(t, False)
+    t.source = STRIP
+    if (t.dtype < 3 and not t.padded and t.repeat == 1 and dense
+            and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):
+        t.source = DIRECT
+    t.in_place = t.dtype < 3 and not t.swap and t.splits == 1 and t.columns % t.k.lanes == 0
+    t.g_direct = t.dtype < 3 and (t.g.sc == t.size or t.swap and t.mg == 1) and (t.swap or t.columns >= t.k.lanes)
+    t.by_taps, t.by_rows, t.by_columns = t.tap_groups, t.row_tiles, t.column_tiles
+    while True:
+        sums = t.by_taps * unit_rows(t) * t.by_columns * tile * t.csize
+        small = t.splits > 1 or sums <= SUM_BYTES
+        if not t.g_direct and not t.swap and box_pixels(t) * t.by_columns * tile * t.csize > STRIP_BYTES // 2:
+            small = False
+        if t.source != DIRECT and strip_bytes(t) > STRIP_BYTES:
+            if t.source == STRIP and not (t.by_columns > 1 if t.swap or t.depthwise else t.by_rows > 1 and not t.fold):
+                t.source = TAP
+                continue
+            small = False
+        t.units = (t.splits * t.groups * ceil_div(t.tap_groups, t.by_taps) * ceil_div(t.row_tiles, t.by_rows)
+                   * ceil_div(t.column_tiles, t.by_columns))
+        if small and (threads == 1 or t.units >= 4 * threads):
+            return
+        if t.by_columns > 1 and (t.row_taps > 1 or t.by_columns * tile >= unit_rows(t)):
+            t.by_columns = (t.by_columns + 1) // 2
+        elif t.by_rows > 1 and t.row_taps == 1:
+            t.by_rows = (t.by_rows + 1) // 2
+        elif t.by_columns > 1:
+            t.by_columns = (t.by_columns + 1) // 2
+        elif t.by_taps > 1:
+            t.by_taps = (t.by_taps + 1) // 2
+        else:
+            return
+
+
+cdef class FilterGradient:
+    """A Problem's filter gradient as the driver wants it. Immutable; `run` may be called from many threads."""
+    cdef Axis axes[3]
+    cdef int dtype, ndim, mode
+    cdef bint channels_last, depthwise, padded
+    cdef ptrdiff_t groups, cg, mg
+    cdef double constant
+    cdef readonly object problem
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef Axis *a
+        cdef int i
+        self.problem = problem
+        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
+        self.mode, self.constant = problem.padding_mode, problem.padding_value
+        self.groups = problem.groups
+        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
+        self.depthwise = self.cg == 1 and self.groups > 1
+        self.padded = False
+        self.flops = 2 * self.cg * problem.out_channels
+        for n in problem.batch:
+            self.flops *= n
+        for i, axis in enumerate(problem.jobs[0]):
+            a = &self.axes[i]
+            a.size, a.taps, a.out, a.stride, a.dilation, a.lo = axis[:6]
+            if a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size:
+                self.padded = self.mode != 0 or self.constant != 0
+            self.flops *= <double> a.out * a.taps
+
+    def run(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray out, int threads, int isa):
+        """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
+        cdef Task t
+        cdef Call call
+        cdef int j
+        cdef list raised = []
+        memset(&t, 0, sizeof(Task))
+        if not view_of(x, self.ndim, self.channels_last, &t.x):
+            x = x.copy()
+            view_of(x, self.ndim, self.channels_last, &t.x)
+        if not view_of(g, self.ndim, self.channels_last, &t.g):
+            g = g.copy()
+            view_of(g, self.ndim, self.channels_last, &t.g)
+        if cnp.PyArray_SIZE(out) == 0:
+            return
+        t.out = <char *> cnp.PyArray_DATA(out)
+        if cnp.PyArray_SIZE(g) == 0:
+            memset(t.out, 0, cnp.PyArray_NBYTES(out))
+            return
+        t.k = gradient_kernels_of(isa) + compute_type(self.dtype)
+        t.dtype, t.size, t.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        t.mode, t.constant, t.padded = self.mode, self.constant, self.padded
+        for j in range(3):
+            t.ax[j] = self.axes[j]
+        t.groups, t.cg, t.mg, t.repeat, t.depthwise = self.groups, self.cg, self.mg, 1, self.depthwise
+        if self.depthwise:
+            t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        t.call = &call
+        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+        if threads > 1:
+            threads = prepare(threads)
+        self.sum_up(&t, threads)
+        if raised:
+            raise raised[0]
+
+    cdef void sum_up(self, Task *t, int team) except *:
+        """Compute in a team of threads."""
+        cdef Scratch *scratch = NULL
+        cdef ptrdiff_t i, rows
+        cut(t, team)
+        rows = t.groups * t.tap_groups * t.rows
+        try:
+            if t.splits > 1:
+                t.partial = <char *> aligned_alloc(64, (t.splits * t.partial_bytes + 63) // 64 * 64)
+                if t.partial == NULL:
+                    raise MemoryError(f"{self.problem.op}: no memory for {t.splits * t.partial_bytes} bytes of sums")
+            scratch = self.allocate_scratch(t, team)
+            if team == 1:
+                with nogil:
+                    for i in range(t.units):
+                        if not t.call.cancelled:
+                            run_unit(t, i, True, scratch)
+                    for i in range(rows if t.splits > 1 and not t.call.cancelled else 0):
+                        store_parts(t, i)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(t.units, schedule="dynamic"):
+                        if not t.call.cancelled:
+                            run_unit(t, i, threadid() == 0, scratch + threadid())
+                    for i in prange(rows if t.splits > 1 and not t.call.cancelled else 0, schedule="static"):
+                        store_parts(t, i)
+        finally:
+            free(t.partial)
+            t.partial = NULL
+            free(scratch)
+
+    cdef Scratch *allocate_scratch(self, const Task *t, int threads) except NULL:
+        """Each thread's scratch, all in one piece."""
+        cdef ptrdiff_t lanes = t.k.lanes, columns = t.by_columns * 2 * lanes, rows = unit_rows(t)
+        cdef ptrdiff_t sums = 0 if t.splits > 1 or t.in_place else t.by_taps * rows * columns * t.csize
+        cdef ptrdiff_t x = 0 if t.source == DIRECT else strip_bytes(t)
+        cdef ptrdiff_t g = 0 if t.g_direct else box_pixels(t) * max(rows if t.swap else columns, lanes) * t.csize
+        cdef ptrdiff_t runs = RUNS * sizeof(pixel_run), lists = (RUNS + 1) * sizeof(ptrdiff_t)
+        cdef ptrdiff_t each, head = (threads * sizeof(Scratch) + 63) // 64 * 64
+        cdef Scratch *scratch
+        cdef char *p
+        cdef int j
+        x, g, sums = (x + 127) // 64 * 64, (g + 127) // 64 * 64, (sums + 127) // 64 * 64
+        each = (x + g + sums + runs + lists + 63) // 64 * 64
+        scratch = <Scratch *> aligned_alloc(64, head + threads * each)
+        if scratch == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {threads * each} bytes of scratch")
+        for j in range(threads):
+            p = <char *> scratch + head + j * each
+            memset(p, 0, x + g)  # what is gathered does not fill the last vector
+            scratch[j].x, scratch[j].g, scratch[j].sum = p, p + x, p + x + g
+            scratch[j].runs = <pixel_run *> (p + x + g + sums)
+            scratch[j].lists = <ptrdiff_t *> (p + x + g + sums + runs)
+        return scratch
+
+
+def activation_gradient(cnp.ndarray y, cnp.ndarray g, cnp.ndarray out, epilogue, int dtype, int threads, int isa):
+    """out = g * f'(y), all C-contiguous: f an activation, y its result (silu and gelu: its argument)."""
+    cdef const gradient_kernels *k = gradient_kernels_of(isa) + compute_type(dtype)
+    cdef ptrdiff_t n = cnp.PyArray_SIZE(out), piece = 1 << 14, i, pieces = ceil_div(n, piece), size = SIZES[dtype]
+    cdef int activation
+    cdef double low, high
+    cdef const char *from_y = <const char *> cnp.PyArray_DATA(y)
+    cdef const char *from_g = <const char *> cnp.PyArray_DATA(g)
+    cdef char *to = <char *> cnp.PyArray_DATA(out)
+    activation, low, high = epilogue
+    if threads > 1:
+        threads = prepare(<int> max(1, min(threads, pieces // 16)))
+    for i in prange(pieces, nogil=True, schedule="static", num_threads=threads):
+        k.slope[dtype](to + i * piece * size, from_g + i * piece * size, from_y + i * piece * size,
+                       min(piece, n - i * piece), activation, low, high)

@@ -1,0 +1,49 @@
+/* The kernel table of the filter gradient driver: one for every ISA and compute type, chosen once at run time. */
+#pragma once
+#include "isa.h"
+#include "move.h"
+
+#define TILE_ROWS 14 /* the most rows a register tile holds */
+#define TILE_WIDE 2  /* the most vectors it is wide */
+
+/* Pixels one step apart, in one operand and in the other: where the first lies, in bytes from a and from b. */
+typedef struct {
+    ptrdiff_t a, b, count;
+} pixel_run;
+
+/* What one register tile adds up over all pixels p of its runs: out[i][j] = sum_p a[p][i] * b[p][j],
+ * depthwise out[i][j] = sum_p a[p + i*row_step][j] * b[p][j] */
+typedef struct {
+    const char *a, *b; /* IN */
+    const pixel_run *runs;
+    ptrdiff_t count;
+    ptrdiff_t a_step, b_step; /* from a pixel to the next, in bytes */
+    ptrdiff_t row_step;       /* depthwise: from a tap to the next, in bytes */
+    void *out;                /* OUT [rows] of the compute type, pitch elements apart */
+    ptrdiff_t pitch;
+    int accumulate; /* start from what out holds */
+} tile_args;
+typedef void (*tile_fn)(const tile_args *);
+typedef void (*add_fn)(void *dst, const void *src, ptrdiff_t n); /* dst[i] += src[i] */
+/* dst[i*step] = src[i], rounded to the storage type; step in bytes. */
+typedef void (*store_fn)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t n);
+
+/* dst[i] = g[i] * f'(y[i]) for i < n, in a storage type: f an activation, y what it gave; for SILU and GELU what it took. */
+typedef void (*slope_fn)(void *dst, const void *g, const void *y, ptrdiff_t n, int activation, double low, double high);
+
+typedef struct {
+    int lanes;                                /* elements a vector */
+    int rows[TILE_WIDE + 1];                  /* the most rows of a tile that is 1, 2 vectors wide */
+    tile_fn outer[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows] */
+    tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
+    add_fn add;
+    fill_fn fill;
+    gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
+    store_fn store[DTYPES];
+    slope_fn slope[DTYPES];
+} gradient_kernels;
+
+#define DECLARE(isa, detected) extern const gradient_kernels gradient_kernels_##isa[COMPUTE_TYPES];
+ISA_LIST(DECLARE)
+#undef DECLARE
+const gradient_kernels *gradient_kernels_of(int isa); /* by place in ISA_LIST */

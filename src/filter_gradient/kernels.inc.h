@@ -1,0 +1,129 @@
+/* The kernels of the filter gradient driver in vector extensions, for one compute type T on one ISA.
+ * kernels.h states what each computes; isa.inc.h puts them into the ISA's table, and defines EXP,
+ * ERF and a type for the BOUNDs of a clamp. */
+#include "vector.h"
+#include "move.inc.h"
+
+/* So few rows would wait for their own sums: they get more of them, each of every PARTS-th pixel of a run. */
+#define PARTS(rows) ((rows) > 3 ? 1 : VBYTES == 64 ? 4 : 2)
+
+INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
+{
+    T *out = (T *)t->out;
+    const ptrdiff_t pitch = t->pitch;
+    if (t->accumulate)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[i][j] += LOAD(out + i * pitch + j * VL);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < wide; j++)
+            STORE(out + i * pitch + j * VL, acc[i][j]);
+}
+
+/* rows*wide accumulators, `wide` vectors of b, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs 15 of
+ * AVX2's 16. A pixel is rows + wide loads for rows*wide FMAs, all of them from L1 where the taps come round again. */
+INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
+{
+    const int parts = PARTS(rows);
+    V acc[4][TILE_ROWS][TILE_WIDE];
+    UNROLL for (int q = 0; q < parts; q++)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[q][i][j] = (V){0};
+    for (ptrdiff_t r = 0; r < t->count; r++) {
+        const char *a = t->a + t->runs[r].a, *b = t->b + t->runs[r].b;
+        ptrdiff_t n = t->runs[r].count;
+        const ptrdiff_t a_step = t->a_step, b_step = t->b_step;
+        for (; n >= parts; n -= parts)
+            UNROLL for (int q = 0; q < parts; q++, a += a_step, b += b_step) {
+                V w[TILE_WIDE];
+                UNROLL for (int j = 0; j < wide; j++)
+                    w[j] = LOAD((const T *)b + j * VL);
+                UNROLL for (int i = 0; i < rows; i++)
+                    UNROLL for (int j = 0; j < wide; j++)
+                        acc[q][i][j] += ((const T *)a)[i] * w[j];
+            }
+        if (parts > 1)
+            for (; n > 0; n--, a += a_step, b += b_step)
+                UNROLL for (int i = 0; i < rows; i++)
+                    UNROLL for (int j = 0; j < wide; j++)
+                        acc[0][i][j] += ((const T *)a)[i] * LOAD((const T *)b + j * VL);
+    }
+    UNROLL for (int q = 1; q < parts; q++)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[0][i][j] += acc[q][i][j];
+    NAME(tile_end)(t, acc[0], rows, wide);
+}
+
+/* Channel by channel: a row is a tap, its input the pixel's row_step further; a load and an FMA for every element. */
+INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
+{
+    V acc[TILE_ROWS][TILE_WIDE];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < wide; j++)
+            acc[i][j] = (V){0};
+    for (ptrdiff_t r = 0; r < t->count; r++) {
+        const char *a = t->a + t->runs[r].a, *b = t->b + t->runs[r].b;
+        for (ptrdiff_t n = t->runs[r].count; n > 0; n--, a += t->a_step, b += t->b_step) {
+            V w[TILE_WIDE];
+            UNROLL for (int j = 0; j < wide; j++)
+                w[j] = LOAD((const T *)b + j * VL);
+            UNROLL for (int i = 0; i < rows; i++)
+                UNROLL for (int j = 0; j < wide; j++)
+                    acc[i][j] += LOAD((const T *)(a + i * t->row_step) + j * VL) * w[j];
+        }
+    }
+    NAME(tile_end)(t, acc, rows, wide);
+}
+
+static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        ((T *)dst)[i] += ((const T *)src)[i];
+}
+
+#define TILE(kind, rows, wide)                                                                                         \
+    static void NAME(kind##_##rows##x##wide)(const tile_args *t) { NAME(kind)(t, rows, wide); }
+#define TILES(rows, wide) TILE(outer, rows, wide) TILE(depthwise, rows, wide)
+ROWS_1(TILES, 1)
+ROWS_2(TILES, 2)
+#undef TILE
+#undef TILES
+
+/* ---- what depends on the storage type S ----------------------------------------------------------------------- */
+
+#define STORE_ALL(S)                                                                                                   \
+    static void NAME(store_##S)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t n)                               \
+    {                                                                                                                  \
+        for (ptrdiff_t i = 0; i < n; i++)                                                                              \
+            STORE_##S(dst + i * step, ((const T *)src)[i]);                                                            \
+    }
+
+#define SLOPE_OF(S, FORMULA)                                                                                           \
+    for (ptrdiff_t i = 0; i < n; i++) {                                                                                \
+        const T y = LOAD_##S((const S *)from + i), dy = LOAD_##S((const S *)g + i);                                    \
+        STORE_##S((S *)dst + i, (FORMULA));                                                                            \
+    }                                                                                                                  \
+    break;
+
+/* As TensorFlow has it, no gradient passes at the ends of a clamp, and NaN counts as outside. */
+#define SLOPE(S)                                                                                                       \
+    static void NAME(slope_##S)(void *dst, const void *g, const void *from, ptrdiff_t n, int activation, double low_,  \
+                                double high_)                                                                          \
+    {                                                                                                                  \
+        const BOUND low = (BOUND)low_, high = (BOUND)high_;                                                            \
+        switch (activation) {                                                                                          \
+        case CLAMP: SLOPE_OF(S, (y > low) & (y < high) ? dy : 0)                                                       \
+        case LEAKY_RELU: SLOPE_OF(S, y > 0 ? dy : dy * low)                                                            \
+        case ELU: SLOPE_OF(S, y < 0 ? dy * (y + 1) : dy)                                                               \
+        case SIGMOID: SLOPE_OF(S, dy * y * (1 - y))                                                                    \
+        case TANH: SLOPE_OF(S, dy * (1 - y * y))                                                                       \
+        case SILU: SLOPE_OF(S, dy * (1 + y * (1 - 1 / (1 + EXP(-y)))) / (1 + EXP(-y)))                                 \
+        case GELU:                                                                                                     \
+            SLOPE_OF(S, dy * ((T)0.5 * (1 + ERF(y * (T)0.70710678118654752))                                           \
+                              + y * (T)0.39894228040143268 * EXP((T)-0.5 * y * y)))                                    \
+        }                                                                                                              \
+    }
+
+#define STORED(S) GATHER(S) STORE_ALL(S) SLOPE(S)
