@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
@@ -88,7 +89,11 @@ class Epilogue(NamedTuple):
 # ---- arrays -----------------------------------------------------------------------------------------------------
 
 _CODES: dict[np.dtype[Any], int] = {np.dtype(name): code for code, name in enumerate(DTYPES[:4])}
-_REFUSED = (np.ma.MaskedArray, np.matrix)
+
+
+def refused(value: Any) -> bool:
+    """Subclasses whose meaning would be lost. numpy.ma is not imported to ask: an array of its kind has done so."""
+    return isinstance(value, np.matrix) or ("numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray))
 
 
 def dtype_code(op: str, arg: str, dtype: np.dtype[Any]) -> int:
@@ -108,7 +113,7 @@ def array(op: str, arg: str, value: Any) -> Array:
     if type(value) is not np.ndarray:
         if value is None:
             raise TypeError(f"{op}: {arg} is None; expected an array")
-        if isinstance(value, _REFUSED):
+        if refused(value):
             raise TypeError(
                 f"{op}: {arg} is a {type(value).__name__}, whose meaning would be lost; pass np.asarray({arg}) to drop it"
             )
@@ -597,7 +602,7 @@ def residual_argument(op: str, residual: Any, shape: Shape, dtype: np.dtype[Any]
 def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """A writable array of the output's shape and dtype, any strides."""
     if type(out) is not np.ndarray:
-        if not isinstance(out, np.ndarray) or isinstance(out, _REFUSED):
+        if not isinstance(out, np.ndarray) or refused(out):
             raise TypeError(f"{op}: out must be a numpy.ndarray, not {type(out).__name__}")
         out = out.view(np.ndarray)
     target: Array = out

@@ -35,7 +35,11 @@
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
     {                                                                                                                  \
         T *d = (T *)dst;                                                                                               \
-        if (sj == sizeof(S) && step == 1) {                                                                                      \
+        if (sj == sizeof(S) && step == 1 && pitch == nj && si == nj * (ptrdiff_t)sizeof(S)) { /* one long row */       \
+            nj *= ni;                                                                                                  \
+            ni = 1;                                                                                                    \
+        }                                                                                                              \
+        if (sj == sizeof(S) && step == 1) {                                                                            \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
@@ -45,7 +49,7 @@
             for (ptrdiff_t j0 = 0; j0 < nj; j0 += 16)                                                                  \
                 for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++)                                                     \
                     for (ptrdiff_t j = j0; j < nj && j < j0 + 16; j++)                                                 \
-                        d[i * pitch + j * step] = LOAD_##S(src + i * si + j * sj);                                          \
+                        d[i * pitch + j * step] = LOAD_##S(src + i * si + j * sj);                                     \
     }
 
 static void NAME(fill)(void *dst, ptrdiff_t n, double value)
