@@ -1,0 +1,372 @@
+/* A bench for the kernels of src/gemm and src/common/move.inc.h: every kernel of every ISA of this machine, for every
+ * type, against scalar code, canaries around all that is written. Small integers make every sum exact.
+ *
+ *     kernels          check everything; a line for each kernel; exit status 1 if one is wrong
+ *     kernels time     and print GFLOP/s of the register tiles */
+#include "kernels.h"
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const type_names[] = {"f32", "f64", "i32", "f16", "bf16"};
+static const int sizes[] = {4, 8, 4, 2, 2};
+static uint64_t state = 88172645463325252u;
+static int failures;
+#define BUFFER static _Alignas(64) char
+
+static uint32_t draw(void)
+{
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return (uint32_t)(state >> 32);
+}
+static int between(int low, int high) { return low + (int)(draw() % (uint32_t)(high - low + 1)); }
+
+static void expect(int right, const char *isa, const char *what, const char *type, const char *detail, double a,
+                   double b)
+{
+    if (!right && failures++ < 20)
+        printf("WRONG %s_%s_%s %s: %.17g, not %.17g\n", what, type, isa, detail, a, b);
+}
+
+/* ---- one element of any type, by definitions of its own ------------------------------------------------------- */
+
+static double bfloat_value(uint16_t bits)
+{
+    uint32_t u = (uint32_t)bits << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+/* To nearest, ties to even: nearbyint at the place of the last of bfloat16's eight bits. */
+static uint16_t bfloat_bits(float f)
+{
+    int exponent;
+    if (f - f == 0 && f != 0) {
+        frexpf(f, &exponent);
+        double unit = ldexp(1, exponent - 8 < -133 ? -133 : exponent - 8);
+        f = (float)(nearbyint(f / unit) * unit);
+    }
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return (uint16_t)(u >> 16 | (f != f ? 0x40 : 0));
+}
+
+static double get(int type, const void *p)
+{
+    _Float16 h;
+    uint16_t b;
+    int32_t i;
+    memcpy(&h, p, 2), memcpy(&b, p, 2);
+    switch (type) {
+    case F32: return *(const float *)p;
+    case F64: return *(const double *)p;
+    case I32: memcpy(&i, p, 4); return i;
+    case F16: return (double)h;
+    default: return bfloat_value(b);
+    }
+}
+
+static void put(int type, void *p, double value)
+{
+    _Float16 h = (_Float16)(float)value;
+    uint16_t b = bfloat_bits((float)value);
+    switch (type) {
+    case F32: *(float *)p = (float)value; break;
+    case F64: *(double *)p = value; break;
+    case I32: *(int32_t *)p = (int32_t)(uint32_t)(int64_t)value; break;
+    case F16: memcpy(p, &h, 2); break;
+    default: memcpy(p, &b, 2);
+    }
+}
+
+static int same(double a, double b) { return a == b || (a != a && b != b); }
+
+/* A buffer whose bytes tell where nothing was written: CANARY everywhere, and `room` bytes of it on both sides. */
+#define CANARY 0xA5
+#define ROOM 256
+static char *canaries(char *block, size_t bytes)
+{
+    memset(block, CANARY, bytes + 2 * ROOM);
+    return block + ROOM;
+}
+static int untouched(const char *from, const char *to)
+{
+    for (; from < to; from++)
+        if (*(const unsigned char *)from != CANARY)
+            return 0;
+    return 1;
+}
+
+/* ---- register tiles ------------------------------------------------------------------------------------------- */
+
+enum { MAX_RUNS = 5, MAX_RUN = 9, MAX_COLUMNS = 2 * 16 * 4 };
+
+static void check_tile(const char *isa, int type, const conv_kernels *k, int depthwise, int wide, int wanted)
+{
+    const int steps[] = {1, 2, 4, 8, k->rows[wide]}, size = sizes[type], columns = wide * k->lanes;
+    int rows = k->rows[wide];
+    for (int i = 4; i >= 0; i--)
+        rows = steps[i] >= wanted && steps[i] <= rows ? steps[i] : rows;
+    const int runs = between(0, MAX_RUNS), run = depthwise ? 1 : between(1, MAX_RUN), shared = between(0, 1);
+    const int ldb = columns + between(0, 3), column = depthwise ? between(0, 5) : 0, width = run + column + columns;
+    BUFFER input[MAX_RUNS * TILE_ROWS * (MAX_RUN + 8 + MAX_COLUMNS) * 8], filters[64 * MAX_COLUMNS * 8];
+    BUFFER bias[MAX_COLUMNS * 8], block[TILE_ROWS * (MAX_COLUMNS * 8 + 2 * ROOM)], before[sizeof block];
+    const char *a[MAX_RUNS * TILE_ROWS];
+    char *out[TILE_ROWS];
+    ptrdiff_t offset[MAX_RUNS];
+    const int big = type == I32; /* integers wrap: any will do */
+#define FILL(p, n)                                                                                                     \
+    for (int i_ = 0; i_ < (n); i_++)                                                                                   \
+        put(type, (p) + i_ * size, big ? (int32_t)draw() : between(-3, 3));
+    FILL(input, runs * TILE_ROWS * width)
+    FILL(filters, runs * run * ldb)
+    FILL(bias, columns)
+    for (int r = 0; r < runs; r++) {
+        offset[r] = (ptrdiff_t)(shared ? r * TILE_ROWS * width : between(0, 3)) * size;
+        for (int i = 0; i < TILE_ROWS; i++)
+            a[r * TILE_ROWS + i] =
+                input + (shared ? i * width : (r * TILE_ROWS + i) * width) * size - (shared ? 0 : offset[r]);
+    }
+    for (int i = 0; i < TILE_ROWS; i++) {
+        out[i] = canaries(block + i * (MAX_COLUMNS * 8 + 2 * ROOM), MAX_COLUMNS * 8);
+        FILL(out[i], i < rows ? columns : 0)
+    }
+    memcpy(before, block, sizeof block);
+    tile_args t = {a,    shared ? 0 : TILE_ROWS, offset, runs, run,          column, filters, ldb, out,
+                   bias, between(0, 1),          -20,    30,   between(0, 1)};
+    (depthwise ? k->depthwise : k->gemm)[wide][wanted](&t);
+    for (int i = 0; i < TILE_ROWS; i++) {
+        const char *old = before + (out[i] - block);
+        for (int j = 0; j < (i < rows ? columns : 0); j++) {
+            int64_t sum = (int64_t)get(type, bias + j * size) + (t.accumulate ? (int64_t)get(type, old + j * size) : 0);
+            for (int r = 0; r < runs; r++)
+                for (int p = 0; p < run; p++) {
+                    const char *x = a[r * t.a_step + i] + offset[r] + (depthwise ? column + j : p) * size;
+                    sum += (int64_t)get(type, x) * (int64_t)get(type, filters + ((r * run + p) * ldb + j) * size);
+                }
+            double right = big ? (int32_t)(uint32_t)sum : (double)sum, found = get(type, out[i] + j * size);
+            if (t.clamp)
+                right = right < -20 ? -20 : right > 30 ? 30 : right;
+            expect(same(found, right), isa, depthwise ? "depthwise" : "gemm", type_names[type], "value", found, right);
+        }
+        const char *end = out[i] + (i < rows ? columns : 0) * size;
+        expect(untouched(out[i] - ROOM, out[i]) && untouched(end, out[i] + MAX_COLUMNS * 8 + ROOM), isa,
+               depthwise ? "depthwise" : "gemm", type_names[type], "wrote beside row", i, rows);
+    }
+}
+
+/* ---- moves ---------------------------------------------------------------------------------------------------- */
+
+static void check_gather(const char *isa, int storage, const conv_kernels *k)
+{
+    const int type = compute_type(storage), size = sizes[type], s = sizes[storage];
+    const int ni = between(0, 40), nj = between(0, 40), step = between(1, 2), pitch = nj * step + between(0, 5);
+    const int dense = between(0, 1), flip = between(0, 1);
+    const ptrdiff_t sj = dense ? s : (flip ? -1 : 1) * 2 * s, si = (nj + 1) * (dense ? s : 2 * s) + 3 * s;
+    BUFFER source[64 * 64 * 64], block[64 * 128 * 8 + 2 * ROOM];
+    for (size_t i = 0; i < sizeof source; i++)
+        source[i] = (char)draw();
+    const char *src = source + (sj < 0 ? -sj * nj : 0);
+    char *dst = canaries(block, sizeof block - 2 * ROOM);
+    k->gather[storage](dst, pitch, step, src, ni, si, nj, sj);
+    ptrdiff_t last = 0;
+    for (int i = 0; i < ni; i++)
+        for (int j = 0; j < nj; j++) {
+            char found[8] = {0}, right[8] = {0}, element[8];
+            memcpy(element, src + i * si + j * sj, (size_t)s);
+            memcpy(found, dst + (i * pitch + j * step) * size, (size_t)size);
+            put(type, right, get(storage, element));
+            expect(same(get(type, found), get(type, right)), isa, "gather", type_names[storage], "value",
+                   get(type, found), get(type, right));
+            expect(untouched(dst + last, dst + (i * pitch + j * step) * size), isa, "gather", type_names[storage],
+                   "wrote between", i, j);
+            last = (i * pitch + j * step + 1) * size;
+        }
+    expect(untouched(block, dst) && untouched(dst + last, block + sizeof block), isa, "gather", type_names[storage],
+           "wrote beside", ni, nj);
+}
+
+static void check_pack(const char *isa, int storage, const conv_kernels *k)
+{
+    const int type = compute_type(storage), size = sizes[type], s = sizes[storage], rows = between(0, 9);
+    const int columns = between(1, 40), width = columns + between(0, 24);
+    const ptrdiff_t sj = between(0, 1) ? s : -2 * s, sk = 48 * s;
+    BUFFER source[200 * 48 * 8], block[9 * 64 * 8 + 2 * ROOM];
+    for (int i = 0; i < 200 * 48; i++)
+        put(storage, source + i * s, between(-99, 99));
+    char *w = source + 96 * s, *dst = canaries(block, sizeof block - 2 * ROOM);
+    const double strange[] = {1, INFINITY, -INFINITY, NAN};
+    const int which = type == I32 || !rows ? 0 : between(0, 3);
+    if (which)
+        put(storage, w + between(0, rows - 1) * sk + between(0, columns - 1) * sj, strange[which]);
+    const int finite = k->pack[storage](dst, width, w, rows, sk, columns, sj);
+    expect(!finite == !!which, isa, "pack", type_names[storage], "finite", finite, !which);
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < width; j++) {
+            double right = j < columns ? get(storage, w + i * sk + j * sj) : 0,
+                   found = get(type, dst + (i * width + j) * size);
+            expect(same(found, right), isa, "pack", type_names[storage], "value", found, right);
+        }
+    expect(untouched(block, dst) && untouched(dst + rows * width * size, block + sizeof block), isa, "pack",
+           type_names[storage], "wrote beside", rows, width);
+}
+
+/* The activations as their formulas say, in double. */
+static double activate(int activation, double x, double low, double high)
+{
+    switch (activation) {
+    case CLAMP: return x < low ? low : x > high ? high : x;
+    case LEAKY_RELU: return x < 0 ? low * x : x;
+    case ELU: return x < 0 ? expm1(x) : x;
+    case SIGMOID: return 1 / (1 + exp(-x));
+    case TANH: return tanh(x);
+    case SILU: return x / (1 + exp(-x));
+    case GELU: return x * 0.5 * (1 + erf(x * sqrt(0.5)));
+    default: return x;
+    }
+}
+
+static void check_finish(const char *isa, int storage, const conv_kernels *k)
+{
+    const int type = compute_type(storage), size = sizes[type], s = sizes[storage];
+    const int activation = between(NONE, type == I32 ? CLAMP : GELU), rows = between(1, TILE_ROWS);
+    const int columns = between(1, 2 * k->lanes), pitch = columns + between(0, 3), step = between(0, 1) ? s : 3 * s;
+    BUFFER tile[TILE_ROWS * MAX_COLUMNS * 8], bias[MAX_COLUMNS * 8], added[TILE_ROWS][MAX_COLUMNS * 8];
+    BUFFER block[TILE_ROWS][MAX_COLUMNS * 24 + 2 * ROOM];
+    char *out[TILE_ROWS], *residual[TILE_ROWS];
+    const double scale = activation > LEAKY_RELU ? 8.0 : 1.0;
+    for (int i = 0; i < rows * pitch; i++)
+        put(type, tile + i * size, between(-60, 60) / scale);
+    for (int i = 0; i < columns; i++)
+        put(type, bias + i * size, between(-9, 9) / scale);
+    for (int i = 0; i < TILE_ROWS; i++) {
+        out[i] = canaries(block[i], sizeof block[i] - 2 * ROOM), residual[i] = added[i];
+        for (int j = 0; j < columns; j++)
+            put(storage, added[i] + j * s, between(-9, 9) / scale);
+    }
+    const double low = activation == LEAKY_RELU ? 0.25 : -20, high = 30;
+    finish_args f = {
+        tile,       pitch, rows, columns, out, step, between(0, 1) ? residual : NULL, s, between(0, 1) ? bias : NULL,
+        activation, low,   high};
+    k->finish[storage](&f);
+    for (int i = 0; i < TILE_ROWS; i++) {
+        const char *last = out[i];
+        for (int j = 0; j < (i < rows ? columns : 0); j++) {
+            double x = get(type, tile + (i * pitch + j) * size) + (f.bias ? get(type, bias + j * size) : 0);
+            x += f.residual ? get(storage, residual[i] + j * s) : 0;
+            char right[8], found[8];
+            put(storage, right, activate(activation, x, low, high));
+            memcpy(found, out[i] + j * step, (size_t)s);
+            const double a = get(storage, found), b = get(storage, right);
+            /* a few units of the compute type for the functions, and what that may change in the storage type's
+             * rounding */
+            const double unit = storage == F64    ? 0x1p-52
+                                : storage == F16  ? 0x1p-10
+                                : storage == BF16 ? 0x1p-7
+                                                  : 0x1p-23;
+            const double slack =
+                activation <= LEAKY_RELU ? 0 : (s == 2 ? 1 : 8) * unit * fabs(b) + (type == F64 ? 1e-15 : 5e-7);
+            expect(fabs(a - b) <= slack, isa, "finish", type_names[storage], "value", a, b);
+            expect(untouched(last, out[i] + j * step), isa, "finish", type_names[storage], "wrote between", i, j);
+            last = out[i] + j * step + s;
+        }
+        expect(untouched(block[i], out[i]) && untouched(last, block[i] + sizeof block[i]), isa, "finish",
+               type_names[storage], "wrote beside row", i, rows);
+    }
+}
+
+/* Every half there is into float32; every half, the midpoints and their neighbours, and random floats back. */
+static void check_halves(const char *isa, int storage, const conv_kernels *k)
+{
+    for (uint32_t u = 0; u < 1u << 16; u++) {
+        uint16_t bits = (uint16_t)u, stored;
+        float f, tries[5];
+        k->gather[storage](&f, 1, 1, (const char *)&bits, 1, 2, 1, 2);
+        expect(same(f, get(storage, &bits)), isa, "load", type_names[storage], "value", f, get(storage, &bits));
+        bits++;
+        const float middle = (float)((f + get(storage, &bits)) / 2);
+        uint32_t any = draw();
+        tries[0] = f, tries[1] = middle, tries[2] = nextafterf(middle, INFINITY),
+        tries[3] = nextafterf(middle, -INFINITY);
+        memcpy(&tries[4], &any, 4);
+        for (int i = 0; i < 5; i++) {
+            char right[8], *out = (char *)&stored;
+            finish_args args = {.tile = &tries[i], .pitch = 1, .rows = 1, .columns = 1, .out = &out, .out_step = 2};
+            k->finish[storage](&args);
+            put(storage, right, tries[i]);
+            expect(same(get(storage, &stored), get(storage, right)), isa, "store", type_names[storage], "value",
+                   get(storage, &stored), get(storage, right));
+        }
+    }
+}
+
+/* ---- time ----------------------------------------------------------------------------------------------------- */
+
+static double rate(const conv_kernels *k, int wide)
+{
+    enum { RUN = 256 };
+    static double input[TILE_ROWS * RUN], filters[RUN * MAX_COLUMNS], bias[MAX_COLUMNS],
+        result[TILE_ROWS * MAX_COLUMNS];
+    const char *a[TILE_ROWS];
+    char *out[TILE_ROWS];
+    ptrdiff_t offset[] = {0};
+    for (int i = 0; i < TILE_ROWS; i++)
+        a[i] = (const char *)(input + i * RUN), out[i] = (char *)(result + i * MAX_COLUMNS);
+    tile_args t = {a, 0, offset, 1, RUN, 0, (const char *)filters, wide * k->lanes, out, (const char *)bias,
+                   0, 0, 0,      0};
+    double best = 0;
+    for (int round = 0; round < 20; round++) {
+        struct timespec start, end;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        for (int i = 0; i < 500; i++)
+            k->gemm[wide][k->rows[wide]](&t);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        double seconds = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+        double flops = 500.0 * 2 * RUN * k->rows[wide] * wide * k->lanes / seconds / 1e9;
+        best = flops > best ? flops : best;
+    }
+    return best;
+}
+
+int main(int argc, char **argv)
+{
+    const char *const names[] = {
+#define NAME_OF(isa, detected) #isa,
+        ISA_LIST(NAME_OF)};
+    const int detected[] = {
+#define DETECTED(isa, detected) (detected) != 0,
+        ISA_LIST(DETECTED)};
+    for (int isa = 0; isa < (int)(sizeof names / sizeof *names); isa++) {
+        if (!detected[isa])
+            continue;
+        for (int type = 0; type < COMPUTE_TYPES; type++) {
+            const conv_kernels *k = conv_kernels_of(isa) + type;
+            for (int depthwise = 0; depthwise < 2; depthwise++)
+                for (int wide = 1; wide <= TILE_WIDE; wide++)
+                    for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
+                        for (int round = 0; round < 40; round++)
+                            check_tile(names[isa], type, k, depthwise, wide, wanted);
+            printf("gemm depthwise %-4s %s", type_names[type], names[isa]);
+            for (int wide = 1; argc > 1 && !strcmp(argv[1], "time") && wide <= TILE_WIDE; wide++)
+                printf("   %dx%d: %.1f GFLOP/s", k->rows[wide], wide * k->lanes, rate(k, wide));
+            printf("\n");
+        }
+        for (int storage = 0; storage < DTYPES; storage++) {
+            const conv_kernels *k = conv_kernels_of(isa) + compute_type(storage);
+            for (int round = 0; round < 400; round++) {
+                check_gather(names[isa], storage, k);
+                check_pack(names[isa], storage, k);
+                check_finish(names[isa], storage, k);
+            }
+            if (sizes[storage] == 2)
+                check_halves(names[isa], storage, k);
+            printf("gather pack finish %-4s %s\n", type_names[storage], names[isa]);
+        }
+    }
+    printf("%d wrong\n", failures);
+    return failures != 0;
+}
