@@ -33,6 +33,9 @@ cnp.import_array()
 cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t, size_t)
 
+cdef extern from "memory.h" nogil:
+    void *allocate_large(size_t)
+
 cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
@@ -527,28 +530,42 @@ cdef struct Filters:
     ptrdiff_t row, column, group
 
 
-cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
-    """Pack one block of columns of one job and group; False where a value is not finite."""
-    cdef ptrdiff_t block = item % r.blocks, group = item // r.blocks % r.groups, tap, start
-    cdef ptrdiff_t job_number = item // (r.blocks * r.groups), rows = 1 if r.depthwise else r.cg
+cdef bint pack_tap(const Run *r, const Filters *f, ptrdiff_t job_number, ptrdiff_t group, ptrdiff_t tap,
+                   char *panels) noexcept nogil:
+    """Pack one tap of one job and group, every block of columns; False where a value is not finite."""
+    cdef ptrdiff_t rows = 1 if r.depthwise else r.cg, some = rows, first = 0, block, start, width, row_bytes
     cdef const Job *job = r.jobs + job_number
     cdef ptrdiff_t[3] k
-    cdef const char *w
+    cdef const char *w = f.data + group * f.group
+    cdef char *dst
     cdef int wide, i
     cdef bint finite = True
-    cdef char *dst = panels + panel_place(r, job, r.tilings + job_number, group, block)
-    cdef ptrdiff_t width, taken
-    start = block_start(r, block, &wide)
-    width = wide * r.k.lanes
-    taken = min(width, r.columns - start)
-    for tap in range(job.taps):
-        tap_of(job, tap, k)
-        w = f.data + group * f.group + start * f.column
-        for i in range(3):
-            w += (job.ax[i].tap_start + k[i] * job.ax[i].tap_step) * f.s[i]
-        finite &= r.k.pack[r.dtype](dst, width, w, rows, f.row, taken, f.column) != 0
-        dst += rows * width * r.csize
+    tap_of(job, tap, k)
+    for i in range(3):
+        w += (job.ax[i].tap_start + k[i] * job.ax[i].tap_step) * f.s[i]
+    if f.column == r.size:  # a filter's row lies whole in memory: read it whole, a few rows at a time
+        some = 4
+    while first < rows:
+        some = min(some, rows - first)
+        for block in range(r.blocks):
+            start = block_start(r, block, &wide)
+            width = wide * r.k.lanes
+            row_bytes = width * r.csize
+            dst = panels + panel_place(r, job, r.tilings + job_number, group, block) + (tap * rows + first) * row_bytes
+            finite &= r.k.pack[r.dtype](dst, width, w + first * f.row + start * f.column, some, f.row,
+                                        min(width, r.columns - start), f.column) != 0
+        first += some
     return finite
+
+
+cdef bint pack_item(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
+    """One of the pieces that threads share: a tap of a job and group."""
+    cdef ptrdiff_t group = item % r.groups, j = 0
+    item //= r.groups
+    while item >= r.jobs[j].taps:
+        item -= r.jobs[j].taps
+        j += 1
+    return pack_tap(r, f, j, group, item, panels)
 
 
 cdef class Panels:
@@ -639,6 +656,13 @@ cdef class Convolution:
         r.panel_group = total
         return total * r.groups
 
+    cdef ptrdiff_t pack_items(self, const Run *r) noexcept:
+        cdef ptrdiff_t taps = 0
+        cdef int j
+        for j in range(self.njobs):
+            taps += self.jobs[j].taps
+        return taps * r.groups
+
     cdef object read_filters(self, cnp.ndarray w, Filters *f):
         """Strides of the filters in their role; returns the array that holds them."""
         cdef int n = self.ndim, i
@@ -661,7 +685,7 @@ cdef class Convolution:
 
     cdef char *allocate(self, ptrdiff_t count, ptrdiff_t size) except NULL:
         """Room for packed filters, a vector to spare behind them."""
-        cdef char *p = <char *> aligned_alloc(64, (count * size + 256 + 63) // 64 * 64)
+        cdef char *p = <char *> allocate_large(count * size + 256)
         if p == NULL:
             raise MemoryError(f"{self.problem.op}: no memory for {count * size} bytes of packed filters")
         return p
@@ -681,8 +705,8 @@ cdef class Convolution:
             count = self.place_panels(&r)
             panels.data = self.allocate(count, r.csize)
             panels.isa, panels.finite, panels.nbytes = isa, True, count * r.csize
-            for i in range(self.njobs * r.groups * r.blocks):
-                panels.finite &= pack_block(&r, &f, i, panels.data)
+            for i in range(self.pack_items(&r)):
+                panels.finite &= pack_item(&r, &f, i, panels.data)
         finally:
             free(r.tilings)
         del held
@@ -768,14 +792,14 @@ cdef class Convolution:
             else:
                 filters = self.read_filters(filters, &f)
                 packed = self.allocate(i, r.csize)
-                packs = self.njobs * r.groups * r.blocks
+                packs = self.pack_items(&r)
             r.panels = packed
             units = self.cut_all(&r, team)
             scratch = self.allocate_scratch(&r, team)
             if team == 1:
                 with nogil:
                     for i in range(packs):
-                        if not pack_block(&r, &f, i, packed):
+                        if not pack_item(&r, &f, i, packed):
                             not_finite = 1
                     for i in range(units):
                         if not call.cancelled:
@@ -783,7 +807,7 @@ cdef class Convolution:
             else:
                 with nogil, parallel(num_threads=team):
                     for i in prange(packs, schedule="dynamic"):
-                        if not pack_block(&r, &f, i, packed):
+                        if not pack_item(&r, &f, i, packed):
                             not_finite = 1
                     for i in prange(units, schedule="dynamic"):
                         if not call.cancelled:

@@ -25,8 +25,8 @@ from cyconv._runtime import prepare
 
 cnp.import_array()
 
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
+cdef extern from "memory.h" nogil:
+    void *allocate_large(size_t)
 
 cdef extern from "kernels.h" nogil:
     ctypedef struct input_args:
@@ -63,6 +63,7 @@ cdef extern from "kernels.h" nogil:
 
 cdef enum:
     V_BYTES = 1100000         # of transformed input a thread holds at a time
+    SCRATCH_BYTES = 2 << 20   # of all that a thread holds
     STRIP_BYTES = 300000
     TILES = 56
     WORTH_A_THREAD = 10000000  # floating-point operations: below, waking a thread costs more than it saves
@@ -570,7 +571,7 @@ cdef class Winograd:
         return dense
 
     cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
-        cdef char *p = <char *> aligned_alloc(64, (size + 63) // 64 * 64)
+        cdef char *p = <char *> allocate_large(size)
         if p == NULL:
             raise MemoryError(f"{self.problem.op}: no memory for {size} bytes of {what}")
         return p
@@ -696,14 +697,22 @@ cdef class Winograd:
         return out
 
     cdef void cut(self, Run *r, int threads) noexcept:
-        """Boxes of tiles: as many as keep V in L2; smaller ones, or some of the columns, where threads would wait."""
+        """Boxes of tiles, smaller ones until a thread's scratch is within its bound."""
+        cdef ptrdiff_t bytes = V_BYTES
+        self.cut_for(r, threads, bytes)
+        while self.scratch_bytes(r) > SCRATCH_BYTES and bytes > 1000:
+            bytes = bytes * 3 // 4
+            self.cut_for(r, threads, bytes)
+
+    cdef void cut_for(self, Run *r, int threads, ptrdiff_t bytes) noexcept:
+        """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
         cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip
         cdef int i, j
         for i in range(3):
             total *= max(r.ax[i].tiles, 1)
-        most = max(1, V_BYTES // each)
+        most = max(1, bytes // each)
         most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
-        if most < 2 * TILE_ROWS:  # U is read again for every box: rather leave L2 than read it twice as often
+        if most < 2 * TILE_ROWS and bytes == V_BYTES:  # U is read again for every box: rather leave L2 than read it twice as often
             most = max(1, min(2 * TILE_ROWS, (1 << 21) * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)))
         most = min(most, TILES)
         if threads > 1 and total < most * 4 * threads:

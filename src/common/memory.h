@@ -1,0 +1,20 @@
+/* Large blocks of memory for packed filters: in huge pages where the system gives them on request, since packing writes
+ * to many places at once and a new page costs more than the 4 KiB that are put into it. */
+#pragma once
+#include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+static inline void *allocate_large(size_t size)
+{
+    const size_t huge = (size_t)2 << 20;
+    if (size < 2 * huge)
+        return aligned_alloc(64, (size + 63) / 64 * 64);
+    void *p = aligned_alloc(huge, (size + huge - 1) / huge * huge);
+#ifdef MADV_HUGEPAGE
+    if (p)
+        madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return p;
+}
