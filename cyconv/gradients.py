@@ -1,0 +1,749 @@
+"""Gradients of the convolutions with respect to their inputs and filters, and of bias_add."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cyconv import _geometry as geometry
+from cyconv import _isa, _plan, _threads
+from cyconv._filter_gradient import FilterGradient
+from cyconv._problem import (
+    DTYPES,
+    Array,
+    Problem,
+    Shape,
+    ShapeError,
+    array,
+    check_bytes,
+    data_format_argument,
+    dtype_code,
+    forward_problem,
+    join_shape,
+    layout,
+    operands,
+    out_argument,
+    padding_argument,
+    padding_mode_argument,
+    padding_of,
+    sequence,
+    shape_argument,
+    spatial,
+    split_shape,
+    transposed_problem,
+)
+
+#: NumPy's names of the padding modes that read other positions, by number.
+_NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wrap"}
+
+_driver = lru_cache(maxsize=1024)(FilterGradient)
+
+
+def _backprop_input(
+    op: str,
+    n: int,
+    input_sizes: Any,
+    filter: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: Any,
+    dilations: Any,
+    out: Any = None,
+    num_threads: Any = None,
+    padding_mode: Any = "zeros",
+    depthwise: bool = False,
+) -> Array:
+    """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
+    g, f, code = operands(op, "out_backprop", out_backprop, "filter", filter)
+    sizes = shape_argument(op, "input_sizes", input_sizes) or ()
+    if len(sizes) != g.ndim:
+        raise ShapeError(
+            f"{op}: input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
+            f"(input_sizes={sizes}, out_backprop.shape={g.shape})", op, "input_sizes", (sizes, g.shape),
+        )  # fmt: skip
+    strides, dilations = sequence(op, "strides", strides), sequence(op, "dilations", dilations)
+    padding, mode = padding_argument(op, padding), padding_mode_argument(op, padding_mode)[0]
+    data_format = data_format_argument(op, data_format)
+
+    def problem(sizes: Shape, padding: Any, code: int) -> Problem:
+        return transposed_problem(
+            op, ("out_backprop", "filter", "input_sizes", "dilations"), n, g.shape, f.shape, code, sizes, strides, padding,
+            data_format, dilations, None, None, depthwise, not depthwise,
+        )  # fmt: skip
+
+    whole = problem(sizes, padding, code)
+    if not mode or 0 in sizes:
+        return _plan.run(whole, g, f, None, None, None, out, num_threads)
+    target = None if out is None else out_argument(op, out, sizes, g.dtype)
+    last = layout(op, data_format, n)
+    batch, spatials, channels = split_shape(op, "input_sizes", sizes, n, last, not depthwise)
+    steps = zip(
+        spatials, f.shape, spatial(op, "strides", strides, n, last), spatial(op, "dilations", dilations, n, last)
+    )
+    pads = [geometry.pads(*step, padding_of(op, padding, n, last), i) for i, step in enumerate(steps)]
+    extended = tuple(size + lo + hi for size, (lo, hi) in zip(spatials, pads))
+    dtype = g.dtype
+    if dtype.itemsize == 2:  # the folds add up in float32, too
+        g, f, code = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32")
+    padded = problem(join_shape(batch, extended, channels, last), "VALID", code)
+    x = _plan.run(padded, g, f, None, None, None, None, num_threads)
+    for axis, (size, (lo, hi)) in enumerate(zip(spatials, pads), len(batch) + (not last)):
+        x = _fold(x, axis, size, lo, hi, mode)
+    if target is None:
+        return np.array(x, dtype, order="C")
+    target[...] = x
+    return out  # type: ignore[no-any-return]
+
+
+def _fold(x: Array, axis: int, size: int, lo: int, hi: int, mode: int) -> Array:
+    """The transpose of padding an axis: what each position in the margins got goes to where that position was read."""
+    moved = np.moveaxis(x, axis, 0)
+    inner = moved[lo : lo + size]
+    for at, source in enumerate(np.pad(np.arange(size), (lo, hi), _NUMPY_MODES[mode])):
+        if not lo <= at < lo + size:
+            inner[source] += moved[at]
+    return np.moveaxis(inner, 0, axis)
+
+
+def _backprop_filter(
+    op: str,
+    n: int,
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: Any,
+    dilations: Any,
+    out: Any = None,
+    num_threads: Any = None,
+    padding_mode: Any = "zeros",
+    depthwise: bool = False,
+) -> Array:
+    """Every filter gradient: the problem of the forward op, summed over pixels."""
+    x, g, code = operands(op, "input", input, "out_backprop", out_backprop)
+    sizes = shape_argument(op, "filter_sizes", filter_sizes) or ()
+    problem = forward_problem(
+        op, ("input", "filter" if depthwise else "filter_sizes", "strides", "dilations"), n, x.shape, sizes, code,
+        sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
+        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), None,
+    )  # fmt: skip
+    if g.shape != problem.out_shape:
+        raise ShapeError(
+            f"{op}: out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
+            f"(input.shape={x.shape}, filter_sizes={sizes})", op, "out_backprop", (x.shape, sizes, g.shape),
+        )  # fmt: skip
+    check_bytes(op, sizes, code)
+    target = None if out is None else out_argument(op, out, sizes, x.dtype)
+    threads = _threads.wanted(op, num_threads)
+    fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
+    result = target if target is not None and fits else np.empty(sizes, x.dtype)
+    _driver(problem).run(x, g, result, threads, _isa.current())
+    if target is None:
+        return result
+    if not fits:
+        target[...] = result
+    return out  # type: ignore[no-any-return]
+
+
+def conv1d_backprop_input(
+    input_sizes: Any,
+    filter: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv1d` with respect to its input.
+
+    ``dx[b, i*s + k*d - pad, c] = sum_{i, k, m} out_backprop[b, i, m] * filter[k, c, m]``
+
+    Parameters
+    ----------
+    input_sizes : sequence of int
+        The input's shape, (..., W, Cin) in data_format order.
+    filter : array
+        (kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., W', Cout): the gradient with respect to the output, of the filter's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv1d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The input's gradient, of shape input_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
+    positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
+    rounded after that.
+
+    References
+    ----------
+    tf.raw_ops.Conv2DBackprop*, of height 1; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv1d_backprop_input((1, 3, 1), np.array([1.0, 10.0]).reshape(2, 1, 1), np.ones((1, 2, 1)), 1, "VALID").ravel()
+    array([ 1., 11., 10.])
+    """
+    return _backprop_input(
+        "conv1d_backprop_input", 1, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def conv1d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv1d` with respect to its filters.
+
+    ``dw[k, c, m] = sum_{b, i} input[b, i*s + k*d - pad, c] * out_backprop[b, i, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., W, Cin) channels-last; any strides.
+    filter_sizes : sequence of int
+        The filters' shape, (kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., W', Cout): the gradient with respect to the output, of the input's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv1d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The filters' gradient, of shape filter_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
+    layout. An empty batch gives zeros.
+
+    References
+    ----------
+    tf.raw_ops.Conv2DBackprop*, of height 1; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv1d_backprop_filter(np.arange(3.0).reshape(1, 3, 1), (2, 1, 1), np.ones((1, 2, 1)), 1, "VALID").ravel()
+    array([1., 3.])
+    """
+    return _backprop_filter(
+        "conv1d_backprop_filter", 1, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def conv2d_backprop_input(
+    input_sizes: Any,
+    filter: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv2d` with respect to its input.
+
+    ``dx[b, i*s + k*d - pad, j*s + l*d - pad, c] = sum_{i, j, k, l, m} out_backprop[b, i, j, m] * filter[k, l, c, m]``
+
+    Parameters
+    ----------
+    input_sizes : sequence of int
+        The input's shape, (..., H, W, Cin) in data_format order.
+    filter : array
+        (kh, kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., H', W', Cout): the gradient with respect to the output, of the filter's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv2d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The input's gradient, of shape input_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
+    positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
+    rounded after that.
+
+    References
+    ----------
+    tf.raw_ops.Conv2DBackpropInput; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv2d_backprop_input((1, 1, 3, 1), np.array([1.0, 10.0]).reshape(1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
+    array([ 1., 11., 10.])
+    """
+    return _backprop_input(
+        "conv2d_backprop_input", 2, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def conv2d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv2d` with respect to its filters.
+
+    ``dw[k, l, c, m] = sum_{b, i, j} input[b, i*s + k*d - pad, j*s + l*d - pad, c] * out_backprop[b, i, j, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., H, W, Cin) channels-last; any strides.
+    filter_sizes : sequence of int
+        The filters' shape, (kh, kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., H', W', Cout): the gradient with respect to the output, of the input's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv2d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The filters' gradient, of shape filter_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
+    layout. An empty batch gives zeros.
+
+    References
+    ----------
+    tf.raw_ops.Conv2DBackpropFilter; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv2d_backprop_filter(np.arange(3.0).reshape(1, 1, 3, 1), (1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
+    array([1., 3.])
+    """
+    return _backprop_filter(
+        "conv2d_backprop_filter", 2, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def conv3d_backprop_input(
+    input_sizes: Any,
+    filter: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv3d` with respect to its input.
+
+    ``dx[b, h*s + e*d - pad, i*s + k*d - pad, j*s + l*d - pad, c] = sum_{h, i, j, e, k, l, m} out_backprop[b, h, i, j, m] * filter[e, k, l, c, m]``
+
+    Parameters
+    ----------
+    input_sizes : sequence of int
+        The input's shape, (..., D, H, W, Cin) in data_format order.
+    filter : array
+        (kd, kh, kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., D', H', W', Cout): the gradient with respect to the output, of the filter's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv3d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The input's gradient, of shape input_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
+    positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
+    rounded after that.
+
+    References
+    ----------
+    tf.raw_ops.Conv3DBackpropInputV2; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv3d_backprop_input((1, 1, 1, 3, 1), np.ones((1, 1, 2, 1, 1)), np.ones((1, 1, 1, 2, 1)), 1, "VALID").ravel()
+    array([1., 2., 1.])
+    """
+    return _backprop_input(
+        "conv3d_backprop_input", 3, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def conv3d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `conv3d` with respect to its filters.
+
+    ``dw[e, k, l, c, m] = sum_{b, h, i, j} input[b, h*s + e*d - pad, i*s + k*d - pad, j*s + l*d - pad, c] * out_backprop[b, h, i, j, m]``
+
+    Parameters
+    ----------
+    input : array
+        (..., D, H, W, Cin) channels-last; any strides.
+    filter_sizes : sequence of int
+        The filters' shape, (kd, kh, kw, Cin/groups, Cout).
+    out_backprop : array
+        (..., D', H', W', Cout): the gradient with respect to the output, of the input's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `conv3d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The filters' gradient, of shape filter_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
+    layout. An empty batch gives zeros.
+
+    References
+    ----------
+    tf.raw_ops.Conv3DBackpropFilterV2; with dilations, groups and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.conv3d_backprop_filter(np.arange(3.0).reshape(1, 1, 1, 3, 1), (1, 1, 2, 1, 1), np.ones((1, 1, 1, 2, 1)), 1, "VALID").ravel()
+    array([1., 3.])
+    """
+    return _backprop_filter(
+        "conv3d_backprop_filter", 3, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode,
+    )  # fmt: skip
+
+
+def depthwise_conv2d_backprop_input(
+    input_sizes: Any,
+    filter: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `depthwise_conv2d` with respect to its input.
+
+    ``dx[b, i*s + k*d - pad, j*s + l*d - pad, c] = sum_{i, j, k, l, q} out_backprop[b, i, j, c*M + q] * filter[k, l, c, q]``
+
+    Parameters
+    ----------
+    input_sizes : sequence of int
+        The input's shape, (N, H, W, Cin) in data_format order.
+    filter : array
+        (kh, kw, Cin, M).
+    out_backprop : array
+        (N, H', W', Cin*M): the gradient with respect to the output, of the filter's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `depthwise_conv2d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The input's gradient, of shape input_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
+    positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
+    rounded after that.
+
+    References
+    ----------
+    tf.nn.depthwise_conv2d_backprop_input; with dilations, unequal strides and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.depthwise_conv2d_backprop_input((1, 1, 3, 1), np.ones((1, 2, 1, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
+    array([1., 2., 1.])
+    """
+    return _backprop_input(
+        "depthwise_conv2d_backprop_input", 2, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode, True,
+    )  # fmt: skip
+
+
+def depthwise_conv2d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = None,
+    *,
+    out: Any = None,
+    num_threads: int | None = None,
+    padding_mode: Any = "zeros",
+) -> Array:
+    """The gradient of `depthwise_conv2d` with respect to its filter.
+
+    ``dw[k, l, c, q] = sum_{b, i, j} input[b, i*s + k*d - pad, j*s + l*d - pad, c] * out_backprop[b, i, j, c*M + q]``
+
+    Parameters
+    ----------
+    input : array
+        (N, H, W, Cin) channels-last; any strides.
+    filter_sizes : sequence of int
+        The filters' shape, (kh, kw, Cin, M).
+    out_backprop : array
+        (N, H', W', Cin*M): the gradient with respect to the output, of the input's dtype.
+    strides, padding, data_format, dilations, padding_mode
+        As of `depthwise_conv2d`.
+    out : ndarray, optional
+        Where to put the result: its shape and dtype, any strides.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        The filters' gradient, of shape filter_sizes.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit together.
+    ValueError, TypeError
+        Where another argument is out of range, or of the wrong kind.
+
+    Notes
+    -----
+    Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
+    layout. An empty batch gives zeros.
+
+    References
+    ----------
+    tf.nn.depthwise_conv2d_backprop_filter; with dilations, unequal strides and padding modes, too.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.depthwise_conv2d_backprop_filter(np.arange(3.0).reshape(1, 1, 3, 1), (1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
+    array([1., 3.])
+    """
+    return _backprop_filter(
+        "depthwise_conv2d_backprop_filter", 2, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
+        out, num_threads, padding_mode, True,
+    )  # fmt: skip
+
+
+def bias_add_grad(
+    out_backprop: Any, data_format: str | None = None, *, out: Any = None, num_threads: int | None = None
+) -> Array:
+    """The gradient of `bias_add` with respect to the bias.
+
+    ``db[c] = sum_{b, i, j} out_backprop[b, i, j, c]``
+
+    Parameters
+    ----------
+    out_backprop : array
+        (..., C), or (N, C, ...) channels-first: the gradient with respect to the output.
+    data_format : str, optional
+        "N...C" or "NC...", or "channels_last", "channels_first".
+    out : ndarray, optional
+        Where to put the result: (C,), of out_backprop's dtype.
+    num_threads : int, optional
+        The most threads to use; see `get_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        (C,).
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        As of `bias_add`.
+
+    Notes
+    -----
+    The gradient of a filter of one tap over a channel of ones, and as exact and as reproducible as that of any other.
+
+    References
+    ----------
+    tf.raw_ops.BiasAddGrad.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    >>> nn.bias_add_grad(np.arange(6.0).reshape(3, 2))
+    array([6., 9.])
+    """
+    op = "bias_add_grad"
+    g = array(op, "out_backprop", out_backprop)
+    name = data_format_argument(op, data_format) or "N..C"
+    first = name == "channels_first" or name.startswith("NC")
+    if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
+        raise ValueError(f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {name!r}")
+    if g.ndim < 2:
+        raise ShapeError(
+            f"{op}: out_backprop must have at least 2 dimensions ({g.shape=})", op, "out_backprop", (g.shape,)
+        )
+    g = np.moveaxis(g, 1, -1) if first else g
+    if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
+        return _into(op, out, g.reshape(-1, g.shape[-1]).sum(0, dtype=g.dtype))
+    code = dtype_code(op, "out_backprop", g.dtype)
+    g = g[:, np.newaxis] if g.ndim == 2 else g
+    n = min(3, g.ndim - 2)
+    ones = np.broadcast_to(np.ones((), g.dtype), (*g.shape[:-1], 1))
+    problem = forward_problem(
+        op, ("input", "filters", "strides", "dilations"), n, ones.shape, (*(1,) * (n + 1), g.shape[-1]), code,
+        1, "VALID", None, 1, (0, 0.0), None,
+    )  # fmt: skip
+    result = np.empty(g.shape[-1], g.dtype)
+    _driver(problem).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
+    return _into(op, out, result)
+
+
+def _into(op: str, out: Any, result: Array) -> Array:
+    """The result, in `out` where one is given."""
+    if out is None:
+        return result
+    out_argument(op, out, result.shape, result.dtype)[...] = result
+    return out  # type: ignore[no-any-return]

@@ -1,0 +1,309 @@
+"""Vector-Jacobian products: the gradients of every op, of its fused bias, residual and activation too.
+
+``dx, dw, db = conv2d_vjp(x, w, dy, 1, "SAME", activation="relu", bias=b, output=y)``: the arguments of the op, with the
+gradient of its output behind its operands. One function makes them all from a table: the rules are those of gradients.py,
+the signatures those of the ops.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cyconv import _isa, _threads
+from cyconv._filter_gradient import activation_gradient
+from cyconv._problem import (
+    ACTIVATIONS,
+    Array,
+    Epilogue,
+    Shape,
+    ShapeError,
+    activation_argument,
+    array,
+    data_format_argument,
+    forward_problem,
+    layout,
+    operands,
+    padding_argument,
+    padding_mode_argument,
+    sequence,
+)
+from cyconv.convolution import atrous_conv2d, bias_add, conv1d, conv2d, conv3d, convolution
+from cyconv.depthwise import depthwise_conv2d, separable_conv2d
+from cyconv.gradients import (
+    _backprop_filter,
+    _backprop_input,
+    bias_add_grad,
+    conv2d_backprop_filter,
+    conv2d_backprop_input,
+)
+from cyconv.transpose import (
+    atrous_conv2d_transpose,
+    conv1d_transpose,
+    conv2d_transpose,
+    conv3d_transpose,
+    conv_transpose,
+)
+
+
+class _Rule(NamedTuple):
+    """How an op is differentiated: its kind, the rank of its images (0: by its filters), the names of its operands."""
+
+    op: Callable[..., Any]
+    kind: str
+    rank: int
+    names: tuple[str, ...]
+    example: str
+
+
+Gradients = dict[str, Callable[[], Array]]
+
+
+def _undo(rule: _Rule, op: str, a: dict[str, Any], g: Array, code: int) -> Array:
+    """g past the op's activation: times its slope, taken from the op's output, or from what the activation took."""
+    epilogue = activation_argument(op, a["activation"], code)
+    if not epilogue.activation:
+        return g
+    before = _needs_argument(epilogue)
+    if (y := a["output"]) is None or before:
+        plain = {k: v for k, v in a.items() if k not in ("out_backprop", "output", "wrt")}
+        y = rule.op(**plain | ({"activation": None} if before else {}))
+    return _slope(op, array(op, "output", y), g, epilogue, code, a["num_threads"])
+
+
+def _needs_argument(epilogue: Epilogue) -> bool:
+    """Whether an activation's slope cannot be told from its result: silu, gelu, and a leak that turns signs around."""
+    silu, leaky = ACTIVATIONS["silu"], ACTIVATIONS["leaky_relu"]
+    return epilogue.activation >= silu or (epilogue.activation == leaky and epilogue.low < 0)
+
+
+def _slope(op: str, y: Array, g: Array, epilogue: Epilogue, code: int, num_threads: Any) -> Array:
+    """g * f'(y) in one pass."""
+    if y.shape != g.shape or y.dtype != g.dtype:
+        raise ShapeError(
+            f"{op}: out_backprop is {g.dtype}{list(g.shape)}, but the output is {y.dtype}{list(y.shape)}",
+            op, "out_backprop", (g.shape, y.shape),
+        )  # fmt: skip
+    y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
+    result = np.empty_like(g)
+    activation_gradient(y, g, result, epilogue, code, _threads.wanted(op, num_threads), _isa.current())
+    return result
+
+
+def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+    """Of a forward, depthwise or transposed convolution."""
+    (x_name, f_name), threads, depthwise = rule.names, a["num_threads"], rule.kind == "depthwise"
+    x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
+    _, g, _ = operands(op, x_name, x, "out_backprop", a["out_backprop"])
+    n, s_name, d_name = (
+        rule.rank or f.ndim - 2,
+        "stride" if "stride" in a else "strides",
+        "rate" if "rate" in a else "dilations",
+    )
+    how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
+    large, small = (g, x) if rule.kind == "transposed" else (x, g)
+    problem = forward_problem(
+        op, (x_name, f_name, s_name, d_name), n, large.shape, f.shape, code, sequence(op, s_name, how[0]), padding_argument(op, how[1]),
+        data_format_argument(op, how[2]), sequence(op, d_name, how[3]), padding_mode_argument(op, how[6]), sequence(op, "groups", a["groups"]),
+    )  # fmt: skip
+    if problem.out_shape != small.shape:
+        raise ShapeError(
+            f"{op}: out_backprop.shape={g.shape} is not that of the op's output ({x_name}.shape={x.shape}, "
+            f"{f_name}.shape={f.shape})", op, "out_backprop", (x.shape, f.shape, g.shape),
+        )  # fmt: skip
+    g = _undo(rule, op, a, g, code)
+    layout_name = "channels_last" if problem.channels_last else "channels_first"
+    gradients: Gradients = {
+        "residual": lambda: g.copy(),
+        "bias": lambda: bias_add_grad(g, layout_name, num_threads=threads),
+    }
+    if rule.kind == "transposed":
+        gradients[x_name] = lambda: convolution(g, f, *how[:2], layout_name, how[3], num_threads=threads)
+        gradients[f_name] = lambda: _backprop_filter(op, n, g, f.shape, x, *how)
+    else:
+        gradients[x_name] = lambda: _backprop_input(op, n, x.shape, f, g, *how, depthwise)
+        gradients[f_name] = lambda: _backprop_filter(op, n, x, f.shape, g, *how, depthwise)
+    return gradients
+
+
+def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+    """Of the pointwise stage, and then of the depthwise one."""
+    threads, data_format = a["num_threads"], a["data_format"]
+    x, f, code = operands(op, "input", a["input"], "depthwise_filter", a["depthwise_filter"])
+    point, g, _ = operands(op, "pointwise_filter", a["pointwise_filter"], "out_backprop", a["out_backprop"])
+    g = _undo(rule, op, a, g, code)
+    first = {
+        k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "num_threads", "groups")
+    }
+    first |= {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
+
+    @lru_cache(1)
+    def middle() -> Array:
+        return depthwise_conv2d(x, f, **first)
+
+    @lru_cache(1)
+    def inner() -> dict[str, Array]:
+        """The gradients of the depthwise stage."""
+        channels = 3 if layout(op, data_format_argument(op, data_format), 2) else 1
+        shape = [point.shape[2] if axis == channels else size for axis, size in enumerate(g.shape)]
+        passed = conv2d_backprop_input(shape, point, g, 1, "VALID", data_format, num_threads=threads)
+        output = (
+            None
+            if first["activation"] is None or _needs_argument(activation_argument(op, first["activation"], code))
+            else middle()
+        )
+        wrt = [name for name in ("input", "depthwise_filter", "depthwise_bias") if name in a["wrt"]]
+        names = [name.replace("depthwise_", "") for name in wrt]
+        return dict(zip(wrt, depthwise_conv2d_vjp(x, f, passed, **first, output=output, wrt=names)))
+
+    return {
+        "input": lambda: inner()["input"],
+        "depthwise_filter": lambda: inner()["depthwise_filter"],
+        "depthwise_bias": lambda: inner()["depthwise_bias"],
+        "pointwise_filter": lambda: conv2d_backprop_filter(
+            middle(), point.shape, g, 1, "VALID", data_format or "NHWC", num_threads=threads
+        ),
+        "residual": lambda: g.copy(),
+        "bias": lambda: bias_add_grad(g, data_format, num_threads=threads),
+    }
+
+
+def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+    x, g = array(op, "value", a["value"]), array(op, "out_backprop", a["out_backprop"])
+    if x.shape != g.shape or x.dtype != g.dtype:
+        raise ShapeError(
+            f"{op}: {g.shape=} {g.dtype}, but {x.shape=} {x.dtype}", op, "out_backprop", (x.shape, g.shape)
+        )
+    return {"value": lambda: g.copy(), "bias": lambda: bias_add_grad(g, a["data_format"])}
+
+
+_DOC = """The vector-Jacobian product of `{op}`: its gradients for a given gradient of its output.
+
+For each argument a named in `wrt``: ``sum_o out_backprop[o] * d {op}(...)[o] / d a``.
+
+    Parameters
+    ----------
+    {names}, out_backprop : array
+        The op's operands, and the gradient with respect to its output, of the output's shape and dtype.
+    ...
+        Every other argument of `{op}` but `out`; bias, activation and residual as in the call.
+    output : array, optional
+        What the op gave: saves computing it again where there is an activation.
+    wrt : sequence of str
+        Of {wrt}: by default {default}.
+
+    Returns
+    -------
+    tuple of ndarray
+        The gradients, in the order of `wrt`, each of its argument's shape.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        As of `{op}`, and where out_backprop is not of the output's shape.
+
+    Notes
+    -----
+    The activation's slope is taken from the output, or for silu and gelu from what they are given, which is computed
+    again; at the ends of a clamp (relu, relu6, clip) it is 0, as TensorFlow has it.
+
+    Examples
+    --------
+    >>> import numpy as np, cyconv as nn
+    {example}
+"""
+
+
+def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
+    """The public function of a rule: the op's signature with out_backprop behind its operands."""
+    op, names = f"{rule.op.__name__}_vjp", rule.names
+    gradients_of = {"separable": _separable_gradients, "bias": _bias_gradients}.get(rule.kind, _convolution_gradients)
+    parameters = list(inspect.signature(rule.op).parameters.values())
+    kinds = inspect.Parameter
+    default = names if "bias" in names else (*names, "bias")
+    signature = inspect.Signature(
+        [
+            *parameters[: len(names)],
+            kinds("out_backprop", kinds.POSITIONAL_OR_KEYWORD),
+            *(p for p in parameters[len(names) :] if p.name != "out"),
+            kinds("output", kinds.KEYWORD_ONLY, default=None),
+            kinds("wrt", kinds.KEYWORD_ONLY, default=default),
+        ]
+    )
+    optional = () if rule.kind == "bias" else ("residual", *(("depthwise_bias",) if rule.kind == "separable" else ()))
+    allowed = {name: name for name in (*default, *optional)} | {
+        "input": names[0],
+        "filters": names[1],
+        "filter": names[1],
+    }
+
+    def vjp(*args: Any, **kwargs: Any) -> tuple[Array, ...]:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{op}: {error}") from None
+        bound.apply_defaults()
+        a = bound.arguments
+        wrt = (a["wrt"],) if isinstance(a["wrt"], str) else tuple(a["wrt"])
+        for name in wrt:
+            if name not in allowed:
+                raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {name!r}")
+        a["wrt"] = [allowed[name] for name in wrt]
+        gradients = gradients_of(rule, op, a)
+        return tuple(gradients[name]() for name in a["wrt"])
+
+    vjp.__name__ = vjp.__qualname__ = op
+    vjp.__doc__ = _DOC.format(
+        op=rule.op.__name__,
+        names=", ".join(names),
+        wrt=", ".join((*default, *optional)),
+        default=default,
+        example=rule.example,
+    )
+    vjp.__signature__ = signature  # type: ignore[attr-defined]
+    return vjp
+
+
+def _rule(op: Callable[..., Any], kind: str, rank: int, x: Shape, w: Shape, g: Shape, args: str) -> _Rule:
+    names = tuple(inspect.signature(op).parameters)[:2]
+    example = f""">>> x, w, g = np.ones({x}), np.ones({w}), np.ones({g})
+    >>> [d.shape for d in nn.{op.__name__}_vjp(x, w, g, {args})]
+    [{x}, {w}, {g[-1:]}]"""
+    return _Rule(op, kind, rank, names, example)
+
+
+_SEPARABLE = """>>> x, g = np.ones((1, 4, 4, 2)), np.ones((1, 4, 4, 5))
+    >>> depthwise, pointwise = np.ones((3, 3, 2, 1)), np.ones((1, 1, 2, 5))
+    >>> [d.shape for d in nn.separable_conv2d_vjp(x, depthwise, pointwise, g, 1, "SAME")]
+    [(1, 4, 4, 2), (3, 3, 2, 1), (1, 1, 2, 5), (5,)]"""
+_BIAS_ADD = """>>> dx, db = nn.bias_add_vjp(np.ones((3, 2)), np.zeros(2), np.ones((3, 2)))
+    >>> db
+    array([3., 3.])"""
+
+convolution_vjp = _vjp(_rule(convolution, "forward", 0, (1, 4, 2), (3, 2, 5), (1, 2, 5), "1"))
+conv1d_vjp = _vjp(_rule(conv1d, "forward", 1, (1, 4, 2), (3, 2, 5), (1, 4, 5), '1, "SAME"'))
+conv2d_vjp = _vjp(_rule(conv2d, "forward", 2, (1, 4, 4, 2), (3, 3, 2, 5), (1, 2, 2, 5), '2, "SAME"'))
+conv3d_vjp = _vjp(_rule(conv3d, "forward", 3, (1, 4, 4, 4, 2), (3, 3, 3, 2, 5), (1, 2, 2, 2, 5), '1, "VALID"'))
+atrous_conv2d_vjp = _vjp(_rule(atrous_conv2d, "forward", 2, (1, 4, 4, 2), (3, 3, 2, 5), (1, 4, 4, 5), '2, "SAME"'))
+conv_transpose_vjp = _vjp(_rule(conv_transpose, "transposed", 0, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
+conv1d_transpose_vjp = _vjp(_rule(conv1d_transpose, "transposed", 1, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
+conv2d_transpose_vjp = _vjp(
+    _rule(conv2d_transpose, "transposed", 2, (1, 2, 2, 2), (3, 3, 5, 2), (1, 4, 4, 5), "(1, 4, 4, 5), 2")
+)
+conv3d_transpose_vjp = _vjp(
+    _rule(conv3d_transpose, "transposed", 3, (1, 2, 2, 2, 2), (3, 3, 3, 5, 2), (1, 4, 4, 4, 5), "(1, 4, 4, 4, 5), 2")
+)
+atrous_conv2d_transpose_vjp = _vjp(
+    _rule(atrous_conv2d_transpose, "transposed", 2, (1, 4, 4, 2), (3, 3, 5, 2), (1, 4, 4, 5), '(1, 4, 4, 5), 2, "SAME"')
+)
+depthwise_conv2d_vjp = _vjp(
+    _rule(depthwise_conv2d, "depthwise", 2, (1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 4), '1, "SAME"')
+)
+separable_conv2d_vjp = _vjp(
+    _Rule(separable_conv2d, "separable", 2, ("input", "depthwise_filter", "pointwise_filter"), _SEPARABLE)
+)
+bias_add_vjp = _vjp(_Rule(bias_add, "bias", 0, ("value", "bias"), _BIAS_ADD))
