@@ -64,7 +64,6 @@ OPS: dict[str, Callable[..., Array]] = {
     "max_pool": nn.max_pool,
     "avg_pool": nn.avg_pool,
     "scale_shift": lambda x, scale, shift: x * scale + shift,
-    "matmul": lambda x, matrix, bias=0: x @ matrix + bias,
     "add": np.add,
     "concat": lambda *xs, axis: np.concatenate(xs, axis),
     "reshape": lambda x, shape: x.reshape(len(x), *shape),
@@ -91,6 +90,9 @@ class Layer:
 
     def compiled(self) -> Callable[..., Array]:
         """The function that computes the layer from its inputs."""
+        if self.op == "matmul":  # rows @ matrix is a convolution of one tap along the rows
+            plan = nn.plan(nn.conv1d, self.weights["matrix"][None], stride=1, padding="VALID", bias=self.weights.get("bias"))
+            return lambda rows: plan(rows[None])[0]
         if self.op not in CONVOLUTIONS:
             return partial(OPS[self.op], **self.parameters, **self.weights)
         filters = [w for role, w in self.weights.items() if role != "bias"]

@@ -1,0 +1,141 @@
+"""Forecast a time series a year ahead: residual layers of causal, dilated conv1d, trained with cyconv's gradients.
+
+    python examples/forecast.py [SERIES.csv]
+
+Every week the network sees the changes of the past two and a half years and says how much the series will have changed
+after 1, 2, ... 52 weeks. It is compared with the naive forecasts: the last value stays; the same week of last year; last
+year's course from today's value on. Without a file it learns the weekly carbon dioxide at Mauna Loa, 1958 to 2001, trained
+on the first 60 %, stopped by the next 20 %, and judged on the rest.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from adam import Adam
+from command_line import ACCENT, GREY, Array, existing, parser, save
+from matplotlib.figure import Figure
+from tqdm import trange
+
+import cyconv as nn
+
+RATES = (1, 2, 4, 8, 16, 32)  # dilations; with 3 taps the field is 1 + 2 * 63 weeks
+HORIZON = YEAR = 52
+
+
+def read(path: Path) -> tuple[Array, Array]:
+    """Dates and values of a file with two columns; missing values are interpolated."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")][1:]
+    dates, values = zip(*(line.split(",") for line in lines))
+    series = np.array([float(value or "nan") for value in values])
+    there, t = ~np.isnan(series), np.arange(len(series))
+    return np.array(dates, "datetime64[D]"), np.interp(t, t[there], series[there])
+
+
+class Forecaster:
+    """h = relu(conv1d(h) + h) for every rate, then a 1 x 1 convolution to the forecasts of all horizons."""
+
+    def __init__(self, channels: int, rng: np.random.Generator) -> None:
+        shapes = [(3, channels if i else 1, channels) for i in range(len(RATES))] + [(1, channels, HORIZON)]
+        self.filters = [rng.normal(0, 1 / np.sqrt(k * c), (k, c, m)).astype(np.float32) for k, c, m in shapes]
+        self.biases = [np.zeros(m, np.float32) for _, _, m in shapes]
+
+    def forward(self, x: Array) -> list[Array]:
+        """The input, what each layer makes of it, and the forecasts: all (1, weeks, channels)."""
+        layers = [x]
+        for f, b, rate in zip(self.filters, self.biases, RATES):
+            h = layers[-1]
+            skip = h if f.shape[1] == f.shape[2] else None
+            layers.append(nn.conv1d(h, f, 1, "CAUSAL", dilations=rate, bias=b, residual=skip, activation="relu"))
+        return [*layers, nn.conv1d(layers[-1], self.filters[-1], 1, "VALID", bias=self.biases[-1])]
+
+    def gradients(self, layers: list[Array], g: Array) -> list[Array]:
+        """Of all filters, then of all biases, from the gradient g with respect to the forecasts."""
+        filters, biases = [], []
+        for i in reversed(range(len(self.filters))):
+            f, x, y = self.filters[i], layers[i], layers[i + 1]
+            padding, rate = ("CAUSAL", RATES[i]) if i < len(RATES) else ("VALID", 1)
+            if i < len(RATES):
+                g = g * (y > 0)
+            filters.insert(0, nn.conv1d_backprop_filter(x, f.shape, g, 1, padding, dilations=rate))
+            biases.insert(0, g.sum((0, 1)))
+            back = nn.conv1d_backprop_input(x.shape, f, g, 1, padding, dilations=rate) if i else None
+            g = back + g if back is not None and x.shape == g.shape and i < len(RATES) else back
+        return filters + biases
+
+
+def naive(series: Array, t: Array) -> dict[str, Array]:
+    """What the naive forecasts say at times t, (times, HORIZON)."""
+    last_year = series[t[:, None] + np.arange(1, HORIZON + 1) - YEAR]
+    today = series[t][:, None]
+    return {
+        "last value": today + np.zeros(HORIZON),
+        "last year's value": last_year,
+        "last year's course": last_year + today - series[t - YEAR][:, None],
+    }
+
+
+def main() -> None:
+    options = parser(__doc__, "forecast.png")
+    default = Path(__file__).with_name("mauna_loa_co2.csv")
+    options.add_argument(
+        "series", nargs="?", type=existing, default=default, metavar="SERIES.csv", help="date,value; weekly"
+    )
+    options.add_argument("--steps", type=int, default=300, help="of training (default: 300)")
+    options.add_argument("--channels", type=int, default=16, help="default: 16")
+    chosen = options.parse_args()
+    dates, series = read(chosen.series)
+    weeks = len(series)
+    first = 1 + 2 * sum(RATES)  # from here on the whole field is known
+    train, stop, test = (
+        np.arange(a, b - HORIZON)
+        for a, b in ((first, weeks * 6 // 10), (weeks * 6 // 10, weeks * 8 // 10), (weeks * 8 // 10, weeks))
+    )
+    ahead = np.arange(1, HORIZON + 1)
+    changes = np.diff(series, prepend=series[0])
+    x = (changes / changes[: weeks * 6 // 10].std()).astype(np.float32)[None, :, None]
+    target = series[np.minimum(np.arange(weeks)[:, None] + ahead, weeks - 1)] - series[:, None]
+    unit = target[train].std()
+
+    network = Forecaster(chosen.channels, np.random.default_rng(0))
+    optimizer = Adam(network.filters + network.biases, rate=3e-3)
+    best, forecasts = np.inf, np.zeros_like(target)
+    for step in (bar := trange(chosen.steps, desc="steps", leave=False)):
+        layers = network.forward(x)
+        y = layers[-1][0] * unit
+        error = np.abs(y - target)[stop].mean()
+        if error < best:
+            best, forecasts, at = error, y, step
+        bar.set_postfix(validation=f"{error:.3f}")
+        g = np.zeros_like(layers[-1])
+        g[0, train] = 2 * (y - target)[train] / unit / target[train].size
+        optimizer.step(network.gradients(layers, g))
+
+    said = naive(series, test) | {"network": series[test][:, None] + forecasts[test]}
+    truth = series[test][:, None] + target[test]
+    print(f"{chosen.series.stem}: {weeks} weeks; best on the validation years after {at} steps")
+    print(
+        f"mean absolute error on the last {len(test)} weeks, over all of the next {HORIZON} weeks, and {HORIZON} weeks ahead:"
+    )
+    errors = {name: np.abs(y - truth).mean(0) for name, y in said.items()}
+    for name, error in errors.items():
+        print(f"{name:>20}: {error.mean():.3f} {error[-1]:.3f}")
+
+    figure = Figure(figsize=(9, 4), dpi=80)
+    figure.subplots_adjust(0.07, 0.12, 0.98, 0.92, 0.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
+    left.plot(dates[test[0] - YEAR :], series[test[0] - YEAR :], color=GREY, lw=1, label="observed")
+    for i in range(0, len(test), YEAR):
+        when = dates[test[i]] + 7 * ahead
+        left.plot(when, said["network"][i], color=ACCENT, lw=2, label="forecast" if i == 0 else None)
+        left.plot(dates[test[i]], series[test[i]], "o", color=ACCENT, ms=5)
+    left.set_title("forecasts of the next year, made at the dots")
+    left.legend(frameon=False)
+    for (name, error), style in zip(errors.items(), (":", "--", "-.", "-")):
+        right.plot(ahead, error, style, color=ACCENT if name == "network" else GREY, label=name)
+    right.set(title="mean absolute error", xlabel="weeks ahead", ylim=(0, None))
+    right.legend(frameon=False)
+    save(figure, chosen.output)
+
+
+if __name__ == "__main__":
+    main()

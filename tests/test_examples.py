@@ -1,0 +1,141 @@
+"""The example programs: every one runs, and the pretrained networks give what was recorded, layer by layer."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NETWORKS = (
+    "crepe_tiny", "deepbrain_unet3d", "efficientnet_lite0", "inception_v3_trunk", "movenet_lightning", "u2netp",
+    "waifu2x_upconv7_photo",
+)  # fmt: skip
+
+missing = [name for name in ("matplotlib", "PIL", "tqdm") if find_spec(name) is None]
+pytestmark = [
+    pytest.mark.examples,
+    pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: pip install 'cyconv[examples]'"),
+]
+
+
+def folder(variable):
+    path = os.environ.get(variable)
+    if not path or not Path(path).is_dir():
+        pytest.skip(f"{variable} must name a folder (see docs/examples/index.md)")
+    return Path(path)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return folder("CYCONV_MODELS")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return folder("CYCONV_DATA")
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """The interpreter module."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return pytest.importorskip("network")
+
+
+def run(program, *arguments, cwd):
+    """The finished process of a program that imports what this process imports."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, str(EXAMPLES / program), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+
+
+SMOKE = {
+    "classify.py": ((), "espresso 95.2%"),
+    "segment_volume.py": ((), "Dice with the recorded mask: 1.0000"),
+    "upsample.py": ((), "PSNR of waifu2x: 35.2"),
+    "salient.py": ((), "55% stand out"),
+    "pitch.py": ((), "pitch: median 115 Hz"),
+    "pose.py": ((), "nose:  58%"),
+    "transfer_learning.py": (("--per-class", 2, "--views", 1, "--judged", 1, "--epochs", 2), "accuracy: validation"),
+    "deep_dream.py": (("--octaves", 1, "--steps", 1), "cosine 0.9999"),
+    "forecast.py": (("--steps", 3), "network: "),
+}
+
+
+@pytest.mark.parametrize("program", SMOKE)
+def test_program(program, models, data, tmp_path):
+    arguments, said = SMOKE[program]
+    done = run(program, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    (picture,) = tmp_path.glob("*.png")
+    assert picture.stem == Path(program).stem
+    assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("program", [*SMOKE, "network_speed.py"])
+def test_help_needs_no_folder(program, tmp_path):
+    done = run(program, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ")
+
+
+def test_absent_folder_is_named(tmp_path):
+    done = run("pose.py", "--models", "nowhere", cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.startswith("there is no nowhere")
+    assert done.stderr.count("\n") == 1
+
+
+def test_network_speed(models, tmp_path):
+    chosen = ("--networks", "efficientnet_lite0", "--threads", 1, "--rounds", 1)
+    done = run("network_speed.py", *chosen, "--libraries", "cyconv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " ms" in done.stdout.splitlines()[-1]
+    done = run("network_speed.py", *chosen, "--layers", cwd=tmp_path)
+    assert done.stdout.count("conv2d") == 49
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_recorded_layer(name, models, network):
+    # A sum of 2,826 that cancels to 24 precedes the end of u2netp; float32 itself is 5e-5 off there.
+    bars = {"1959": 1e-4}
+    for layer, error in network.errors(models / name).items():
+        assert error <= bars.get(layer, 2e-5), layer
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fusion_changes_nothing(name, models, network):
+    """A layer at a time, all outputs kept so that nothing can be fused, gives the fused network's output."""
+    x, _ = network.recorded(models / name)
+    fused = network.Network(models / name)
+    nodes = json.loads((models / name / "graph.json").read_text())["nodes"]
+    alone = network.Network(models / name, [node["name"] for node in nodes[1:]])
+    assert len(alone.layers) == len(nodes) - 1 > len(fused.layers)
+    expected = alone(x)
+    for output, y in fused(x).items():
+        assert np.abs(y - expected[output]).max() <= 1e-4 * np.abs(y).max()
+
+
+def test_top_five(models, network):
+    folder = models / "efficientnet_lite0"
+    labels = json.loads((folder / "imagenet_labels.json").read_text())
+    expected = json.loads((folder / "expected_top5.json").read_text())
+    with np.load(folder / "photos_224.npz") as photos:
+        images = (photos["image_u8"].astype(np.float32) - 127) / 128
+        names = photos["names"].tolist()
+    probabilities = network.Network(folder)(images)["probs"]
+    for name, p in zip(names, probabilities):
+        best = p.argsort()[::-1][:5]
+        assert [labels[k] for k in best] == [label for label, _ in expected[name]]
+        np.testing.assert_allclose(p[best], [chance for _, chance in expected[name]], atol=1e-4)
+
+
+def test_layer_that_is_not_there(models, network):
+    with pytest.raises(ValueError, match="crepe_tiny has no layer conv9"):
+        network.Network(models / "crepe_tiny", ["conv9"])
