@@ -149,7 +149,7 @@ KINDS = {
     "small": (79, (17, 11, 6), (9, 5, 3), 5, 6),
     "tiles": (12, (600, 24, 8), (9, 5, 3), 70, 70),  # cross the edges of register tiles
     "pixels": (2, (6000, 80, 18), (5, 3, 2), 3, 4),  # are cut into pieces along the image,
-    "taps": (2, (700, 33, 11), (1100, 33, 11), 3, 3),  # the window,
+    "taps": (2, (300, 33, 11), (1100, 33, 11), 40, 3),  # the window,
     "channels": (1, (3, 2, 2), (2, 2, 2), 17000, 3),  # or a pixel
     "transforms": (4, (90, 24, 9), (9, 9, 5), 60, 60),  # equal taps: what Winograd's algorithm takes
 }
