@@ -42,6 +42,7 @@ cdef inline bint view_of(cnp.ndarray a, int ndim, bint channels_last, View *v) n
 cdef struct Call:
     # A call under way, shared by its threads.
     int cancelled
+    int not_finite  # a filter has a NaN or an infinity
     double next_poll
     void *raised  # a list that takes what a signal handler raised
 

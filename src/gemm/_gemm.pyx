@@ -12,6 +12,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+import numpy as np
+
 cimport numpy as cnp
 from common cimport Call, View, ceil_div, map_index, now, poll, view_of
 from kernels cimport (
@@ -62,6 +64,7 @@ cdef struct JobAxis:
 cdef struct Job:
     JobAxis ax[3]
     ptrdiff_t taps
+    ptrdiff_t together       # phases side by side along the last axis, all with the same input: they are more columns
 
 
 cdef struct Tiling:
@@ -75,6 +78,8 @@ cdef struct Tiling:
     ptrdiff_t first          # its first unit
     ptrdiff_t units
     ptrdiff_t panel          # where its packed filters start, in elements of a group's
+    ptrdiff_t columns        # of a group, and blocks of them
+    ptrdiff_t blocks
 
 
 cdef struct Run:
@@ -84,7 +89,7 @@ cdef struct Run:
     Tiling *tilings
     int njobs, dtype, size, csize
     bint depthwise, exact, deferred, plain_store
-    ptrdiff_t groups, cg, mg, columns, blocks, panel_group, repeat, pitch
+    ptrdiff_t groups, cg, mg, panel_group, repeat, pitch
     View x, out, residual
     const char *panels
     const char *bias         # one value a column of every group, zeros where there is none
@@ -107,19 +112,19 @@ cdef struct Scratch:
 
 # ---- indices ----------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t b, int *wide) noexcept nogil:
+cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t columns, ptrdiff_t b, int *wide) noexcept nogil:
     """The first column of block b of a group, and how many vectors wide the block is.
 
     Depthwise blocks end at the last channel, overlapping the one before: all their loads stay inside the row.
     """
-    cdef ptrdiff_t lanes = r.k.lanes, start = b * 2 * lanes, rest = r.columns - start
+    cdef ptrdiff_t lanes = r.k.lanes, start = b * 2 * lanes, rest = columns - start
     wide[0] = 2 if rest > lanes else 1
-    if not r.depthwise or rest >= wide[0] * lanes or r.columns < lanes:
+    if not r.depthwise or rest >= wide[0] * lanes or columns < lanes:
         return start
-    if r.columns < wide[0] * lanes:  # between one vector and two: two blocks of one, see column_blocks
+    if columns < wide[0] * lanes:  # between one vector and two: two blocks of one
         wide[0] = 1
         return 0
-    return r.columns - wide[0] * lanes
+    return columns - wide[0] * lanes
 
 
 cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
@@ -372,11 +377,11 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
                    tile_args *pointed, bint in_pieces, Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
     cdef int wide, i
-    cdef ptrdiff_t start = block_start(r, block, &wide), width = wide * r.k.lanes
-    cdef ptrdiff_t taken = min(width, r.columns - start), row = 2 * r.k.lanes * r.csize
+    cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes
+    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
     cdef tile_fn kernel = r.k.depthwise[wide][tile.rows] if r.depthwise else r.k.gemm[wide][tile.rows]
     cdef tile_fn one = r.k.depthwise[wide][1] if r.depthwise else r.k.gemm[wide][1]
-    cdef const char *bias = r.bias + (group * r.columns + start) * r.csize
+    cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef bint plain = r.plain_store and taken == width and not in_pieces
     cdef bint deferred = r.deferred or in_pieces
     cdef char *out[TILE_ROWS]
@@ -432,7 +437,7 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
         unit //= t.boxes[i]
         count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - start[i])
     split, group = unit % t.splits, unit // t.splits
-    b0, b1 = r.blocks * split // t.splits, r.blocks * (split + 1) // t.splits
+    b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     pixels = count[0] * count[1] * count[2] * count[3]
     if t.source == STRIP:
         gather_strip(r, job, t, group, start, count, s.area)
@@ -445,8 +450,8 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     while b0 < b1:
         together = min(together, b1 - b0)
         rows = r.k.rows[2]
-        if b0 + together == r.blocks == 1:
-            block_start(r, b0, &rows)
+        if b0 + together == t.blocks == 1:
+            block_start(r, t.columns, b0, &rows)
             rows = r.k.rows[rows]
         first = c[0] = c[1] = c[2] = c[3] = 0
         while first < pixels:
@@ -491,7 +496,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     for i in range(3):
         out[i + 1] = job.ax[i].out
     t.fold = not r.depthwise and r.cg <= FOLD_CHANNELS and job.ax[2].taps > 1 and job.ax[2].dilation == 1
-    if r.depthwise and r.columns < r.k.lanes:
+    if r.depthwise and t.columns < r.k.lanes:
         direct = False
     t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
     for i in range(4):
@@ -517,14 +522,14 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
         t.units *= t.boxes[i]
     t.splits = 1
     if threads > 1 and 0 < t.units < 2 * threads:
-        t.splits = max(1, min(r.blocks, ceil_div(2 * threads, t.units)))
+        t.splits = max(1, min(t.blocks, ceil_div(2 * threads, t.units)))
     t.units *= t.splits
 
 
 # ---- filters -----------------------------------------------------------------------------------------------------
 
 cdef struct Filters:
-    # How to read filters: w[tap][row of the GEMM][column] of a group, strides in bytes.
+    # How to read a job's filters: w[taps][row of the GEMM][column] of a group, strides in bytes.
     const char *data
     ptrdiff_t s[3]
     ptrdiff_t row, column, group
@@ -535,25 +540,28 @@ cdef bint pack_tap(const Run *r, const Filters *f, ptrdiff_t job_number, ptrdiff
     """Pack one tap of one job and group, every block of columns; False where a value is not finite."""
     cdef ptrdiff_t rows = 1 if r.depthwise else r.cg, some = rows, first = 0, block, start, width, row_bytes
     cdef const Job *job = r.jobs + job_number
+    cdef const Tiling *t = r.tilings + job_number
     cdef ptrdiff_t[3] k
-    cdef const char *w = f.data + group * f.group
+    cdef const char *w
     cdef char *dst
     cdef int wide, i
     cdef bint finite = True
+    f += job_number
+    w = f.data + group * f.group
     tap_of(job, tap, k)
     for i in range(3):
-        w += (job.ax[i].tap_start + k[i] * job.ax[i].tap_step) * f.s[i]
+        w += k[i] * f.s[i]
     if f.column == r.size:  # a filter's row lies whole in memory: read it whole, a few rows at a time
         some = 4
     while first < rows:
         some = min(some, rows - first)
-        for block in range(r.blocks):
-            start = block_start(r, block, &wide)
+        for block in range(t.blocks):
+            start = block_start(r, t.columns, block, &wide)
             width = wide * r.k.lanes
             row_bytes = width * r.csize
-            dst = panels + panel_place(r, job, r.tilings + job_number, group, block) + (tap * rows + first) * row_bytes
+            dst = panels + panel_place(r, job, t, group, block) + (tap * rows + first) * row_bytes
             finite &= r.k.pack[r.dtype](dst, width, w + first * f.row + start * f.column, some, f.row,
-                                        min(width, r.columns - start), f.column) != 0
+                                        min(width, t.columns - start), f.column) != 0
         first += some
     return finite
 
@@ -579,10 +587,30 @@ cdef class Panels:
         free(self.data)
 
 
+def merge_phases(problem):
+    """(axes, how many) of each job: phases that are neighbours along the last axis and read the same input, with the
+    next taps of the filter, are one job with as many times the columns."""
+    merged = []
+    first, count = None, 0
+    together = problem.filters == "transposed" and problem.channels_last and problem.groups == 1
+    for axes in problem.jobs:
+        if together and count and axes[2].taps:
+            a, b = first[2], axes[2]
+            if (first[:2] == axes[:2] and a[:6] == b[:6] and a.tap_step == b.tap_step
+                    and (b.tap_start, b.out_start) == (a.tap_start + count, a.out_start + count)):
+                count += 1
+                continue
+        if count:
+            merged.append((first, count))
+        first, count = axes, 1
+    return [*merged, (first, count)] if count else merged
+
+
 cdef class Convolution:
     """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Job *jobs
     cdef int njobs, dtype, ndim, mode
+    cdef ptrdiff_t together  # the most phases that any job merges
     cdef bint channels_last, depthwise, transposed
     cdef ptrdiff_t groups, cg, mg, taps_total
     cdef ptrdiff_t[3] taps
@@ -604,22 +632,25 @@ cdef class Convolution:
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.transposed = problem.filters.endswith("transposed")
         self.depthwise = self.cg == 1 and self.groups > 1 and (self.mg == 1 or not self.transposed)
-        self.njobs = len(problem.jobs)
+        merged = merge_phases(problem)
+        self.njobs = len(merged)
         self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
         if self.jobs == NULL:
             raise MemoryError
         pixels = 1
         for i in problem.batch:
             pixels *= i
-        for j, axes in enumerate(problem.jobs):
-            self.jobs[j].taps = 1
+        self.together = 1
+        for j, (axes, together) in enumerate(merged):
+            self.jobs[j].taps, self.jobs[j].together = 1, together
+            self.together = max(self.together, together)
             for i, axis in enumerate(axes):
                 numbers = <ptrdiff_t *> &self.jobs[j].ax[i]
                 for k, number in enumerate(axis):
                     numbers[k] = number
                 self.jobs[j].taps *= axis.taps
             self.flops += (2 * pixels * self.jobs[j].ax[0].out * self.jobs[j].ax[1].out * self.jobs[j].ax[2].out
-                           * self.jobs[j].taps * self.cg * self.mg * self.groups)
+                           * self.jobs[j].taps * self.jobs[j].together * self.cg * self.mg * self.groups)
         for i in range(3):
             self.taps[i] = problem.taps[i]
         self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes in problem.jobs for a in axes))
@@ -638,21 +669,22 @@ cdef class Convolution:
         r.groups, r.cg, r.mg, r.repeat = self.groups, self.cg, self.mg, 1
         if self.depthwise:
             r.groups, r.cg, r.mg, r.repeat = 1, self.groups, self.groups * self.mg, self.mg
-        r.columns = r.mg
         r.pitch = r.cg * r.repeat
-        r.blocks = ceil_div(r.columns, 2 * r.k.lanes)
         if r.depthwise:
-            if r.k.lanes < r.columns < 2 * r.k.lanes:
-                r.blocks = 2
             r.pitch = max(r.pitch, r.k.lanes)
 
     cdef ptrdiff_t place_panels(self, Run *r) noexcept:
         """Where each job's panels start in a group's; returns the elements of all groups."""
         cdef int j
+        cdef Tiling *t
         cdef ptrdiff_t total = 0
         for j in range(self.njobs):
-            r.tilings[j].panel = total
-            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.blocks
+            t = &r.tilings[j]
+            t.panel, t.columns = total, r.mg * self.jobs[j].together
+            t.blocks = ceil_div(t.columns, 2 * r.k.lanes)
+            if r.depthwise and r.k.lanes < t.columns < 2 * r.k.lanes:
+                t.blocks = 2
+            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * t.blocks
         r.panel_group = total
         return total * r.groups
 
@@ -663,25 +695,55 @@ cdef class Convolution:
             taps += self.jobs[j].taps
         return taps * r.groups
 
-    cdef object read_filters(self, cnp.ndarray w, Filters *f):
-        """Strides of the filters in their role; returns the array that holds them."""
-        cdef int n = self.ndim, i
+    cdef bint side_by_side(self, const View *v) noexcept:
+        """Whether the columns of phases that are computed together are next to each other in memory."""
+        return self.together == 1 or v.s[2] == self.mg * v.sc
+
+    cdef object read_filters(self, w, Filters *f):
+        """How each job reads its filters, by their role; returns the arrays that hold them."""
+        cdef int n = self.ndim, i, j
         cdef str role = self.problem.filters
+        cdef ptrdiff_t last, other, start, step
+        cdef cnp.ndarray a
+        cdef list held = []
         if role == "depthwise" and self.depthwise and self.mg > 1 and w.strides[n] != self.mg * w.strides[n + 1]:
             w = w.copy()
-        f.data = <const char *> cnp.PyArray_DATA(w)
-        for i in range(3):
-            f.s[i] = cnp.PyArray_STRIDES(w)[i + n - 3] if i + n >= 3 else 0
-        cdef ptrdiff_t last = cnp.PyArray_STRIDES(w)[n + 1], other = cnp.PyArray_STRIDES(w)[n]
-        if role == "forward":
-            f.row, f.column, f.group = other, last, self.mg * last
-        elif role == "transposed":
-            f.row, f.column, f.group = last, last if self.depthwise else other, self.cg * last
-        elif role == "depthwise":
-            f.row, f.column, f.group = 0, other if self.depthwise and self.mg == 1 else last, other
-        else:
-            f.row, f.column, f.group = last, other if self.depthwise else 0, other
-        return w
+        for j in range(self.njobs):
+            a = w if self.jobs[j].together == 1 else self.phases_together(w, j)
+            held.append(a)
+            f[j].data = <const char *> cnp.PyArray_DATA(a)
+            last, other = cnp.PyArray_STRIDES(a)[n + 1], cnp.PyArray_STRIDES(a)[n]
+            for i in range(3 - n, 3):
+                start, step = self.jobs[j].ax[i].tap_start, self.jobs[j].ax[i].tap_step
+                if self.jobs[j].together > 1:
+                    start, step = 0, 1
+                f[j].data += start * cnp.PyArray_STRIDES(a)[i + n - 3]
+                f[j].s[i] = step * cnp.PyArray_STRIDES(a)[i + n - 3]
+            if role == "forward":
+                f[j].row, f[j].column, f[j].group = other, last, self.mg * last
+            elif role == "transposed":
+                f[j].row, f[j].column, f[j].group = last, last if self.depthwise else other, self.cg * last
+            elif role == "depthwise":
+                f[j].row, f[j].column, f[j].group = 0, other if self.depthwise and self.mg == 1 else last, other
+            else:
+                f[j].row, f[j].column, f[j].group = last, other if self.depthwise else 0, other
+        return held
+
+    cdef object phases_together(self, w, int j):
+        """The filters of a job of several phases, (taps..., phase and output channel, input channel)."""
+        cdef int n = self.ndim, i, phase
+        cdef JobAxis *a
+        parts = []
+        for phase in range(self.jobs[j].together):
+            index = []
+            for i in range(3 - n, 3):
+                a = &self.jobs[j].ax[i]
+                start = a.tap_start + (phase if i == 2 else 0)
+                stop = start + a.taps * a.tap_step
+                index.append(slice(start, stop if stop >= 0 else None, a.tap_step))
+            parts.append(w[tuple(index)])
+        made = np.stack(parts, axis=n)
+        return made.reshape(made.shape[:n] + (self.jobs[j].together * self.mg, made.shape[n + 2]))
 
     cdef char *allocate(self, ptrdiff_t count, ptrdiff_t size) except NULL:
         """Room for packed filters, a vector to spare behind them."""
@@ -693,7 +755,7 @@ cdef class Convolution:
     def pack(self, cnp.ndarray w, int isa):
         """The filters packed once, for `run` on the same ISA."""
         cdef Run r
-        cdef Filters f
+        cdef Filters *f = NULL
         cdef ptrdiff_t i, count
         cdef Panels panels = Panels.__new__(Panels)
         self.describe(&r, isa)
@@ -701,14 +763,18 @@ cdef class Convolution:
         if r.tilings == NULL:
             raise MemoryError
         try:
-            held = self.read_filters(w, &f)
+            f = <Filters *> calloc(self.njobs, sizeof(Filters))
+            if f == NULL:
+                raise MemoryError
+            held = self.read_filters(w, f)
             count = self.place_panels(&r)
             panels.data = self.allocate(count, r.csize)
             panels.isa, panels.finite, panels.nbytes = isa, True, count * r.csize
             for i in range(self.pack_items(&r)):
-                panels.finite &= pack_item(&r, &f, i, panels.data)
+                panels.finite &= pack_item(&r, f, i, panels.data)
         finally:
             free(r.tilings)
+            free(f)
         del held
         return panels
 
@@ -740,14 +806,14 @@ cdef class Convolution:
         filters is an array or `Panels`; bias a dense vector of the compute type; epilogue (activation, low, high).
         """
         cdef Run r
-        cdef Filters f
+        cdef Filters *f = NULL
         cdef Call call
         cdef Panels panels = None
         cdef char *packed = NULL
         cdef Scratch *scratch = NULL
         cdef char *shared = NULL
         cdef ptrdiff_t units = 0, packs = 0, i, padded
-        cdef int team = 1, not_finite = 0
+        cdef int team = 1
         cdef double work
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
@@ -756,11 +822,12 @@ cdef class Convolution:
         if not view_of(x, self.ndim, self.channels_last, &r.x):
             x = x.copy()
             view_of(x, self.ndim, self.channels_last, &r.x)
-        if not view_of(out, self.ndim, self.channels_last, &r.out):
+        if not view_of(out, self.ndim, self.channels_last, &r.out) or not self.side_by_side(&r.out):
             made = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             out[...] = made
             return out
-        if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
+        if residual is not None and not (view_of(residual, self.ndim, self.channels_last, &r.residual)
+                                         and self.side_by_side(&r.residual)):
             residual = residual.copy()
             view_of(residual, self.ndim, self.channels_last, &r.residual)
         if cnp.PyArray_SIZE(out) == 0:
@@ -772,7 +839,7 @@ cdef class Convolution:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = residual is not None or r.activation > CLAMP
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
         r.call = &call
         work = self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
         threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
@@ -780,7 +847,7 @@ cdef class Convolution:
             team = threads = prepare(threads)
         try:
             r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
-            padded = r.groups * r.columns + 4 * r.k.lanes
+            padded = r.groups * r.mg * self.together + 4 * r.k.lanes
             shared = <char *> aligned_alloc(64, ((padded + r.cg + 8 * r.k.lanes) * r.csize + 63) // 64 * 64)
             if r.tilings == NULL or shared == NULL:
                 raise MemoryError
@@ -790,7 +857,10 @@ cdef class Convolution:
                 panels = <Panels> filters
                 packed, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
-                filters = self.read_filters(filters, &f)
+                f = <Filters *> calloc(self.njobs, sizeof(Filters))
+                if f == NULL:
+                    raise MemoryError
+                filters = self.read_filters(filters, f)
                 packed = self.allocate(i, r.csize)
                 packs = self.pack_items(&r)
             r.panels = packed
@@ -799,20 +869,20 @@ cdef class Convolution:
             if team == 1:
                 with nogil:
                     for i in range(packs):
-                        if not pack_item(&r, &f, i, packed):
-                            not_finite = 1
+                        if not pack_item(&r, f, i, packed):
+                            call.not_finite = 1
                     for i in range(units):
                         if not call.cancelled:
                             run_unit(&r, i, True, scratch)
             else:
                 with nogil, parallel(num_threads=team):
                     for i in prange(packs, schedule="dynamic"):
-                        if not pack_item(&r, &f, i, packed):
-                            not_finite = 1
+                        if not pack_item(&r, f, i, packed):
+                            call.not_finite = 1
                     for i in prange(units, schedule="dynamic"):
                         if not call.cancelled:
                             run_unit(&r, i, threadid() == 0, scratch + threadid())
-            if not_finite and not call.cancelled and self.has_padding():
+            if call.not_finite and not call.cancelled and self.has_padding():
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
                 units = self.cut_all(&r, 1)
@@ -827,6 +897,7 @@ cdef class Convolution:
             free(r.tilings)
             free(shared)
             free(scratch)
+            free(f)
             if panels is None:
                 free(packed)
         if raised:
@@ -835,10 +906,11 @@ cdef class Convolution:
 
     cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, ptrdiff_t padded) noexcept:
         """The bias with a tile's width of zeros behind it, a tile's width of zeros, and a run of the constant."""
-        cdef ptrdiff_t size = r.csize, used = r.groups * r.columns * size
+        cdef ptrdiff_t size = r.csize, used = r.groups * r.mg * size, i
         memset(shared, 0, (padded + 2 * r.k.lanes) * size)
         if bias is not None:
-            memcpy(shared, cnp.PyArray_DATA(bias), used)
+            for i in range(self.together):
+                memcpy(shared + i * used, cnp.PyArray_DATA(bias), used)
         r.bias = shared
         r.no_bias = shared + (padded - 2 * r.k.lanes) * size
         r.outside = shared + padded * size

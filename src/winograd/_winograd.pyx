@@ -619,7 +619,7 @@ cdef class Winograd:
         cdef char *shared = NULL
         cdef char *packed = NULL
         cdef ptrdiff_t i, items = 0, padded
-        cdef int team = 1, not_finite = 0
+        cdef int team = 1
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
@@ -644,7 +644,7 @@ cdef class Winograd:
         r.deferred = residual is not None or r.activation > CLAMP
         r.plain_store = r.out.sc == r.size and not r.deferred
         r.direct = r.x.sc == r.size
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
         r.call = &call
         threads = <int> max(1, min(threads, <ptrdiff_t> min(self.work * 1.5 / WORTH_A_THREAD, 1e6)))
         if threads > 1:
@@ -672,8 +672,8 @@ cdef class Winograd:
                 with nogil:
                     for i in range(items):
                         if not pack_block(&r, &t, i, packed):
-                            not_finite = 1
-                    if not not_finite:
+                            call.not_finite = 1
+                    if not call.not_finite:
                         for i in range(r.units):
                             if not call.cancelled:
                                 run_unit(&r, i, True, scratch)
@@ -681,9 +681,9 @@ cdef class Winograd:
                 with nogil, parallel(num_threads=team):
                     for i in prange(items, schedule="dynamic"):
                         if not pack_block(&r, &t, i, packed):
-                            not_finite = 1
+                            call.not_finite = 1
                     for i in prange(r.units, schedule="dynamic"):
-                        if not call.cancelled and not not_finite:
+                        if not call.cancelled and not call.not_finite:
                             run_unit(&r, i, threadid() == 0, scratch + threadid())
         finally:
             free(shared)
@@ -692,7 +692,7 @@ cdef class Winograd:
                 free(packed)
         if raised:
             raise raised[0]
-        if not_finite:
+        if call.not_finite:
             return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
         return out
 
@@ -712,8 +712,9 @@ cdef class Winograd:
             total *= max(r.ax[i].tiles, 1)
         most = max(1, bytes // each)
         most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
-        if most < 2 * TILE_ROWS and bytes == V_BYTES:  # U is read again for every box: rather leave L2 than read it twice as often
-            most = max(1, min(2 * TILE_ROWS, (1 << 21) * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)))
+        if most < 2 * TILE_ROWS and bytes == V_BYTES:  # every box reads all of U: better few boxes than V in L2
+            most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
+            most = max(1, min(2 * TILE_ROWS, most))
         most = min(most, TILES)
         if threads > 1 and total < most * 4 * threads:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
