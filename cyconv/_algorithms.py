@@ -43,7 +43,7 @@ def _winograd(problem: Problem) -> Any:
     """
     if problem.dtype != 0:
         return "only float32: elsewhere its rounding would be seen"
-    if len(problem.jobs) > 1:
+    if len(problem.jobs) != 1:
         return "a strided transposed convolution is several small problems"
     if problem.filters.startswith("depthwise"):
         return "each channel has a filter of its own"
