@@ -32,7 +32,10 @@ class Algorithm(NamedTuple):
 
 
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps.
-_TRANSFORMS = {2: [(4, 3, 2)], 3: [(6, 4, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)], 7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)]}  # fmt: skip
+_TRANSFORMS = {
+    2: [(5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)],
+    7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
+}  # fmt: skip
 
 
 def _winograd(problem: Problem) -> Any:
@@ -43,8 +46,8 @@ def _winograd(problem: Problem) -> Any:
     """
     if problem.dtype != 0:
         return "only float32: elsewhere its rounding would be seen"
-    if len(problem.jobs) != 1:
-        return "a strided transposed convolution is several small problems"
+    if not problem.jobs or len({tuple(a.taps for a in axes) for axes in problem.jobs}) > 1:
+        return "the phases of this transposed convolution have different numbers of taps"
     if problem.filters.startswith("depthwise"):
         return "each channel has a filter of its own"
     job = problem.jobs[0]

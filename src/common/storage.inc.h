@@ -6,8 +6,18 @@
 typedef struct { uint16_t bits; } half;
 typedef struct { uint16_t bits; } bfloat;
 
-INLINE float float_of_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
-INLINE uint32_t bits_of_float(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+INLINE float float_of_bits(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+INLINE uint32_t bits_of_float(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
 
 INLINE float load_half(half h)
 {

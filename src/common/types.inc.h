@@ -1,5 +1,5 @@
-/* KERNELS_H, an .inc.h of kernels for one compute type T, and move.inc.h, once for every compute type: the body of every
- * ISA file. Defines what the ends of tiles need of mathematics on the way. */
+/* KERNELS_H, an .inc.h of kernels for one compute type T, and move.inc.h, once for every compute type: the body of
+ * every ISA file. Defines what the ends of tiles need of mathematics on the way. */
 #include <math.h>
 
 #define T float
@@ -16,7 +16,8 @@ INLINE float NAME(exp_negative)(float x)
     int32_t whole = (int32_t)(bits_of_float(n) - bits_of_float(0x1.8p23f)), half_of = whole >> 1;
     n -= 0x1.8p23f;
     float r = x - n * 0.693145752f - n * 1.42860677e-6f;
-    float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
+    float p =
+        1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
     return p * float_of_bits((uint32_t)(half_of + 127) << 23) * float_of_bits((uint32_t)(whole - half_of + 127) << 23);
 }
 INLINE float NAME(sigmoid)(float x)
@@ -68,4 +69,3 @@ STORAGE(double)
 STORAGE(int32_t)
 #undef T
 #undef TN
-

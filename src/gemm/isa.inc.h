@@ -8,12 +8,12 @@
 #endif
 #include "types.inc.h"
 
-#define WIDTH(kind, wide, tn)                                                                                    \
-    {                                                                                                                  \
-        [1] = JOIN(kind##_1x##wide, tn, ISA), [2] = JOIN(kind##_2x##wide, tn, ISA),                                    \
-        [3 ... 4] = JOIN(kind##_4x##wide, tn, ISA), [5 ... 8] = JOIN(kind##_8x##wide, tn, ISA),                        \
-        [9 ... TILE_ROWS] = JOIN(kind##_fullx##wide, tn, ISA)                                                          \
-    }
+#define WIDTH(kind, wide, tn)                                                                                          \
+    {[1] = JOIN(kind##_1x##wide, tn, ISA),                                                                             \
+     [2] = JOIN(kind##_2x##wide, tn, ISA),                                                                             \
+     [3 ... 4] = JOIN(kind##_4x##wide, tn, ISA),                                                                       \
+     [5 ... 8] = JOIN(kind##_8x##wide, tn, ISA),                                                                       \
+     [9 ... TILE_ROWS] = JOIN(kind##_fullx##wide, tn, ISA)}
 #define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, tn), WIDTH(kind, 2, tn)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2}, .gemm = TILES_OF(gemm, tn),                           \
@@ -23,16 +23,13 @@
 #define TABLE(isa) TABLE_(isa)
 
 const conv_kernels TABLE(ISA)[COMPUTE_TYPES] = {
-    [F32] = {KERNELS(f32, float),
-             .gather = {[F32] = OF(gather, f32, float), [F16] = OF(gather, f32, half), [BF16] = OF(gather, f32, bfloat)},
-             .pack = {[F32] = OF(pack, f32, float), [F16] = OF(pack, f32, half), [BF16] = OF(pack, f32, bfloat)},
-             .finish = {[F32] = OF(finish, f32, float), [F16] = OF(finish, f32, half), [BF16] = OF(finish, f32, bfloat)}},
-    [F64] = {KERNELS(f64, double),
-             .gather = {[F64] = OF(gather, f64, double)},
-             .pack = {[F64] = OF(pack, f64, double)},
+    [F32] =
+        {KERNELS(f32, float),
+         .gather = {[F32] = OF(gather, f32, float), [F16] = OF(gather, f32, half), [BF16] = OF(gather, f32, bfloat)},
+         .pack = {[F32] = OF(pack, f32, float), [F16] = OF(pack, f32, half), [BF16] = OF(pack, f32, bfloat)},
+         .finish = {[F32] = OF(finish, f32, float), [F16] = OF(finish, f32, half), [BF16] = OF(finish, f32, bfloat)}},
+    [F64] = {KERNELS(f64, double), .gather = {[F64] = OF(gather, f64, double)}, .pack = {[F64] = OF(pack, f64, double)},
              .finish = {[F64] = OF(finish, f64, double)}},
-    [I32] = {KERNELS(i32, int32_t),
-             .gather = {[I32] = OF(gather, i32, int32_t)},
-             .pack = {[I32] = OF(pack, i32, int32_t)},
-             .finish = {[I32] = OF(finish, i32, int32_t)}},
+    [I32] = {KERNELS(i32, int32_t), .gather = {[I32] = OF(gather, i32, int32_t)},
+             .pack = {[I32] = OF(pack, i32, int32_t)}, .finish = {[I32] = OF(finish, i32, int32_t)}},
 };

@@ -16,18 +16,18 @@ typedef struct {
     ptrdiff_t column; /* depthwise: the first channel of the tile within each run */
     const char *b;    /* IN  [runs*run] rows of filters, ldb elements apart */
     ptrdiff_t ldb;
-    char *const *out;  /* OUT [rows] pointers to a tile's row each */
-    const char *bias;  /* IN  a tile's row of values */
-    int clamp;         /* whether low and high matter */
+    char *const *out; /* OUT [rows] pointers to a tile's row each */
+    const char *bias; /* IN  a tile's row of values */
+    int clamp;        /* whether low and high matter */
     double low, high;
-    int accumulate;    /* start from what out holds */
+    int accumulate; /* start from what out holds */
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 
 typedef struct {
-    int lanes;                                    /* elements a vector */
-    int rows[TILE_WIDE + 1];                      /* pixels of a full tile that is 1, 2 vectors wide */
-    tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1];   /* [vectors][rows wanted]: the smallest tile that holds them */
+    int lanes;                                  /* elements a vector */
+    int rows[TILE_WIDE + 1];                    /* pixels of a full tile that is 1, 2 vectors wide */
+    tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */

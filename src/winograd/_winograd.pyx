@@ -11,7 +11,7 @@ same tiles in the same order as the general driver does it.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -56,8 +56,8 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t xi
     ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
     ctypedef struct winograd_kernels:
-        input_fn input[2][2]
-        output_fn output[2][5][2]
+        input_fn input[3][2]
+        output_fn output[3][5][2]
         filter_fn filter
     const winograd_kernels *winograd_kernels_of(int isa)
 
@@ -82,12 +82,13 @@ cdef struct Axis:
     ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
 
 cdef struct Run:
+    # One job: what a unit of its work needs to know.
     const conv_kernels *k
     const winograd_kernels *w
     Axis ax[3]
     ptrdiff_t n_box, n_boxes
     int axes, rows_axis, columns_axis, xis, m2, alpha
-    ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, units, planes
+    ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, first, units, planes
     ptrdiff_t rows            # of V in a plane of one box, at most
     int size
     bint direct, deferred, plain_store
@@ -113,7 +114,7 @@ cdef struct Scratch:
 
 def toom_cook(alpha, r):
     """G of F(alpha - r + 1, r): row p is (1, p, p^2, ...) over the product of its distances; the last is infinity's."""
-    points = [0.0, 1.0, -1.0] if alpha == 4 else [0.0, 0.75, -0.75, 1.5, -1.5]
+    points = {4: [0.0, 1.0, -1.0], 5: [0.5, -0.5, 1.25, -1.25], 6: [0.0, 0.75, -0.75, 1.5, -1.5]}[alpha]
     rows = []
     for p in points:
         scale = 1.0
@@ -213,7 +214,7 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
     cdef const char *pixels[36]
     cdef const char *base
     cdef input_args args
-    cdef input_fn transform = r.w.input[1 if r.alpha == 6 else 0][r.axes - 1]
+    cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
     cdef const Axis *rows = &r.ax[r.rows_axis]
     cdef const Axis *columns = &r.ax[r.columns_axis]
     cdef ptrdiff_t rows_count = r.alpha if r.axes == 2 else 1
@@ -303,7 +304,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef output_args args
     cdef finish_args end
     cdef const char *bias = r.bias + (group * r.mg + start) * r.size
-    cdef output_fn transform = r.w.output[1 if r.alpha == 6 else 0][r.ax[r.columns_axis].m][r.axes - 1]
+    cdef output_fn transform = r.w.output[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     args.wide = 2 if taken > lanes else 1
     plain = r.plain_store and taken == args.wide * lanes
     args.xi, args.bias = r.rows * wide_row, r.none if r.deferred else bias
@@ -378,6 +379,9 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     cdef Box b
     cdef ptrdiff_t group, split, block, i, n, o, row = 0
     cdef int j
+    while unit >= r.first + r.units:
+        r += 1
+    unit -= r.first
     for j in range(2, -1, -1):
         b.start[j] = unit % r.ax[j].boxes * r.ax[j].box
         unit //= r.ax[j].boxes
@@ -428,14 +432,13 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
 # ---- filters ----------------------------------------------------------------------------------------------------
 
 cdef struct Transforms:
-    # Dense filters [group][tap][c][mg] and the matrices G.
-    const char *w
+    # The matrices G.
     double g_rows[6 * 6]
     double g_columns[6 * 6]
 
 
-cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item, char *panels) noexcept nogil:
-    """U of one block of columns of one group; False where a value is not finite."""
+cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item) noexcept nogil:
+    """U of one block of columns of one group of a job; False where a value is not finite."""
     cdef ptrdiff_t lanes = r.k.lanes, block = item % r.blocks, group = item // r.blocks, slice_ = 0, c, plane, i
     cdef ptrdiff_t row_bytes = r.mg * r.size
     cdef ptrdiff_t[3] strides
@@ -444,8 +447,8 @@ cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item, char *pa
     cdef const Axis *rows = &r.ax[r.rows_axis]
     cdef const Axis *columns = &r.ax[r.columns_axis]
     cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
-    cdef const char *w = t.w + group * taps * r.cg * row_bytes + block * 2 * lanes * r.size
-    cdef char *u = panels + (group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes * r.size
+    cdef const char *w = r.filters + group * taps * r.cg * row_bytes + block * 2 * lanes * r.size
+    cdef char *u = <char *> r.panels + (group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes * r.size
     cdef bint finite = True
     strides[2] = r.cg * row_bytes
     strides[1] = r.ax[2].taps * strides[2]
@@ -487,9 +490,9 @@ cdef class Panels:
 
 
 cdef class Winograd:
-    """A Problem of one stride-1 job as the driver wants it, with what `shape` says of its axes."""
-    cdef Axis ax[3]
-    cdef int axes, rows_axis, columns_axis
+    """A Problem of stride-1 jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
+    cdef Axis *ax  # three for every job
+    cdef int njobs, axes, rows_axis, columns_axis
     cdef Transforms transforms
     cdef ptrdiff_t groups, cg, mg
     cdef readonly object problem, general, shape
@@ -499,32 +502,39 @@ cdef class Winograd:
 
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
-        cdef int i, k
+        cdef int i, j, k
         cdef ptrdiff_t *numbers
+        cdef double products
+        cdef Axis *a
+        transformed, alpha, m, r = shape
         self.problem, self.shape, self.general = problem, shape, Convolution(problem)
         self.flops = self.general.flops
-        self.layout = ("winograd", shape, problem.filters)
+        self.layout = ("winograd", shape, tuple(a[1:2] + a[6:8] for axes in problem.jobs for a in axes))
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
-        for i, axis in enumerate(problem.jobs[0]):
-            numbers = <ptrdiff_t *> &self.ax[i]
-            for k, number in enumerate(axis):
-                numbers[k] = number
-            self.ax[i].alpha, self.ax[i].m, self.ax[i].r, self.ax[i].chunks = 1, 1, axis.taps, 1
-            self.ax[i].tiles, self.ax[i].reach = axis.out, (axis.taps - 1) * axis.dilation
-        transformed, alpha, m, r = shape
         self.axes, self.columns_axis = len(transformed), max(transformed)
         self.rows_axis = transformed[0] if self.axes == 2 else 0
-        for i in transformed:
-            a = &self.ax[i]
-            a.alpha, a.m, a.r, a.reach = alpha, m, r, 0
-            a.chunks = ceil_div(a.taps, r)
-            a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
-        self.work = 2.0 * self.groups * self.cg * self.mg * alpha ** self.axes
-        for i in problem.batch:
-            self.work *= i
-        for i in range(3):
-            self.work *= self.ax[i].tiles * self.ax[i].chunks * (self.ax[i].taps if self.ax[i].alpha == 1 else 1)
+        self.njobs = len(problem.jobs)
+        self.ax = <Axis *> calloc(3 * self.njobs, sizeof(Axis))
+        if self.ax == NULL:
+            raise MemoryError
+        for j, axes in enumerate(problem.jobs):
+            products = 2.0 * self.groups * self.cg * self.mg * alpha ** self.axes
+            for n in problem.batch:
+                products *= n
+            for i, axis in enumerate(axes):
+                a = self.ax + 3 * j + i
+                numbers = <ptrdiff_t *> a
+                for k, number in enumerate(axis):
+                    numbers[k] = number
+                a.alpha, a.m, a.r, a.chunks = 1, 1, axis.taps, 1
+                a.tiles, a.reach = axis.out, (axis.taps - 1) * axis.dilation
+                if i in transformed:
+                    a.alpha, a.m, a.r, a.reach = alpha, m, r, 0
+                    a.chunks = ceil_div(a.taps, r)
+                    a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
+                products *= a.tiles * a.chunks * (a.taps if a.alpha == 1 else 1)
+            self.work += products
         flat = [x for row in toom_cook(alpha, r) for x in row]
         self.transforms.g_rows[0] = 1
         for i, x in enumerate(flat):
@@ -534,12 +544,16 @@ cdef class Winograd:
         for i, n in enumerate(problem.out_shape):
             self.out_shape[i] = n
 
-    cdef void describe(self, Run *r, int isa) noexcept:
+    def __dealloc__(self):
+        free(self.ax)
+
+    cdef void describe(self, Run *r, int isa, int job) noexcept:
+        """A job's Run but for its arrays."""
         cdef int i
         memset(r, 0, sizeof(Run))
         r.k, r.w, r.size = conv_kernels_of(isa), winograd_kernels_of(isa), 4
         for i in range(3):
-            r.ax[i] = self.ax[i]
+            r.ax[i] = self.ax[3 * job + i]
         r.axes, r.rows_axis, r.columns_axis = self.axes, self.rows_axis, self.columns_axis
         r.alpha, r.m2 = r.ax[r.columns_axis].alpha, r.ax[r.columns_axis].m
         r.xis = r.alpha
@@ -553,17 +567,48 @@ cdef class Winograd:
         if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
             r.pitch += r.k.lanes
 
+    cdef Run *describe_all(self, int isa) except NULL:
+        cdef Run *runs = <Run *> calloc(self.njobs, sizeof(Run))
+        cdef int j
+        if runs == NULL:
+            raise MemoryError
+        for j in range(self.njobs):
+            self.describe(runs + j, isa, j)
+        return runs
+
+    cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
+        """Of one job."""
+        return r.groups * r.blocks * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
+
+    cdef void place(self, Run *runs, char *packed, dense) noexcept:
+        """Where each job's transformed filters, and its filters, are."""
+        cdef ptrdiff_t each = self.groups * self.cg * self.mg * self.ax[0].taps * self.ax[1].taps * self.ax[2].taps * 4
+        cdef const char *filters = <const char *> cnp.PyArray_DATA(dense)
+        cdef int j
+        for j in range(self.njobs):
+            runs[j].panels, runs[j].filters = packed + j * self.packed_bytes(runs), filters + j * each
+
     cdef object dense_filters(self, w):
-        """The filters as [group][tap][c][mg], taps in the job's order, a vector to spare where a block is not whole."""
-        cdef int n = self.problem.ndim
-        if self.problem.filters == "transposed":
-            w = w[(slice(None, None, -1),) * n].swapaxes(n, n + 1)
-            split = n, (self.groups, self.cg, self.mg)
-        else:
-            split = n + 1, (self.cg, self.groups, self.mg)
-        if self.groups > 1:
-            w = np.moveaxis(w.reshape(w.shape[:n] + split[1]), split[0], 0)
-        w = np.ascontiguousarray(w)
+        """The filters as [job][group][tap][c][mg], taps in the job's order, a vector to spare behind partial blocks."""
+        cdef int n = self.problem.ndim, j, i
+        cdef Axis *a
+        parts = []
+        for j in range(self.njobs):
+            index = []
+            for i in range(3 - n, 3):
+                a = self.ax + 3 * j + i
+                stop = a.tap_start + a.taps * a.tap_step
+                index.append(slice(a.tap_start, stop if stop >= 0 else None, a.tap_step))
+            part = w[tuple(index)]
+            if self.problem.filters == "transposed":
+                part = part.swapaxes(n, n + 1)
+                place, split = n, (self.groups, self.cg, self.mg)
+            else:
+                place, split = n + 1, (self.cg, self.groups, self.mg)
+            if self.groups > 1:
+                part = np.moveaxis(part.reshape(part.shape[:n] + split), place, 0)
+            parts.append(part)
+        w = np.ascontiguousarray(parts[0] if self.njobs == 1 else np.stack(parts))
         if self.mg % 16 == 0:
             return w
         dense = np.zeros(w.size + 64, w.dtype)
@@ -578,19 +623,20 @@ cdef class Winograd:
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters transformed once, for `run` on the same ISA."""
-        cdef Run r
-        cdef Transforms t = self.transforms
-        cdef ptrdiff_t i
+        cdef Run *runs = self.describe_all(isa)
+        cdef ptrdiff_t i, items = runs.groups * runs.blocks
         cdef bint finite = True
         cdef Panels panels = Panels.__new__(Panels)
-        self.describe(&r, isa)
-        panels.dense = self.dense_filters(w)
-        panels.isa, panels.nbytes = isa, r.groups * r.blocks * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
-        panels.data = self.allocate(panels.nbytes + 256, "transformed filters")
-        t.w = <const char *> cnp.PyArray_DATA(panels.dense)
-        for i in range(r.groups * r.blocks):
-            finite &= pack_block(&r, &t, i, panels.data)
-        panels.nbytes += panels.dense.nbytes
+        try:
+            panels.dense = self.dense_filters(w)
+            panels.isa, panels.nbytes = isa, self.njobs * self.packed_bytes(runs)
+            panels.data = self.allocate(panels.nbytes + 256, "transformed filters")
+            self.place(runs, panels.data, panels.dense)
+            for i in range(self.njobs * items):
+                finite &= pack_block(runs + i // items, &self.transforms, i % items)
+            panels.nbytes += panels.dense.nbytes
+        finally:
+            free(runs)
         if not finite:
             panels.general = self.general.pack(w, isa)
         return panels
@@ -599,33 +645,35 @@ cdef class Winograd:
         """The most bytes of scratch of a call, packed filters apart."""
         cdef Run r
         cdef ptrdiff_t most = 0
-        for direct in (False, True):
-            self.describe(&r, isa)
-            r.x.n = 1
-            for n in self.problem.batch:
-                r.x.n *= n
-            r.direct = direct
-            self.cut(&r, threads)
-            most = max(most, self.scratch_bytes(&r))
+        cdef int j
+        for j in range(self.njobs):
+            for direct in (False, True):
+                self.describe(&r, isa, j)
+                r.x.n = 1
+                for n in self.problem.batch:
+                    r.x.n *= n
+                r.direct = direct
+                self.cut(&r, threads)
+                most = max(most, self.scratch_bytes(&r))
         return threads * most
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
         cdef Run r
+        cdef Run *runs = NULL
         cdef Call call
-        cdef Transforms t = self.transforms
         cdef Scratch *scratch = NULL
         cdef char *shared = NULL
         cdef char *packed = NULL
-        cdef ptrdiff_t i, items = 0, padded
+        cdef ptrdiff_t i, j, items = 0, each = 1, units = 0, padded
         cdef int team = 1
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
         if isinstance(filters, Panels) and (<Panels> filters).general is not None:
             return self.general.run(x, (<Panels> filters).general, bias, residual, epilogue, out, threads, isa)
-        self.describe(&r, isa)
+        self.describe(&r, isa, 0)
         if out is None:
             out = cnp.PyArray_EMPTY(len(self.problem.out_shape), self.out_shape, cnp.PyArray_TYPE(x), 0)
         if not view_of(x, ndim, channels_last, &r.x):
@@ -649,7 +697,6 @@ cdef class Winograd:
         threads = <int> max(1, min(threads, <ptrdiff_t> min(self.work * 1.5 / WORTH_A_THREAD, 1e6)))
         if threads > 1:
             team = prepare(threads)
-        self.cut(&r, team)
         try:
             padded = r.groups * r.mg + 4 * r.k.lanes
             shared = self.allocate((padded + 2 * r.k.lanes + r.cg) * r.size, "scratch")
@@ -658,36 +705,46 @@ cdef class Winograd:
                 memcpy(shared, cnp.PyArray_DATA(bias), r.groups * r.mg * r.size)
             r.bias, r.none, r.outside = shared, shared + (padded - 2 * r.k.lanes) * r.size, shared + padded * r.size
             r.k.fill(shared + padded * r.size, r.cg, r.constant)
+            runs = <Run *> calloc(self.njobs, sizeof(Run))
+            if runs == NULL:
+                raise MemoryError
+            for j in range(self.njobs):
+                runs[j] = r
+                for i in range(3):
+                    runs[j].ax[i] = self.ax[3 * j + i]
+                self.cut(runs + j, team)
+                runs[j].first = units
+                units += runs[j].units
             if isinstance(filters, Panels):
                 dense, packed = (<Panels> filters).dense, (<Panels> filters).data
             else:
                 dense = self.dense_filters(filters)
-                items = r.groups * r.blocks
-                i = items * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
-                packed = self.allocate(i + 256, "transformed filters")
-            t.w = r.filters = <const char *> cnp.PyArray_DATA(dense)
-            r.panels = packed
-            scratch = self.allocate_scratch(&r, team)
+                each = r.groups * r.blocks
+                items = self.njobs * each
+                packed = self.allocate(self.njobs * self.packed_bytes(&r) + 256, "transformed filters")
+            self.place(runs, packed, dense)
+            scratch = self.allocate_scratch(runs, team)
             if team == 1:
                 with nogil:
                     for i in range(items):
-                        if not pack_block(&r, &t, i, packed):
+                        if not pack_block(runs + i // each, &self.transforms, i % each):
                             call.not_finite = 1
                     if not call.not_finite:
-                        for i in range(r.units):
+                        for i in range(units):
                             if not call.cancelled:
-                                run_unit(&r, i, True, scratch)
+                                run_unit(runs, i, True, scratch)
             else:
                 with nogil, parallel(num_threads=team):
                     for i in prange(items, schedule="dynamic"):
-                        if not pack_block(&r, &t, i, packed):
+                        if not pack_block(runs + i // each, &self.transforms, i % each):
                             call.not_finite = 1
-                    for i in prange(r.units, schedule="dynamic"):
+                    for i in prange(units, schedule="dynamic"):
                         if not call.cancelled and not call.not_finite:
-                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+                            run_unit(runs, i, threadid() == 0, scratch + threadid())
         finally:
             free(shared)
             free(scratch)
+            free(runs)
             if items:
                 free(packed)
         if raised:
@@ -744,33 +801,51 @@ cdef class Winograd:
             r.splits = max(1, min(r.blocks, ceil_div(2 * threads, r.units)))
         r.units *= r.splits
 
-    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
-        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size, strip = 0 if r.direct else r.n_box * r.cg * r.size
-        cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
+    cdef ptrdiff_t strip_bytes(self, const Run *r) noexcept:
+        cdef ptrdiff_t strip = 0 if r.direct else r.n_box * r.cg * r.size
         cdef int j
         for j in range(3):
             strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box)
-        return ((r.xis * r.planes * r.rows * r.pitch * r.size + 63) // 64 * 64 + (r.xis * r.rows + TILE_ROWS) * wide_row
-                + 17 * wide_row + (strip + 63) // 64 * 64
-                + ((r.rows + TILE_ROWS + 2 * max(taps, r.slices)) * sizeof(void *) + 63) // 64 * 64)
+        return (strip + 63) // 64 * 64
 
-    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
-        cdef ptrdiff_t each = self.scratch_bytes(r), head = (threads * sizeof(Scratch) + 63) // 64 * 64
-        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size, taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
-        cdef Scratch *scratch = <Scratch *> self.allocate(head + threads * each, "scratch")
+    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
+        """One thread's bytes for one job."""
+        return self.scratch_parts(r, r.rows, NULL) + self.strip_bytes(r)
+
+    cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t rows, ptrdiff_t *parts) noexcept:
+        """The bytes of V, M, a tile, and pointers and offsets, which are all but the strip; and of each."""
+        cdef ptrdiff_t[4] size
+        cdef ptrdiff_t total = 0, taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
+        cdef int i
+        size[0] = r.xis * r.planes * rows * r.pitch * r.size
+        size[1] = (r.xis * rows + TILE_ROWS) * 2 * r.k.lanes * r.size
+        size[2] = 17 * 2 * r.k.lanes * r.size
+        size[3] = (rows + TILE_ROWS + 2 * taps) * sizeof(void *)
+        for i in range(4):
+            size[i] = (size[i] + 63) // 64 * 64
+            total += size[i]
+            if parts != NULL:
+                parts[i] = size[i]
+        return total
+
+    cdef Scratch *allocate_scratch(self, const Run *runs, int threads) except NULL:
+        """Each thread's scratch, all in one piece, large enough for every job."""
+        cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64, rows = 0, strip = 0, each
+        cdef ptrdiff_t taps = max(runs.ax[0].taps * runs.ax[1].taps * runs.ax[2].taps, runs.slices)
+        cdef ptrdiff_t[4] parts
+        cdef Scratch *scratch
         cdef char *p
         cdef int j
+        for j in range(self.njobs):
+            rows, strip = max(rows, runs[j].rows), max(strip, self.strip_bytes(runs + j))
+        each = self.scratch_parts(runs, rows, parts) + strip
+        scratch = <Scratch *> self.allocate(head + threads * each, "scratch")
         for j in range(threads):
             p = <char *> scratch + head + j * each
-            scratch[j].v = p
-            p += (r.xis * r.planes * r.rows * r.pitch * r.size + 63) // 64 * 64
-            scratch[j].m = p
-            p += (r.xis * r.rows + TILE_ROWS) * wide_row
-            scratch[j].tile = p
-            p += 17 * wide_row
+            scratch[j].v, scratch[j].m, scratch[j].tile = p, p + parts[0], p + parts[0] + parts[1]
+            p += parts[0] + parts[1] + parts[2]
             scratch[j].rows = <const char **> p
-            scratch[j].taps = scratch[j].rows + r.rows + TILE_ROWS
-            scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + max(taps, r.slices))
-            p += ((r.rows + TILE_ROWS + 2 * max(taps, r.slices)) * sizeof(void *) + 63) // 64 * 64
-            scratch[j].strip = p
+            scratch[j].taps = scratch[j].rows + rows + TILE_ROWS
+            scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + taps)
+            scratch[j].strip = p + parts[3]
         return scratch

@@ -7,8 +7,9 @@
 #define PAIR(f, tn) {JOIN(f##_1, tn, ISA), JOIN(f##_2, tn, ISA)}
 #define WINOGRAD(tn)                                                                                                   \
     {                                                                                                                  \
-        .input = {PAIR(input_4, tn), PAIR(input_6, tn)},                                                               \
+        .input = {PAIR(input_4, tn), PAIR(input_5, tn), PAIR(input_6, tn)},                                            \
         .output = {{[2] = PAIR(output_4_2, tn), [3] = PAIR(output_4_3, tn)},                                           \
+                   {[3] = PAIR(output_5_3, tn), [4] = PAIR(output_5_4, tn)},                                           \
                    {[2] = PAIR(output_6_2, tn), [3] = PAIR(output_6_3, tn), [4] = PAIR(output_6_4, tn)}},              \
         .filter = JOIN(filter, tn, ISA),                                                                               \
     }

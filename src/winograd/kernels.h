@@ -43,8 +43,8 @@ typedef struct {
 typedef int (*filter_fn)(const filter_args *); /* nonzero iff a value was not finite */
 
 typedef struct {
-    input_fn input[2][2];                   /* [alpha 4 or 6][one axis or two] */
-    output_fn output[2][M_MAX + 1][2];      /* [alpha][m][one axis or two] */
+    input_fn input[3][2];              /* [alpha - 4][one axis or two] */
+    output_fn output[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
     filter_fn filter;
 } winograd_kernels;
 

@@ -1,9 +1,10 @@
 /* Winograd transforms, vector over channels, for one compute type T on one ISA.
  *
  * F(m, r) by Toom-Cook: outputs are a product of polynomials, evaluated at ALPHA - 1 points and infinity, multiplied
- * point by point, and interpolated. Points 0, 1, -1 for ALPHA = 4; 0, +-3/4, +-3/2 for ALPHA = 6: of the dyadic pairs
- * these have the smallest error (largest error over largest output, F(4x4, 3x3), 64 channels: 1.7e-6, against 8.4e-6
- * of the textbook's 0, +-1, +-2). B^T does not depend on r, so F(4,3), F(3,4) and F(2,5) share it. */
+ * point by point, and interpolated. Points 0, 1, -1 for ALPHA = 4; +-1/2, +-5/4 for ALPHA = 5; 0, +-3/4, +-3/2 for
+ * ALPHA = 6: of the dyadic pairs these have the smallest error (largest error over largest output, F(4x4, 3x3), 64
+ * channels: 1.7e-6, against 8.4e-6 of the textbook's 0, +-1, +-2; F(3x3, 3x3): 0.9e-6). B^T does not depend on r, so
+ * F(4,3), F(3,4) and F(2,5) share it. */
 #include "../gemm/kernels.inc.h"
 
 /* d[0], d[step], ... become B^T d in place. Row p of B^T: the coefficients of the product of (x - q) over the other
@@ -16,6 +17,16 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
         d[step] = d2 + d1;
         d[2 * step] = d2 - d1;
         d[3 * step] = d3 - d1;
+    } else if (alpha == 5) {
+        const T aa = (T)0.25, bb = (T)1.5625, a = (T)0.5, b = (T)1.25;
+        const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];
+        const V even_a = d3 - bb * d1, odd_a = a * (d2 - bb * d0);
+        const V even_b = d3 - aa * d1, odd_b = b * (d2 - aa * d0);
+        d[0] = even_a + odd_a;
+        d[step] = even_a - odd_a;
+        d[2 * step] = even_b + odd_b;
+        d[3 * step] = even_b - odd_b;
+        d[4 * step] = d4 + (aa * bb * d0 - (aa + bb) * d2);
     } else if (alpha == 6) {
         const T aa = (T)0.5625, bb = (T)2.25, a = (T)0.75, b = (T)1.5; /* a, b and their squares */
         const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
@@ -30,18 +41,23 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
     }
 }
 
-/* x[0], x[step], ... become the m outputs A^T x in place: output k is the sum of p^k x[p], the last one + infinity's. */
-INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const int m)
+/* x[0], x[step], ... become the m outputs A^T x in place: output k is the sum of p^k x[p], the last one + infinity's.
+ */
+INLINE void
+NAME(output_transform)(V *x, const int step, const int alpha, const int m)
 {
     if (alpha == 1)
         return;
-    const T a = alpha == 4 ? 1 : (T)0.75, b = (T)1.5;
-    const V zero = x[0], last = x[(alpha - 1) * step];
-    const V even_a = x[step] + x[2 * step], odd_a = x[step] - x[2 * step];
-    V even_b = (V){0}, odd_b = (V){0};
-    if (alpha == 6) {
-        even_b = x[3 * step] + x[4 * step];
-        odd_b = x[3 * step] - x[4 * step];
+    const T a = (T)(alpha == 4 ? 1 : alpha == 5 ? 0.5 : 0.75), b = (T)(alpha == 5 ? 1.25 : 1.5);
+    const int first = alpha == 5 ? 0 : step; /* of the pairs: 0 is a point of the others */
+    const V last = x[(alpha - 1) * step];
+    const V even_a = x[first] + x[first + step], odd_a = x[first] - x[first + step];
+    V even_b = (V){0}, odd_b = (V){0}, zero = (V){0};
+    if (alpha != 5)
+        zero = x[0];
+    if (alpha != 4) {
+        even_b = x[first + 2 * step] + x[first + 3 * step];
+        odd_b = x[first + 2 * step] - x[first + 3 * step];
     }
     x[0] = zero + even_a;
     x[step] = a * odd_a;
@@ -49,7 +65,7 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
         x[2 * step] = a * a * even_a;
     if (m > 3)
         x[3 * step] = a * a * a * odd_a;
-    if (alpha == 6) {
+    if (alpha != 4) {
         x[0] += even_b;
         x[step] += b * odd_b;
         if (m > 2)
@@ -66,7 +82,7 @@ INLINE void NAME(input)(const input_args *t, const int alpha, const int axes)
     for (ptrdiff_t c = 0; c < t->channels; c += VL) {
         V d[ALPHA_MAX * ALPHA_MAX];
         if (t->channels - c >= VL)
-            UNROLL for (int i = 0; i < count; i++)
+    UNROLL for (int i = 0; i < count; i++)
                 d[i] = LOAD((const T *)t->pixels[i] + c);
         else
             for (int i = 0; i < count; i++) {
@@ -164,9 +180,12 @@ static __attribute__((unused)) int NAME(filter)(const filter_args *f)
     static __attribute__((unused)) int NAME(output_##alpha##_##m##_1)(const output_args *t) { return NAME(output)(t, alpha, m, 1); }           \
     static __attribute__((unused)) int NAME(output_##alpha##_##m##_2)(const output_args *t) { return NAME(output)(t, alpha, m, 2); }
 INPUT(4)
+INPUT(5)
 INPUT(6)
 OUTPUT(4, 2)
 OUTPUT(4, 3)
+OUTPUT(5, 3)
+OUTPUT(5, 4)
 OUTPUT(6, 2)
 OUTPUT(6, 3)
 OUTPUT(6, 4)

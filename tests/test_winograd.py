@@ -1,0 +1,77 @@
+"""Winograd against the direct algorithm: every transform, ranks, layouts, dilations, modes, phases, threads, ISAs."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import cyconv as nn
+
+ISAS = nn.available_isas()
+
+
+def cases():
+    """(op, input shape, filters shape, arguments): each is taken by winograd."""
+    for pad, d in itertools.product(("SAME", "VALID", "FULL"), (1, 2, (2, 3), 5)):
+        yield nn.conv2d, (2, 23, 31, 37), (3, 3, 37, 70), {"strides": 1, "padding": pad, "dilations": d}
+    for mode in ("reflect", "symmetric", "replicate", "circular", ("constant", 2.5)):
+        yield nn.conv2d, (1, 16, 17, 32), (3, 3, 32, 32), {"strides": 1, "padding": 2, "padding_mode": mode}
+    yield nn.conv2d, (2, 32, 17, 16), (3, 3, 32, 48), {"strides": 1, "padding": "SAME", "data_format": "NCHW"}
+    yield nn.conv2d, (2, 17, 16, 64), (3, 3, 32, 64), {"strides": 1, "padding": "SAME"}  # two groups
+    for k in ((2, 2), (4, 4), (5, 5), (7, 7), (1, 7), (7, 1), (3, 1), (1, 3)):
+        yield nn.conv2d, (1, 35, 33, 48), (*k, 48, 64), {"strides": 1, "padding": "SAME"}
+    yield nn.conv1d, (3, 1001, 64), (3, 64, 64), {"stride": 1, "padding": "CAUSAL", "dilations": 4}
+    yield nn.conv1d, (1, 501, 64), (9, 64, 96), {"stride": 1, "padding": "SAME"}
+    for d in (1, (2, 1, 1)):
+        yield nn.conv3d, (2, 7, 14, 15, 32), (3, 3, 3, 32, 32), {"strides": 1, "padding": "SAME", "dilations": d}
+    for k, s, m in ((4, 2, 32), (4, 2, 40), (6, 2, 32), (6, 3, 48), (3, 1, 32)):
+        arguments = {"output_shape": None, "strides": s, "padding": "SAME"}
+        yield nn.conv2d_transpose, (2, 16, 15, 64), (k, k, m, 64), arguments
+        yield nn.conv2d_transpose, (2, 64, 16, 15), (k, k, m, 64), {**arguments, "data_format": "NCHW"}
+
+
+@pytest.mark.parametrize("number", range(len(list(cases()))))
+def test_equals_direct_within_its_bound(number):
+    op, x_shape, f_shape, arguments = list(cases())[number]
+    rng = np.random.default_rng(number)
+    x, w = (rng.standard_normal(s, dtype=np.float32) for s in (x_shape, f_shape))
+    m = f_shape[-2] if "output_shape" in arguments else f_shape[-1]
+    arguments = {**arguments, "bias": rng.standard_normal(m, dtype=np.float32)}
+    shape = nn.plan(op, w, **arguments).output_shape(x_shape)
+    residual = rng.standard_normal(shape, dtype=np.float32)
+    with nn.algorithm("direct"):
+        exact = op(x.astype(float), w.astype(float), **{**arguments, "bias": arguments["bias"].astype(float)})
+        terms = op(np.abs(x), np.abs(w), **{**arguments, "bias": np.abs(arguments["bias"])})
+    with nn.algorithm("winograd"):
+        assert nn.explain(op, x, w, **arguments).algorithm == "winograd"
+        for isa in ISAS:
+            with nn.isa(isa):
+                one = op(x, w, **arguments, num_threads=1)
+                assert np.all(np.abs(one - exact) <= 2e-5 * terms)
+                assert np.array_equal(one, op(x, w, **arguments, num_threads=2))
+                plan = nn.plan(op, w, **arguments)
+                assert np.array_equal(one, plan(x))
+                added = np.maximum(one + residual, 0)
+                fused = op(x, w, **arguments, residual=residual, activation="relu")
+                assert np.allclose(fused, added, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("op", [nn.conv2d, nn.conv2d_transpose])
+def test_other_values_of_a_batch_do_not_matter(op):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((5, 20, 21, 32), dtype=np.float32)
+    w = rng.standard_normal((4, 4, 32, 32), dtype=np.float32)
+    arguments = {"strides": 1, "padding": "SAME"} | ({"output_shape": None} if op is nn.conv2d_transpose else {})
+    with nn.algorithm("winograd"):
+        whole = op(x, w, **arguments)
+        parts = [op(part, w, **arguments) for part in np.split(x, [2, 3])]
+        strided = op(np.asfortranarray(x)[::-1][::-1], w, **arguments)
+    assert np.array_equal(whole, np.concatenate(parts))
+    assert np.array_equal(whole, strided)
+
+
+def test_scratch_is_bounded():
+    for op, x_shape, f_shape, arguments in cases():
+        plan = nn.plan(op, np.zeros(f_shape, np.float32), **arguments)
+        for threads in (1, 2, 8):
+            assert plan.workspace_bytes(x_shape, threads) <= threads * 2**21
