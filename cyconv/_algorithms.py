@@ -1,6 +1,6 @@
 """The table of algorithms: best first, the general one last, the first that accepts a problem computes it.
 
-A row is a name, a function from a Problem to a driver, or to the reason why it refuses, in words. A driver is immutable
+A row is a name and a function from a Problem to a driver, or to the reason why it refuses, in words. A driver is immutable
 and has
 
     pack(filters, isa)              the filters in the driver's own order, with .nbytes
@@ -25,10 +25,13 @@ from cyconv._winograd import Winograd
 
 
 class Algorithm(NamedTuple):
-    """A row of the table: make(problem) is a driver, or the reason why there is none."""
+    """A row of the table: make(problem, forced) is a driver, or the reason why there is none.
+
+    One that is forced need not be faster.
+    """
 
     name: str
-    make: Callable[[Problem], Any]
+    make: Callable[[Problem, bool], Any]
 
 
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps.
@@ -38,11 +41,11 @@ _TRANSFORMS = {
 }  # fmt: skip
 
 
-def _winograd(problem: Problem) -> Any:
+def _winograd(problem: Problem, forced: bool) -> Any:
     """Winograd where it is estimated to take less than 0.85 of the direct time, counted in vector FMAs a lane.
 
-    A transform costs about 7 FMAs for each value it makes; transformed filters that do not stay in L2 cost 13 for each
-    value and pass over them, which hides behind the multiplications.
+    A transform costs about 7 FMAs for each value it makes, a tile another 12,000 for its addresses; transformed filters
+    that do not stay in L2 cost 13 for each value and pass over them, which hides behind the multiplications.
     """
     if problem.dtype != 0:
         return "only float32: elsewhere its rounding would be seen"
@@ -52,7 +55,7 @@ def _winograd(problem: Problem) -> Any:
         return "each channel has a filter of its own"
     job = problem.jobs[0]
     c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    if min(c, m) < 16:
+    if min(c, m) < 16 and not forced:
         return f"fewer than 16 channels ({c} in, {m} out): the transforms would take longer than they save"
     axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
     if len(axes) == 3 and job[0].stride == 1:
@@ -67,7 +70,7 @@ def _winograd(problem: Problem) -> Any:
         return f"no transform of {taps} taps"
     depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
     direct = others * prod(job[i].out for i in axes) * prod(a.taps for a in job) * c * m
-    best: tuple[float, Any] = (0.85, None)
+    best: tuple[float, Any] = (float("inf") if forced else 0.85, None)
     for alpha, outputs, r in _TRANSFORMS[taps]:
         tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
         for i in axes:
@@ -75,7 +78,7 @@ def _winograd(problem: Problem) -> Any:
             tiles *= job[i].dilation * -(-residue // outputs)
         multiply = points * planes * depth * c * m
         stream = 13 * multiply * -(-tiles // 28) if multiply * 4 > 1.5e6 else 0
-        cost = max(tiles * multiply, stream) + 7 * tiles * points * (planes * c + m)
+        cost = max(tiles * multiply, stream) + tiles * (7 * points * (planes * c + m) + 12000)
         best = min(best, (cost / max(direct, 1), (axes, alpha, outputs, r)), key=lambda b: b[0])
     if best[1] is None:
         return "the image is too small, or the channels too few, for it to be faster"
@@ -83,5 +86,5 @@ def _winograd(problem: Problem) -> Any:
 
 
 #: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
-ALGORITHMS = (Algorithm("winograd", _winograd), Algorithm("direct", Convolution))
+ALGORITHMS = (Algorithm("winograd", _winograd), Algorithm("direct", lambda problem, forced: Convolution(problem)))
 NAMES = tuple(row.name for row in ALGORITHMS)

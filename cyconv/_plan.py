@@ -91,7 +91,7 @@ def choose(problem: Problem, forced: str | None) -> Choice:
     """The first row that accepts the problem, or the forced one if it does."""
     refused: list[tuple[str, str]] = []
     for name, make in sorted(ALGORITHMS, key=lambda row: row.name != forced):
-        driver = make(problem)
+        driver = make(problem, name == forced)
         if not isinstance(driver, str):
             return Choice(name, driver, tuple(refused))
         refused.append((name, driver))
