@@ -28,7 +28,7 @@ cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t, size_t)
 
 cdef extern from "kernels.h" nogil:
-    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, ANY, ADJACENT, ALTERNATE
+    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
     ctypedef struct window_args:
         const char *src
         ptrdiff_t taps[3]
@@ -57,7 +57,8 @@ cdef extern from "kernels.h" nogil:
         double bias, alpha, beta
     ctypedef struct window_kernels:
         int lanes
-        void (*window[5][3])(const window_args *) noexcept nogil
+        void (*window[6][3])(const window_args *) noexcept nogil
+        void (*transpose)(char *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*divide)(void *, ptrdiff_t, double) noexcept nogil
         void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
@@ -67,19 +68,21 @@ cdef extern from "kernels.h" nogil:
         void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
     const window_kernels *window_kernels_of(int isa)
     int compute_type(int dtype)
+    enum: F16
 
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
     SCRATCH_BYTES = 1 << 21 # what it may not
     ROW_BYTES = 1 << 14     # of rows between the two steps of a large window: half of L1
     LRN_BYTES = 1 << 14     # of pixels normalised together
+    PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
     BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
     DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
     WORTH_A_THREAD = 400000 # elements read and written: below, waking a thread costs more than it saves
 
 cdef enum:
-    # what a call makes, in the order of pooling.KINDS
-    MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD
+    # what a call makes, numbered as in _windows.py; TILED_GRAD is MAX_GRAD where each input is in one window
+    MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD, TILED_GRAD
 
 cdef enum:
     # the parts of a thread's scratch
@@ -135,7 +138,8 @@ cdef struct Sweep:
     int reduction
     const JobAxis *ax
     Field src, dst
-    char *by                 # beside src for CHOSEN, beside dst for FIRST and SUMMIT
+    char *by                 # beside src for CHOSEN, beside dst for FIRST and SUMMIT, dst itself for SPREAD
+    char *spread             # of SPREAD: the result, beside src
     bint values, accumulate, last_piece
     ptrdiff_t start[3]
     ptrdiff_t count[3]
@@ -227,6 +231,8 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
             a.by = t.by + (a.src - t.src.at)
         elif t.by != NULL:
             a.by = t.by + (a.dst - t.dst.at)
+        if t.reduction == SPREAD:
+            a.dst = t.spread + (a.src - t.src.at)
         a.number = -1 if none or k1 == k0 else number + k0 * t.numbers[2]
         a.weights = weights + k0 * r.weight_step[2]
         if t.reduction == TOTAL and divisor > 0:
@@ -241,10 +247,14 @@ cdef void two_steps(const Run *r, const Sweep *t, window_args *a, ptrdiff_t rows
     """The rows of taps into scratch, then across. `a` has everything of the first step but the columns."""
     cdef ptrdiff_t lo, columns, pixel = r.csize if r.planar else a.lanes * r.csize
     cdef window_args b = a[0]
+    cdef int i
     reach(t.ax + 2, t.start[2], t.count[2], 0, t.ax[2].taps, &lo, &columns)
     cdef ptrdiff_t row = columns * pixel
     a.src += lo * t.src.s[2]
-    a.dst, a.taps[2], a.divisor = t.rows, 1, 1
+    a.dst, a.divisor = t.rows, 1
+    for i in range(2, 0, -1):  # the innermost loop should not be that over one column
+        a.taps[i], a.step[i] = a.taps[i - 1], a.step[i - 1]
+    a.taps[0] = 1
     if r.planar:
         a.lanes, a.lane_step = columns, t.src.s[2] // r.csize
         a.dst_step[0], a.dst_step[1] = rows * row, row
@@ -269,7 +279,7 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     cdef char *dst
     cdef window_args a
     memset(&a, 0, sizeof(window_args))
-    a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, not r.planar, 1
+    a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, r.weights != NULL and not r.planar, 1
     a.lanes, a.lane_step = lanes_of(r, t), 1
     for d in range(3):
         a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
@@ -310,27 +320,36 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
 
 # ---- strips -----------------------------------------------------------------------------------------------------
 
-cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const ptrdiff_t *lo, const ptrdiff_t *count,
-                char *area, Field *f) noexcept nogil:
-    """Positions [lo, lo + count) of an array into scratch, in the compute type: rows of pixels, or planes of rows."""
-    cdef ptrdiff_t d, h, p
-    cdef char *row = area
-    cdef const char *src = v.data + n * v.sn + t.channel * v.sc + lo[2] * v.s[2]
-    cdef const char *at
+cdef void dense(const Run *r, const ptrdiff_t *start, const ptrdiff_t *count, char *area, Field *f) noexcept nogil:
+    """Positions [start, start + count) one behind the other in scratch: rows of pixels, or planes of rows."""
     f.s[2] = r.csize if r.planar else r.pitch * r.csize
     f.s[1] = count[2] * f.s[2]
     f.s[0] = count[1] * f.s[1]
     f.unit = count[0] * f.s[0] if r.planar else r.csize
-    f.at = area - lo[0] * f.s[0] - lo[1] * f.s[1] - lo[2] * f.s[2]
+    f.at = area - start[0] * f.s[0] - start[1] * f.s[1] - start[2] * f.s[2]
+
+
+cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const ptrdiff_t *lo, const ptrdiff_t *count,
+                char *area, Field *f) noexcept nogil:
+    """Positions [lo, lo + count) of an array into scratch, in the compute type."""
+    cdef ptrdiff_t d, h, p, rows = 1
+    cdef char *row = area
+    cdef const char *src = v.data + n * v.sn + t.channel * v.sc + lo[2] * v.s[2]
+    cdef const char *at
+    dense(r, lo, count, area, f)
+    if v.s[1] == count[2] * v.s[2]:
+        rows = max(1, count[1])  # of pixels, one behind the other
     for p in range(t.units if r.planar else 1):
         for d in range(lo[0], lo[0] + count[0]):
-            for h in range(lo[1], lo[1] + count[1]):
-                at = src + p * v.sc + d * v.s[0] + h * v.s[1]
+            for h in range(count[1] // rows):
+                at = src + p * v.sc + d * v.s[0] + (lo[1] + h) * v.s[1]
                 if r.planar:
-                    r.k.gather[r.dtype](row, 0, 1, at, 1, 0, count[2], v.s[2])
+                    r.k.gather[r.dtype](row, 0, 1, at, 1, 0, rows * count[2], v.s[2])
+                elif r.dtype < F16 and v.s[2] == r.size:
+                    r.k.transpose(row, r.pitch * r.csize, at, v.sc, rows * count[2], t.units)
                 else:
-                    r.k.gather[r.dtype](row, r.pitch, 1, at, count[2], v.s[2], t.units, v.sc)
-                row += f.s[1]
+                    r.k.gather[r.dtype](row, r.pitch, 1, at, rows * count[2], v.s[2], t.units, v.sc)
+                row += rows * f.s[1]
 
 
 cdef void share(const Run *r, const Field *f, ptrdiff_t units, const ptrdiff_t *lo, const ptrdiff_t *count) noexcept nogil:
@@ -421,40 +440,42 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
 
 # ---- results ----------------------------------------------------------------------------------------------------
 
-cdef void dense(const Run *r, const Sweep *t, char *area, Field *f) noexcept nogil:
-    """Room in scratch for a sweep's outputs."""
-    f.s[2] = r.csize if r.planar else r.pitch * r.csize
-    f.s[1] = t.count[2] * f.s[2]
-    f.s[0] = t.count[1] * f.s[1]
-    f.unit = t.count[0] * f.s[0] if r.planar else r.csize
-    f.at = area - t.start[0] * f.s[0] - t.start[1] * f.s[1] - t.start[2] * f.s[2]
-
-
-cdef void in_place(const Run *r, const Sweep *t, const Job *job, ptrdiff_t n, Field *f) noexcept nogil:
-    """A job's outputs where they belong in the array."""
+cdef void in_place(const Run *r, const Sweep *t, ptrdiff_t n, Field *f) noexcept nogil:
+    """An image of the array that is written."""
     cdef int i
     f.at, f.unit = r.out.data + n * r.out.sn + t.channel * r.out.sc, r.out.sc
     for i in range(3):
-        f.at += job.ax[i].out_start * r.out.s[i]
-        f.s[i] = job.ax[i].out_step * r.out.s[i]
+        f.s[i] = r.out.s[i]
 
 
-cdef void store(const Run *r, const Sweep *t, const Job *job, ptrdiff_t n) noexcept nogil:
+cdef void of_phase(const Field *f, const JobAxis *x, Field *phase) noexcept nogil:
+    """A job's outputs among all positions."""
+    cdef int i
+    phase.at, phase.unit = f.at, f.unit
+    for i in range(3):
+        phase.at += x[i].out_start * f.s[i]
+        phase.s[i] = x[i].out_step * f.s[i]
+
+
+cdef void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
     """A sweep's outputs from scratch into the array."""
-    cdef Field f
-    cdef ptrdiff_t d, h, p
+    cdef ptrdiff_t d, h, i, p, rows = 1
     cdef char *out
     cdef const char *src
-    in_place(r, t, job, n, &f)
+    if f.s[1] == t.count[2] * f.s[2] and t.dst.s[1] == t.count[2] * t.dst.s[2]:
+        rows = max(1, t.count[1])
     for p in range(t.units if r.planar else 1):
         for d in range(t.start[0], t.start[0] + t.count[0]):
-            for h in range(t.start[1], t.start[1] + t.count[1]):
+            for i in range(t.count[1] // rows):
+                h = t.start[1] + i
                 out = f.at + p * f.unit + d * f.s[0] + h * f.s[1] + t.start[2] * f.s[2]
                 src = t.dst.at + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
                 if r.planar:
-                    r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, t.count[2])
+                    r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, rows * t.count[2])
+                elif r.dtype < F16 and f.s[2] == r.size:
+                    r.k.transpose(out, f.unit, src, t.dst.s[2], t.units, rows * t.count[2])
                 else:
-                    r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, t.count[2], t.units)
+                    r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, rows * t.count[2], t.units)
 
 
 cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept nogil:
@@ -485,18 +506,20 @@ cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept no
 cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of outputs: MAX, MEAN, ARGMAX."""
     cdef int i
+    cdef Field result
     t.reduction = r.reduction
+    in_place(r, t, n, &result)
     if r.plain:
-        in_place(r, t, r.forward, n, &t.dst)
+        t.dst = result
     else:
-        dense(r, t, scratch + r.area[RESULT], &t.dst)
+        dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
     if r.kind == ARGMAX:
         t.by = scratch + r.area[WINNERS] - (scratch + r.area[RESULT] - t.dst.at)
         for i in range(3):
             t.numbers[i] = r.forward.ax[i].dilation * r.position[i]
     windows(r, t, n, scratch)
     if not r.plain:
-        store(r, t, r.forward, n)
+        store(r, t, &result)
     if r.kind == ARGMAX:
         t.by = scratch + r.area[WINNERS]
         store_positions(r, t, n)
@@ -507,9 +530,22 @@ cdef void winners(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
     cdef const JobAxis *x = r.forward.ax
     t.reduction = r.reduction
     t.numbers[0], t.numbers[1], t.numbers[2] = x[1].taps * x[2].taps, x[2].taps, 1
-    dense(r, t, scratch + r.area[WINNERS], &t.dst)
+    dense(r, t.start, t.count, scratch + r.area[WINNERS], &t.dst)
     t.by, t.values, t.number = t.dst.at, False, 0
     windows(r, t, n, scratch)
+
+
+cdef void tiled_box(const Run *r, Sweep *t, ptrdiff_t n) noexcept nogil:
+    """The input's gradient under a box of windows that do not overlap: TILED_GRAD. The input and it lie alike."""
+    cdef int i
+    t.reduction = SPREAD
+    t.numbers[0], t.numbers[1], t.numbers[2] = r.forward.ax[1].taps * r.forward.ax[2].taps, r.forward.ax[2].taps, 1
+    t.by = t.dst.at = r.grad.data + n * r.grad.sn + t.channel * r.grad.sc
+    t.dst.unit = r.grad.sc
+    for i in range(3):
+        t.dst.s[i] = r.grad.s[i]
+    t.spread = r.out.data + n * r.out.sn + t.channel * r.out.sc
+    windows(r, t, n, NULL)
 
 
 cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
@@ -517,6 +553,7 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     cdef const JobAxis *x = r.forward.ax
     cdef const JobAxis *a
     cdef Job job
+    cdef Field result, where
     cdef Sweep around = box[0], t = box[0]
     cdef ptrdiff_t weight, last
     cdef ptrdiff_t[3] start
@@ -537,6 +574,10 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
     t.by = scratch + r.area[WINNERS] - (scratch + r.area[GRADS] - t.src.at)
     t.ax = job.ax
+    in_place(r, box, n, &result)
+    box.dst = result
+    if not r.plain:
+        dense(r, box.start, box.count, scratch + r.area[RESULT], &box.dst)
     for phase[0] in range(min(box.count[0], x[0].stride)):
         for phase[1] in range(min(box.count[1], x[1].stride)):
             for phase[2] in range(min(box.count[2], x[2].stride)):
@@ -550,16 +591,19 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                     t.number += a.tap_start * weight
                     t.numbers[i] = a.tap_step * weight
                     weight *= x[i].taps
-                if r.plain:
-                    in_place(r, &t, &job, n, &t.dst)
+                if r.planar:
+                    dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
                 else:
-                    dense(r, &t, scratch + r.area[RESULT], &t.dst)
+                    of_phase(&box.dst, job.ax, &t.dst)
                 if r.pieces:
                     each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
                 else:
                     sweep(r, &t)
-                if not r.plain:
-                    store(r, &t, &job, n)
+                if r.planar:
+                    of_phase(&result, job.ax, &where)
+                    store(r, &t, &where)
+    if not r.plain and not r.planar:
+        store(r, box, &result)
 
 
 cdef void start_box(const Run *r, ptrdiff_t box, Sweep *t) noexcept nogil:
@@ -609,7 +653,9 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, char *scratch) noex
         filter_grads(r, &t, scratch)
         return
     start_box(r, unit % boxes, &t)
-    if r.kind >= MAX_GRAD:
+    if r.kind == TILED_GRAD:
+        tiled_box(r, &t, unit // boxes // r.chunks)
+    elif r.kind >= MAX_GRAD:
         backward_box(r, &t, unit // boxes // r.chunks, scratch)
     else:
         forward_box(r, &t, unit // boxes // r.chunks, scratch)
@@ -632,7 +678,7 @@ cdef double measure(Run *r) noexcept nogil:
     for i in range(3):
         n = r.box[i]
         if r.kind == MAX_GRAD or r.kind == MEAN_GRAD:
-            results *= ceil_div(n, x[i].stride)
+            results *= n
             n = min(x[i].out, (n - 1 + (x[i].taps - 1) * x[i].dilation) // x[i].stride + 1)
         else:
             results *= n
@@ -642,7 +688,7 @@ cdef double measure(Run *r) noexcept nogil:
         results = <double> x[0].taps * x[1].taps * x[2].taps
     bytes[INPUT] = 0 if r.direct or r.kind == MEAN_GRAD else STRIP_BYTES if r.pieces else inputs * unit
     bytes[WINNERS] = outs * unit if r.kind == ARGMAX or r.kind == MAX_GRAD or r.kind == FILTER_GRAD else 0
-    bytes[GRADS] = 0 if r.kind < MAX_GRAD else STRIP_BYTES if r.pieces else outs * unit
+    bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.kind == TILED_GRAD else STRIP_BYTES if r.pieces else outs * unit
     bytes[RESULT] = 0 if r.plain else results * unit
     bytes[ROWS] = 0
     if r.kind < ARGMAX and in_two_steps(r, x) or r.kind == MEAN_GRAD:
@@ -665,15 +711,21 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
             gathered *= min(<double> x[i].out, span(x + i, 1) / x[i].stride + 1)
         else:
             gathered *= span(x + i, 1)
-    cdef bint channels = r.channels >= lanes and v.sc == r.size
-    r.planar = (not channels and x[2].out >= lanes and r.kind != FILTER_GRAD
-                and (v.s[2] == r.size or 4 * r.channels <= lanes))
-    r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else channels)
+    cdef bint backward = r.kind >= MAX_GRAD and r.kind != TILED_GRAD, pixels = v.sc == r.size and r.channels > 1
+    cdef bint few = 4 * r.channels <= lanes and (not pixels or backward)
+    # Lanes are outputs where these are plenty and next to each other, or where channels are few.
+    r.planar = (x[2].out >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
+        r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
+    r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
+        r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
+    if r.kind == TILED_GRAD:
+        r.plain = True
+        return r.direct and (r.grad.s[2] if r.planar else r.grad.sc) == r.size
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
-        r.out.s[2] == r.size and r.kind < MAX_GRAD if r.planar else r.direct and r.out.sc == r.size)
+        r.out.s[2] == r.size and not backward if r.planar else r.direct and r.out.sc == r.size)
     return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
 
 
@@ -681,17 +733,21 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     """Boxes that fit L2 and are worth a place in the queue, and some for each thread; False where that cannot be."""
     cdef ptrdiff_t lanes = r.k.lanes, units, wanted = 4 * threads if threads > 1 else 1
     cdef const JobAxis *x = r.forward.ax
+    cdef ptrdiff_t[3] least
     cdef double work, each = 1
+    cdef bint fits
     cdef int i
     if not lay_out(r, v, native, lanes):
         return False
     for i in range(3):
         r.box[i] = 1 if r.pieces else max(1, r.frame[i])
+        # The winners around a box are found again for each: no box smaller than a few windows, unless it must be.
+        least[i] = 4 * ((x[i].taps - 1) * x[i].dilation + 1) if r.kind == MAX_GRAD else 1
         each *= min(<double> x[i].taps, x[i].size)
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
-    if r.planar and r.weights != NULL:
-        r.chunk = 1
+    if r.planar:  # some planes that L1 holds together; each of them has its own weight
+        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, ROW_BYTES // (r.csize * max(1, x[1].out * x[2].out))))
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)
@@ -700,15 +756,18 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             r.boxes[i] = ceil_div(r.frame[i], r.box[i])
             work *= r.box[i]
             units *= r.boxes[i]
-        if measure(r) <= STRIP_BYTES and (r.kind == FILTER_GRAD or work < BOX_WORK or (work < 4 * BOX_WORK and units >= wanted)):
+        fits = measure(r) <= STRIP_BYTES
+        if fits and (r.kind == FILTER_GRAD or work < BOX_WORK or (work < 4 * BOX_WORK and units >= wanted)):
             return True
         if r.planar and r.chunk > 1:
             r.chunk = (r.chunk + 1) // 2
-        elif r.box[0] > 1:
+        elif not r.planar and r.kind == MAX_GRAD and r.chunk > 4 * lanes:
+            r.chunk = ceil_div(r.chunk // 2, lanes) * lanes
+        elif r.box[0] > 1 and (not fits or r.box[0] > least[0]):
             r.box[0] = (r.box[0] + 1) // 2
-        elif r.box[1] > 1:
+        elif r.box[1] > 1 and (not fits or r.box[1] > least[1]):
             r.box[1] = (r.box[1] + 1) // 2
-        elif r.box[2] > (lanes if r.planar else 1):
+        elif r.box[2] > (lanes if r.planar else 1) and (not fits or r.box[2] > least[2]):
             r.box[2] = (r.box[2] + 1) // 2
         elif not r.planar and r.chunk > lanes:
             r.chunk = max(lanes, r.chunk // 2 // lanes * lanes)
@@ -752,6 +811,25 @@ cdef class Window:
         if a is not None:
             view_of(a, self.ndim, self.channels_last, v)
 
+    cdef bint tiled(self, const Run *r) noexcept:
+        """Whether the windows of a maximum's gradient tile the input, and input and gradient lie alike."""
+        cdef int i
+        cdef JobAxis *a
+        if self.kind != MAX_GRAD or r.weights != NULL or r.x.sn != r.out.sn or r.x.sc != r.out.sc:
+            return False
+        for i in range(3):
+            a = self.forward.ax + i
+            if a.taps != a.stride or a.dilation != 1 or a.out * a.stride - a.lo < a.size or r.x.s[i] != r.out.s[i]:
+                return False
+        return True
+
+    cdef bint cut_frame(self, Run *r, bint native, int team) noexcept:
+        cdef int i
+        for i in range(3):
+            r.phases[i] = self.phases[i]
+            r.frame[i] = self.forward.ax[i].size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else self.forward.ax[i].out
+        return cut(r, &r.grad if r.kind == MEAN_GRAD else &r.x, native, team)
+
     def run(self, cnp.ndarray x, cnp.ndarray grad, cnp.ndarray weights, double sign, cnp.ndarray out,
             cnp.ndarray positions, bint batch_in_index, int threads, int isa):
         """Compute into out (and positions); False, and nothing done, where a gradient's windows are too large for scratch.
@@ -790,15 +868,15 @@ cdef class Window:
             r.weight_step[0] = r.weight_step[1] * self.forward.ax[1].taps
         if r.kind == MEAN_GRAD:
             r.x.n = r.grad.n
-        for i in range(3):
-            r.phases[i] = self.phases[i]
-            r.frame[i] = self.forward.ax[i].size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else self.forward.ax[i].out
         call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
         r.call = &call
         threads = <int> max(1, min(threads, <ptrdiff_t> min(self.problem.work / WORTH_A_THREAD, 1e6)))
         if threads > 1:
             team = threads = prepare(threads)
-        if not cut(&r, &r.grad if r.kind == MEAN_GRAD else &r.x, native, team):
+        r.kind = TILED_GRAD if self.tiled(&r) else self.kind
+        if r.kind == TILED_GRAD and not self.cut_frame(&r, native, team):
+            r.kind = MAX_GRAD
+        if r.kind != TILED_GRAD and not self.cut_frame(&r, native, team):
             return False
         units = r.x.n * r.chunks * r.boxes[0] * r.boxes[1] * r.boxes[2]
         if r.kind == FILTER_GRAD:

@@ -43,8 +43,9 @@ SCATTER(int32_t)
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type),                                                                                    \
     .window = {EVERY(MAXIMUM, tn), EVERY(TOTAL, tn), EVERY(FIRST, tn), EVERY(SUMMIT, tn),                              \
-               {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)}},                                                                \
-    .fill = OF(fill, tn), .divide = OF(divide, tn), .tally = OF(tally, tn), .positions = OF(positions, tn)
+               {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)},                                              \
+               {[ADJACENT] = OF(SPREAD_ADJACENT, tn), [ALTERNATE] = OF(SPREAD_ALTERNATE, tn)}},                        \
+    .fill = OF(fill, tn), .transpose = OF(transpose, tn), .divide = OF(divide, tn), .tally = OF(tally, tn), .positions = OF(positions, tn)
 #define TABLE_(isa) window_kernels_##isa
 #define TABLE(isa) TABLE_(isa)
 

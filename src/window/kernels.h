@@ -5,9 +5,9 @@
 #include "move.h"
 
 /* What a window makes of its taps. MAXIMUM, TOTAL: of the inputs. FIRST: the maximum, and which tap gave it first.
- * SUMMIT: the same of input + weight. CHOSEN: the total of those inputs whose own number is that of the tap. NaN is the
- * largest of all numbers. */
-enum reduction { MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, REDUCTIONS };
+ * SUMMIT: the same of input + weight. CHOSEN: the total of those inputs whose own number is that of the tap. SPREAD: a
+ * gradient at the place of its maximum, and zeros at the other taps. NaN is the largest of all numbers. */
+enum reduction { MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, REDUCTIONS };
 /* How the lanes of a vector lie in the input: some elements apart, next to each other, or every second one. */
 enum spacing { ANY, ADJACENT, ALTERNATE, SPACINGS };
 
@@ -18,8 +18,9 @@ typedef struct {
     ptrdiff_t taps[3], step[3];
     ptrdiff_t count[2], src_step[2], dst_step[2];
     ptrdiff_t lanes, lane_step; /* lane_step in elements */
-    char *dst;                  /* OUT, and IN to accumulate; NULL where only the tap is wanted */
-    char *by;                   /* OUT of FIRST and SUMMIT, laid out as dst: the tap's number; IN of CHOSEN, as src */
+    char *dst; /* OUT, and IN to accumulate; NULL where only the tap is wanted; of SPREAD laid out as src */
+    char *by;  /* OUT of FIRST and SUMMIT, laid out as dst: the tap's number; IN of CHOSEN, as src; of SPREAD the
+                * gradient, of which dst_step are the steps */
     ptrdiff_t number, numbers[3]; /* the number of the first tap, -1 where there are none; how it grows with each tap */
     const char *weights;        /* IN of SUMMIT, in the compute type */
     ptrdiff_t weight_step[3];   /* along each axis of taps */
@@ -35,6 +36,8 @@ typedef void (*scatter_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, const void *sr
 /* The same for numbers: int64 or int32 (size 8 or 4) of base + i*gi + j*gj + by; `none` where by is -1. */
 typedef void (*positions_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, int size, const void *by, ptrdiff_t pitch,
                              ptrdiff_t ni, ptrdiff_t nj, int64_t base, int64_t gi, int64_t gj, int64_t none);
+/* dst[i*dp + j*size] = src[j*sp + i*size], elements of the compute type; steps in bytes */
+typedef void (*transpose_fn)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj);
 typedef void (*divide_fn)(void *x, ptrdiff_t n, double divisor);
 /* totals[by[i]*pitch + j] += x[i*pitch + j] for i < ni, j < nj where by is not -1. */
 typedef void (*tally_fn)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj);
@@ -55,6 +58,7 @@ typedef struct {
     int lanes; /* elements a vector */
     window_fn window[REDUCTIONS][SPACINGS];
     fill_fn fill;
+    transpose_fn transpose;
     divide_fn divide;
     tally_fn tally;
     positions_fn positions;

@@ -18,19 +18,21 @@ typedef I NAME(unaligned_number) __attribute__((vector_size(VBYTES), aligned(siz
 INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
 {
     const T *x = (const T *)p;
-    V v;
+    T some[VL];
     VI even;
     if (spacing == ADJACENT)
         return LOAD(x);
+    if (spacing == SINGLE)
+        return *x - (V){0}; /* minus keeps -0 */
     if (spacing == ALTERNATE) {
         /* The second load overlaps the first by one: it ends with the last lane, not behind it. */
         UNROLL for (int i = 0; i < VL; i++)
             even[i] = i < VL / 2 ? 2 * i : 2 * i + 1;
         return __builtin_shuffle(LOAD(x), LOAD(x + VL - 1), even);
     }
-    UNROLL for (int i = 0; i < VL; i++)
-        v[i] = spacing == SINGLE ? *x : x[i * step];
-    return v;
+    for (int i = 0; i < VL; i++)
+        some[i] = x[i * step];
+    return LOAD(some);
 }
 
 /* x > y ? x : y, lane by lane, which is x86's max and so compiled: NaN in either gives y. */
@@ -41,17 +43,52 @@ INLINE V NAME(larger)(V x, V y)
     return y;
 }
 
+#define WIDE 8 /* the most vectors of lanes at a time; half of them where each has its number too */
+
+/* The end of a tile of SPREAD. Where every second input is a lane, the taps go in pairs, which lie interleaved. */
+INLINE void NAME(spread)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const VI *by, const int spacing, const int p,
+                         const int q)
+{
+    V g[WIDE];
+    VI low, high;
+    UNROLL for (int i = 0; i < VL; i++) {
+        low[i] = i / 2 + i % 2 * VL;
+        high[i] = low[i] + VL / 2;
+    }
+    UNROLL for (int i = 0; i < p * q; i++)
+        g[i] = NAME(lanes)(a->by + to + i / q * a->dst_step[1] + i % q * VL * sizeof(T), spacing == SINGLE ? SINGLE : ADJACENT, 1);
+    for (ptrdiff_t d = 0; d < a->taps[0]; d++)
+        for (ptrdiff_t h = 0; h < a->taps[1]; h++)
+            for (ptrdiff_t k = 0; k < a->taps[2]; k += spacing == ALTERNATE ? 2 : 1) {
+                const I number = (I)(a->number + d * a->numbers[0] + h * a->numbers[1] + k * a->numbers[2]);
+                char *dst = a->dst + at + d * a->step[0] + h * a->step[1] + k * a->step[2];
+                UNROLL for (int i = 0; i < p * q; i++) {
+                    T *out = (T *)(dst + i / q * a->src_step[1] + i % q * VL * a->lane_step * (ptrdiff_t)sizeof(T));
+                    const V v = (V)((VM)(by[i] == number) & (VM)g[i]) + 0;
+                    if (spacing == ADJACENT)
+                        STORE(out, v);
+                    else if (spacing == SINGLE)
+                        *out = v[0];
+                    else {
+                        const V next = (V)((VM)(by[i] == number + (I)a->numbers[2]) & (VM)g[i]) + 0;
+                        STORE(out, __builtin_shuffle(v, next, low));
+                        STORE(out + VL, __builtin_shuffle(v, next, high));
+                    }
+                }
+            }
+}
+
 /* p windows by q vectors of lanes, all taps, in registers. `at` is the offset into src (and CHOSEN's by), `to` that into
  * dst (and FIRST's by), `lane` the first lane. */
 INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff_t lane, const int reduction,
                        const int spacing, const int p, const int q)
 {
-    const int located = reduction == FIRST || reduction == SUMMIT, sums = reduction == TOTAL || reduction == CHOSEN;
+    const int located = reduction == FIRST || reduction == SUMMIT || reduction == SPREAD, sums = reduction == TOTAL || reduction == CHOSEN;
     const ptrdiff_t window = a->src_step[1], vector = VL * a->lane_step * (ptrdiff_t)sizeof(T);
     const T sign = (T)a->sign;
     const char *weights = a->weights + a->weight_lane * lane * (ptrdiff_t)sizeof(T);
-    V acc[4];
-    VI by[4];
+    V acc[WIDE];
+    VI by[WIDE];
     UNROLL for (int i = 0; i < p * q; i++) {
         acc[i] = (V){0} + (sums ? 0 : LEAST);
         by[i] = (VI){0} + (I)a->number;
@@ -78,7 +115,7 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
                         x = x * sign + weight;
                     }
                     if (reduction == MAXIMUM) {
-                        acc[i] = NAME(larger)(x, acc[i]);
+                        acc[i] = spacing == ADJACENT ? NAME(larger)(x, acc[i]) : SELECT(x > acc[i], x, acc[i]);
                         acc[i] = SELECT(IS_NAN(x), x, acc[i]);
                     } else if (located) {
                         const VM better = ~(x <= acc[i]) & ~IS_NAN(acc[i]);
@@ -96,6 +133,10 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
                 number += (I)a->numbers[2];
             }
         }
+    if (reduction == SPREAD) {
+        NAME(spread)(a, at, to, by, spacing, p, q);
+        return;
+    }
     UNROLL for (int i = 0; i < p * q; i++) {
         T *dst = (T *)(a->dst + to + i / q * a->dst_step[1]) + i % q * VL;
         I *number = (I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL;
@@ -124,24 +165,30 @@ INLINE void NAME(windows)(const window_args *args, const int reduction, const in
         a.lanes *= a.count[1]; /* one long row */
         a.count[1] = 1;
     }
-    const ptrdiff_t lane = a.lane_step * (ptrdiff_t)sizeof(T), size = sizeof(T);
+    const int wide = reduction == MAXIMUM || reduction == TOTAL ? WIDE : WIDE / 2;
+    const ptrdiff_t lane = a.lane_step * (ptrdiff_t)sizeof(T), size = sizeof(T), spare = (VL - a.lanes) * size;
+    /* Windows of fewer lanes than a vector may be computed in whole vectors, each of which overwrites what the one before
+     * it left behind its last lane: all but the last of a row. */
+    ptrdiff_t whole = a.lanes < VL ? 0 : a.count[1];
+    if (spacing == ADJACENT && reduction != SPREAD && spare > 0 && a.dst_step[1] == a.lanes * size && a.src_step[1] >= a.dst_step[1])
+        whole = a.count[1] - (spare + a.dst_step[1] - 1) / a.dst_step[1];
     for (ptrdiff_t r = 0; r < a.count[0]; r++) {
         int p;
         for (ptrdiff_t c = 0; c < a.count[1]; c += p) {
             const ptrdiff_t at = r * a.src_step[0] + c * a.src_step[1], to = r * a.dst_step[0] + c * a.dst_step[1];
             ptrdiff_t j = 0, next;
-            p = spacing == ADJACENT && a.lanes >= VL && a.lanes < 4 * VL && c + 4 <= a.count[1] ? 4 : 1;
-            if (a.lanes < VL)
+            p = spacing == ADJACENT && a.lanes < wide * VL && c + 4 <= whole ? 4 : 1;
+            if (c >= whole)
                 for (; j < a.lanes; j++)
                     NAME(tile)(&a, at + j * lane, to + j * size, j, reduction, SINGLE, 1, 1);
             for (; j < a.lanes; j = next) {
-                next = spacing != ANY && p == 1 && j + 4 * VL <= a.lanes ? j + 4 * VL : j + VL;
-                if (next > a.lanes) /* the last vector overlaps the one before */
+                next = j + wide * VL <= a.lanes && spacing != ANY && p == 1 ? j + wide * VL : j + VL;
+                if (next > a.lanes && j) /* the last vector overlaps the one before */
                     j = a.lanes - VL;
                 if (spacing == ADJACENT && p == 4)
                     NAME(tile)(&a, at + j * lane, to + j * size, j, reduction, spacing, 4, 1);
-                else if (spacing != ANY && next == j + 4 * VL)
-                    NAME(tile)(&a, at + j * lane, to + j * size, j, reduction, spacing, 1, 4);
+                else if (spacing != ANY && next == j + wide * VL)
+                    NAME(tile)(&a, at + j * lane, to + j * size, j, reduction, spacing, 1, wide);
                 else
                     NAME(tile)(&a, at + j * lane, to + j * size, j, reduction, spacing, 1, 1);
             }
@@ -156,9 +203,44 @@ WINDOWS(MAXIMUM)
 WINDOWS(TOTAL)
 WINDOWS(FIRST)
 WINDOWS(SUMMIT)
+WINDOW(SPREAD, ADJACENT)
+WINDOW(SPREAD, ALTERNATE)
 WINDOW(CHOSEN, ADJACENT)
 
 /* ---- what else happens to rows -------------------------------------------------------------------------------- */
+
+/* Blocks of VL x VL in registers; at the ends they overlap. Interleaving the first half of the rows with the second
+ * turns the index (row, column) by one bit, log2(VL) times. */
+static void NAME(transpose)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj)
+{
+    VI low, high;
+    UNROLL for (int i = 0; i < VL; i++) {
+        low[i] = i / 2 + i % 2 * VL;
+        high[i] = low[i] + VL / 2;
+    }
+    if (ni < VL || nj < VL)
+        for (ptrdiff_t i = 0; i < ni; i++)
+            for (ptrdiff_t j = 0; j < nj; j++)
+                ((T *)(dst + i * dp))[j] = ((const T *)(src + j * sp))[i];
+    else
+        for (ptrdiff_t j0 = 0; j0 < nj; j0 += VL)
+            for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL) {
+                const ptrdiff_t i = i0 + VL > ni ? ni - VL : i0, j = j0 + VL > nj ? nj - VL : j0;
+                V a[VL], b[VL];
+                UNROLL for (int k = 0; k < VL; k++)
+                    a[k] = LOAD((const T *)(src + (j + k) * sp) + i);
+                UNROLL for (int turn = 1; turn < VL; turn *= 2) {
+                    UNROLL for (int k = 0; k < VL / 2; k++) {
+                        b[2 * k] = __builtin_shuffle(a[k], a[k + VL / 2], low);
+                        b[2 * k + 1] = __builtin_shuffle(a[k], a[k + VL / 2], high);
+                    }
+                    UNROLL for (int k = 0; k < VL; k++)
+                        a[k] = b[k];
+                }
+                UNROLL for (int k = 0; k < VL; k++)
+                    STORE((T *)(dst + (i + k) * dp) + j, a[k]);
+            }
+}
 
 static void NAME(divide)(void *x, ptrdiff_t n, double divisor)
 {
