@@ -410,7 +410,7 @@ cdef void run_unit(const Task *t, ptrdiff_t unit, bint owner, Scratch *s) noexce
     """Some tap groups, tiles of rows and tiles of columns of a group, over one part of the chunks."""
     cdef Unit u
     cdef ptrdiff_t part = unit % t.splits, chunk, rest, row, group
-    cdef int i, wide
+    cdef int i
     unit //= t.splits
     u.b0 = unit % ceil_div(t.column_tiles, t.by_columns) * t.by_columns
     unit //= ceil_div(t.column_tiles, t.by_columns)

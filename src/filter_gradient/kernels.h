@@ -7,9 +7,7 @@
 #define TILE_WIDE 2  /* the most vectors it is wide */
 
 /* Pixels one step apart, in one operand and in the other: where the first lies, in bytes from a and from b. */
-typedef struct {
-    ptrdiff_t a, b, count;
-} pixel_run;
+typedef struct { ptrdiff_t a, b, count; } pixel_run;
 
 /* What one register tile adds up over all pixels p of its runs: out[i][j] = sum_p a[p][i] * b[p][j],
  * depthwise out[i][j] = sum_p a[p + i*row_step][j] * b[p][j] */
@@ -28,12 +26,13 @@ typedef void (*add_fn)(void *dst, const void *src, ptrdiff_t n); /* dst[i] += sr
 /* dst[i*step] = src[i], rounded to the storage type; step in bytes. */
 typedef void (*store_fn)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t n);
 
-/* dst[i] = g[i] * f'(y[i]) for i < n, in a storage type: f an activation, y what it gave; for SILU and GELU what it took. */
+/* dst[i] = g[i] * f'(y[i]) for i < n, in a storage type: f an activation, y what it gave; for SILU and GELU what it
+ * took. */
 typedef void (*slope_fn)(void *dst, const void *g, const void *y, ptrdiff_t n, int activation, double low, double high);
 
 typedef struct {
-    int lanes;                                /* elements a vector */
-    int rows[TILE_WIDE + 1];                  /* the most rows of a tile that is 1, 2 vectors wide */
+    int lanes;                                   /* elements a vector */
+    int rows[TILE_WIDE + 1];                     /* the most rows of a tile that is 1, 2 vectors wide */
     tile_fn outer[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows] */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     add_fn add;

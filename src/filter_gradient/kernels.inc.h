@@ -12,7 +12,7 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], cons
     T *out = (T *)t->out;
     const ptrdiff_t pitch = t->pitch;
     if (t->accumulate)
-        UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++)
                 acc[i][j] += LOAD(out + i * pitch + j * VL);
     UNROLL for (int i = 0; i < rows; i++)

@@ -72,13 +72,13 @@ cdef extern from "kernels.h" nogil:
 
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
-    SCRATCH_BYTES = 1 << 21 # what it may not
+    SCRATCH_BYTES = 1 << 21  # what it may not
     ROW_BYTES = 1 << 14     # of rows between the two steps of a large window: half of L1
     LRN_BYTES = 1 << 14     # of pixels normalised together
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
     BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
     DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
-    WORTH_A_THREAD = 400000 # elements read and written: below, waking a thread costs more than it saves
+    WORTH_A_THREAD = 400000  # elements read and written: below, waking a thread costs more than it saves
 
 cdef enum:
     # what a call makes, numbered as in _windows.py; TILED_GRAD is MAX_GRAD where each input is in one window
@@ -147,7 +147,7 @@ cdef struct Sweep:
     ptrdiff_t last[3]
     ptrdiff_t number
     ptrdiff_t numbers[3]
-    ptrdiff_t units, channel # lanes or planes, and the first one's channel
+    ptrdiff_t units, channel  # lanes or planes, and the first one's channel
     char *rows
     bint owner
 
@@ -945,7 +945,7 @@ def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out
     """Local response normalisation of x, or with dy and y its gradient, into out; all (n, h, w, c)."""
     cdef Pixels r
     cdef Call call
-    cdef ptrdiff_t i, units, each, room
+    cdef ptrdiff_t i, units, each
     cdef int team = 1
     cdef char *scratch
     cdef list raised = []

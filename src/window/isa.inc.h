@@ -38,21 +38,26 @@ GATHER(int32_t)
 SCATTER(int32_t)
 
 #define OF(f, tn) JOIN(f, tn, ISA)
-#define EVERY(reduction, tn)                                                                                           \
-    {OF(reduction##_ANY, tn), OF(reduction##_ADJACENT, tn), OF(reduction##_ALTERNATE, tn)}
+#define EVERY(reduction, tn) {OF(reduction##_ANY, tn), OF(reduction##_ADJACENT, tn), OF(reduction##_ALTERNATE, tn)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type),                                                                                    \
-    .window = {EVERY(MAXIMUM, tn), EVERY(TOTAL, tn), EVERY(FIRST, tn), EVERY(SUMMIT, tn),                              \
-               {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)},                                              \
+    .window = {EVERY(MAXIMUM, tn),                                                                                     \
+               EVERY(TOTAL, tn),                                                                                       \
+               EVERY(FIRST, tn),                                                                                       \
+               EVERY(SUMMIT, tn),                                                                                      \
+               {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)},                                                                 \
                {[ADJACENT] = OF(SPREAD_ADJACENT, tn), [ALTERNATE] = OF(SPREAD_ALTERNATE, tn)}},                        \
-    .fill = OF(fill, tn), .transpose = OF(transpose, tn), .divide = OF(divide, tn), .tally = OF(tally, tn), .positions = OF(positions, tn)
+    .fill = OF(fill, tn), .transpose = OF(transpose, tn), .divide = OF(divide, tn), .tally = OF(tally, tn),            \
+    .positions = OF(positions, tn)
 #define TABLE_(isa) window_kernels_##isa
 #define TABLE(isa) TABLE_(isa)
 
 const window_kernels TABLE(ISA)[COMPUTE_TYPES] = {
     [F32] = {KERNELS(f32, float), .lrn = OF(lrn, f32),
              .gather = {[F32] = OF(gather_float, f32), [F16] = OF(gather_half, f32), [BF16] = OF(gather_bfloat, f32)},
-             .scatter = {[F32] = OF(scatter_float, f32), [F16] = OF(scatter_half, f32), [BF16] = OF(scatter_bfloat, f32)}},
+             .scatter = {[F32] = OF(scatter_float, f32),
+                         [F16] = OF(scatter_half, f32),
+                         [BF16] = OF(scatter_bfloat, f32)}},
     [F64] = {KERNELS(f64, double), .lrn = OF(lrn, f64), .gather = {[F64] = OF(gather_double, f64)},
              .scatter = {[F64] = OF(scatter_double, f64)}},
     [I32] = {KERNELS(i32, int32_t), .gather = {[I32] = OF(gather_int32_t, i32)},

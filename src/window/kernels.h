@@ -22,11 +22,11 @@ typedef struct {
     char *by;  /* OUT of FIRST and SUMMIT, laid out as dst: the tap's number; IN of CHOSEN, as src; of SPREAD the
                 * gradient, of which dst_step are the steps */
     ptrdiff_t number, numbers[3]; /* the number of the first tap, -1 where there are none; how it grows with each tap */
-    const char *weights;        /* IN of SUMMIT, in the compute type */
-    ptrdiff_t weight_step[3];   /* along each axis of taps */
-    ptrdiff_t weight_lane;      /* 0, or 1 where each lane has its own */
-    double sign, divisor;       /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
-    int accumulate;             /* start from dst (and by); lanes must be a multiple of a vector's */
+    const char *weights;          /* IN of SUMMIT, in the compute type */
+    ptrdiff_t weight_step[3];     /* along each axis of taps */
+    ptrdiff_t weight_lane;        /* 0, or 1 where each lane has its own */
+    double sign, divisor;         /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
+    int accumulate;               /* start from dst (and by); lanes must be a multiple of a vector's */
 } window_args;
 typedef void (*window_fn)(const window_args *);
 
@@ -45,10 +45,10 @@ typedef void (*tally_fn)(void *totals, const void *by, const void *x, ptrdiff_t 
 /* Local response normalisation of one pixel. All arrays have `channels` elements rounded up to whole vectors; `squares`
  * has depth_radius zeros and a vector more on either side. */
 typedef struct {
-    const void *x;       /* IN  */
-    const void *dy, *y;  /* IN of the gradient, else NULL */
-    void *out, *norm;    /* OUT, scratch */
-    void *squares;       /* scratch, at channel 0 */
+    const void *x;      /* IN  */
+    const void *dy, *y; /* IN of the gradient, else NULL */
+    void *out, *norm;   /* OUT, scratch */
+    void *squares;      /* scratch, at channel 0 */
     ptrdiff_t channels, radius;
     double bias, alpha, beta;
 } lrn_args;

@@ -1,9 +1,9 @@
-/* The kernels of the window driver in vector extensions, for one compute type T with its LEAST value and IS_NAN, and the
- * moves for its storage types. kernels.h states what each computes; isa.inc.h puts them into the ISA's table. */
+/* The kernels of the window driver in vector extensions, for one compute type T with its LEAST value and IS_NAN, and
+ * the moves for its storage types. kernels.h states what each computes; isa.inc.h puts them into the ISA's table. */
 #include "vector.h"
 #include "move.inc.h"
 
-#define I NAME(number)     /* an integer as wide as T, */
+#define I NAME(number)      /* an integer as wide as T, */
 #define VI NAME(vec_number) /* and a vector of them */
 typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) I;
 typedef I VI __attribute__((vector_size(VBYTES)));
@@ -25,8 +25,8 @@ INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
     if (spacing == SINGLE)
         return *x - (V){0}; /* minus keeps -0 */
     if (spacing == ALTERNATE) {
-        /* The second load overlaps the first by one: it ends with the last lane, not behind it. */
-        UNROLL for (int i = 0; i < VL; i++)
+    /* The second load overlaps the first by one: it ends with the last lane, not behind it. */
+    UNROLL for (int i = 0; i < VL; i++)
             even[i] = i < VL / 2 ? 2 * i : 2 * i + 1;
         return __builtin_shuffle(LOAD(x), LOAD(x + VL - 1), even);
     }

@@ -20,7 +20,8 @@ static void NAME(powers)(T *p, const T *n, ptrdiff_t count, double beta)
 }
 
 /* sum of squares[j] over |j - i| <= radius, at the VL channels from i */
-INLINE V NAME(near)(const T *squares, ptrdiff_t i, ptrdiff_t radius)
+INLINE V
+NAME(near)(const T *squares, ptrdiff_t i, ptrdiff_t radius)
 {
     V sum = {0};
     for (ptrdiff_t j = i - radius; j <= i + radius; j++)

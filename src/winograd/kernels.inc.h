@@ -43,8 +43,7 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
 
 /* x[0], x[step], ... become the m outputs A^T x in place: output k is the sum of p^k x[p], the last one + infinity's.
  */
-INLINE void
-NAME(output_transform)(V *x, const int step, const int alpha, const int m)
+INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const int m)
 {
     if (alpha == 1)
         return;
