@@ -725,20 +725,26 @@ def bias_add_grad(
         raise ShapeError(
             f"{op}: out_backprop must have at least 2 dimensions ({g.shape=})", op, "out_backprop", (g.shape,)
         )
-    g = np.moveaxis(g, 1, -1) if first else g
+    return _into(op, out, _channel_sums(op, g, 1 if first else -1, num_threads))
+
+
+def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
+    """The sum over all axes but one."""
+    g = np.moveaxis(g, axis, -1)
+    channels = g.shape[-1]
     if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
-        return _into(op, out, g.reshape(-1, g.shape[-1]).sum(0, dtype=g.dtype))
+        return g.reshape(-1, channels).sum(0, dtype=g.dtype)  # type: ignore[no-any-return]
     code = dtype_code(op, "out_backprop", g.dtype)
     g = g[:, np.newaxis] if g.ndim == 2 else g
     n = min(3, g.ndim - 2)
     ones = np.broadcast_to(np.ones((), g.dtype), (*g.shape[:-1], 1))
     problem = forward_problem(
-        op, ("input", "filters", "strides", "dilations"), n, ones.shape, (*(1,) * (n + 1), g.shape[-1]), code,
+        op, ("input", "filters", "strides", "dilations"), n, ones.shape, (*(1,) * (n + 1), channels), code,
         1, "VALID", None, 1, (0, 0.0), None,
     )  # fmt: skip
-    result = np.empty(g.shape[-1], g.dtype)
+    result = np.empty(channels, g.dtype)
     _driver(problem).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
-    return _into(op, out, result)
+    return result
 
 
 def _into(op: str, out: Any, result: Array) -> Array:

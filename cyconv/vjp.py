@@ -37,6 +37,7 @@ from cyconv.depthwise import depthwise_conv2d, separable_conv2d
 from cyconv.gradients import (
     _backprop_filter,
     _backprop_input,
+    _channel_sums,
     bias_add_grad,
     conv2d_backprop_filter,
     conv2d_backprop_input,
@@ -119,7 +120,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     layout_name = "channels_last" if problem.channels_last else "channels_first"
     gradients: Gradients = {
         "residual": lambda: g.copy(),
-        "bias": lambda: bias_add_grad(g, layout_name, num_threads=threads),
+        "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - n, threads),
     }
     if rule.kind == "transposed":
         gradients[x_name] = lambda: convolution(g, f, *how[:2], layout_name, how[3], num_threads=threads)
@@ -136,10 +137,10 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     x, f, code = operands(op, "input", a["input"], "depthwise_filter", a["depthwise_filter"])
     point, g, _ = operands(op, "pointwise_filter", a["pointwise_filter"], "out_backprop", a["out_backprop"])
     g = _undo(rule, op, a, g, code)
-    first = {
-        k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "num_threads", "groups")
-    }
-    first |= {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
+    channels = 3 if layout(op, data_format_argument(op, data_format), 2) else 1
+    shared = ("strides", "padding", "data_format", "dilations", "padding_mode", "num_threads", "groups")
+    first = {k: a[k] for k in shared} | {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
+    between = activation_argument(op, first["activation"], code)
 
     @lru_cache(1)
     def middle() -> Array:
@@ -148,14 +149,9 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     @lru_cache(1)
     def inner() -> dict[str, Array]:
         """The gradients of the depthwise stage."""
-        channels = 3 if layout(op, data_format_argument(op, data_format), 2) else 1
         shape = [point.shape[2] if axis == channels else size for axis, size in enumerate(g.shape)]
         passed = conv2d_backprop_input(shape, point, g, 1, "VALID", data_format, num_threads=threads)
-        output = (
-            None
-            if first["activation"] is None or _needs_argument(activation_argument(op, first["activation"], code))
-            else middle()
-        )
+        output = middle() if between.activation and not _needs_argument(between) else None
         wrt = [name for name in ("input", "depthwise_filter", "depthwise_bias") if name in a["wrt"]]
         names = [name.replace("depthwise_", "") for name in wrt]
         return dict(zip(wrt, depthwise_conv2d_vjp(x, f, passed, **first, output=output, wrt=names)))
@@ -168,7 +164,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
             middle(), point.shape, g, 1, "VALID", data_format or "NHWC", num_threads=threads
         ),
         "residual": lambda: g.copy(),
-        "bias": lambda: bias_add_grad(g, data_format, num_threads=threads),
+        "bias": lambda: _channel_sums(op, g, channels, threads),
     }
 
 

@@ -1,0 +1,4 @@
+"""cyconv's ops inside frameworks that differentiate: `cyconv.ext.autograd`, `cyconv.ext.torch`, `cyconv.ext.jax`.
+
+Each needs its framework installed, and is imported only when asked for.
+"""

@@ -1,0 +1,60 @@
+"""Convolutions for HIPS autograd, differentiable to any order; arguments in cyconv's order, a bias too, no activation.
+
+>>> import autograd, autograd.numpy as np
+>>> from cyconv.ext.autograd import conv2d
+>>> loss = lambda w: np.sum(np.tanh(conv2d(np.ones((1, 3, 3, 1)), w, 1, "SAME")))
+>>> autograd.grad(loss)(np.zeros((3, 3, 1, 2))).shape
+(3, 3, 1, 2)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from autograd.extend import defvjp, primitive
+
+import cyconv
+
+bias_add, bias_add_grad = primitive(cyconv.bias_add), primitive(cyconv.bias_add_grad)
+defvjp(bias_add, lambda y, x, b, *a: lambda g: g, lambda y, x, b, *a: lambda g: bias_add_grad(g, *a))
+defvjp(bias_add_grad, lambda y, g, *a: lambda v: bias_add(0 * g, v, *a))
+
+
+def _biased(y: Any, bias: Any, args: tuple[Any, ...], extras: dict[str, Any]) -> Any:
+    return y if bias is None else bias_add(y, bias, args[0] if args else extras.get("data_format"))
+
+
+def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """A convolution and its two gradients. All three are one trilinear form, and so the gradients of each other."""
+    op, dx, dw = (primitive(getattr(cyconv, name + end)) for end in ("", "_backprop_input", "_backprop_filter"))
+    defvjp(
+        op,
+        lambda y, x, w, *a, **k: lambda g: dx(x.shape, w, g, *a, **k),
+        lambda y, x, w, *a, **k: lambda g: dw(x, w.shape, g, *a, **k),
+    )
+    defvjp(
+        dx,
+        lambda y, sizes, w, g, *a, **k: lambda v: dw(v, w.shape, g, *a, **k),
+        lambda y, sizes, w, g, *a, **k: lambda v: op(v, w, *a, **k),
+        argnums=(1, 2),
+    )
+    defvjp(
+        dw,
+        lambda y, x, sizes, g, *a, **k: lambda v: dx(x.shape, v, g, *a, **k),
+        lambda y, x, sizes, g, *a, **k: lambda v: op(x, v, *a, **k),
+        argnums=(0, 2),
+    )
+
+    def forward(x: Any, filters: Any, strides: Any, padding: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
+        return _biased(op(x, filters, strides, padding, *args, **extras), bias, args, extras)
+
+    def transposed(x: Any, filters: Any, shape: Any, strides: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
+        args = args or (extras.pop("padding", "SAME"),)
+        return _biased(dx(shape, filters, x, strides, *args, **extras), bias, args[1:], extras)
+
+    return forward, transposed, dw
+
+
+conv1d, conv1d_transpose, conv1d_backprop_filter = _family("conv1d")
+conv2d, conv2d_transpose, conv2d_backprop_filter = _family("conv2d")
+conv3d, conv3d_transpose, conv3d_backprop_filter = _family("conv3d")
+depthwise_conv2d = _family("depthwise_conv2d")[0]

@@ -1,0 +1,154 @@
+"""The adapters: gradients that the frameworks' own checkers accept, and arguments that go through."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import cyconv as nn
+
+rng = np.random.default_rng(0)
+
+
+def adapter(name: str):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    return importlib.import_module(f"cyconv.ext.{name}")
+
+
+def test_frameworks_are_imported_only_when_asked_for():
+    import subprocess
+    import sys
+
+    code = "import cyconv, cyconv.ext, sys; print({'torch', 'jax', 'autograd'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# ---- autograd --------------------------------------------------------------------------------------------------------
+
+X, W, B = rng.standard_normal((2, 5, 6, 3)), rng.standard_normal((3, 2, 3, 4)), rng.standard_normal(4)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_autograd_to_second_order(padding_mode):
+    module = adapter("autograd")
+    from autograd.test_util import check_grads
+
+    def conv(x, w, b):
+        return module.conv2d(x, w, (2, 1), "SAME", "NHWC", (1, 2), bias=b, padding_mode=padding_mode)
+
+    check_grads(conv, modes=["rev"], order=2)(X, W, B)
+
+
+def test_autograd_other_ops():
+    module = adapter("autograd")
+    from autograd.test_util import check_grads
+
+    check_grads(lambda x, w: module.conv1d(x, w, 1, "SAME", "NCW", 2), modes=["rev"], order=2)(
+        X[0], rng.standard_normal((2, 6, 4))
+    )
+    check_grads(lambda x, w: module.conv3d(x, w, 1, "VALID"), modes=["rev"], order=2)(
+        X[..., None], rng.standard_normal((2, 2, 2, 1, 3))
+    )
+    check_grads(lambda x, w: module.depthwise_conv2d(x, w, 2, "SAME"), modes=["rev"], order=2)(X, W)
+    up = rng.standard_normal((3, 2, 2, 3))
+    check_grads(lambda x, w, b: module.conv2d_transpose(x, w, (2, 10, 11, 2), 2, bias=b), modes=["rev"], order=2)(
+        X, up, B[:2]
+    )
+    check_grads(module.bias_add, modes=["rev"], order=2)(X, B[:3])
+
+
+# ---- torch -----------------------------------------------------------------------------------------------------------
+
+
+def torch_calls(t):
+    """(op, its tensors, its other arguments)."""
+    x, w, b = t(2, 5, 6, 3), t(3, 2, 3, 4), t(4)
+    yield "conv2d", {"input": x, "filters": w, "bias": b}, {"strides": (2, 1), "padding": "SAME", "activation": "gelu"}
+    yield "conv2d", {"input": x, "filters": w, "bias": b}, {"strides": 1, "padding": "FULL", "activation": "tanh"}
+    yield "conv2d", {"input": x, "filters": w, "residual": t(2, 5, 6, 4)}, {"strides": 1, "padding": "SAME"}
+    yield (
+        "conv1d",
+        {"input": t(2, 3, 7), "filters": t(3, 3, 4)},
+        {"stride": 2, "padding": "CAUSAL", "data_format": "NCW"},
+    )
+    yield "conv3d", {"input": t(1, 3, 4, 5, 2), "filters": t(2, 2, 2, 2, 3)}, {"strides": 1, "padding": "VALID"}
+    yield "atrous_conv2d", {"value": x, "filters": w}, {"rate": 2, "padding": "SAME", "padding_mode": "circular"}
+    yield (
+        "conv2d_transpose",
+        {"input": t(1, 3, 3, 4), "filters": t(3, 3, 2, 4)},
+        {"output_shape": (1, 6, 6, 2), "strides": 2},
+    )
+    yield "depthwise_conv2d", {"input": x, "filter": t(3, 3, 3, 2)}, {"strides": 1, "padding": "SAME"}
+    stages = {"input": x, "depthwise_filter": t(3, 3, 3, 1), "pointwise_filter": t(1, 1, 3, 4), "depthwise_bias": t(3)}
+    yield "separable_conv2d", stages, {"strides": 1, "padding": "SAME", "depthwise_activation": "silu"}
+    yield "bias_add", {"value": x, "bias": t(3)}, {}
+
+
+def test_torch_gradcheck():
+    module = adapter("torch")
+    import torch
+
+    def tensor(*shape):
+        return torch.from_numpy(rng.standard_normal(shape)).requires_grad_()
+
+    for name, tensors, options in torch_calls(tensor):
+
+        def call(*values, name=name, names=tuple(tensors), options=options):
+            return getattr(module, name)(**dict(zip(names, values)), **options)
+
+        assert torch.autograd.gradcheck(call, tuple(tensors.values())), name
+        y = getattr(nn, name)(**{k: v.detach().numpy() for k, v in tensors.items()}, **options)
+        assert np.array_equal(call(*tensors.values()).detach().numpy(), y), name
+
+
+def test_torch_gives_no_gradient_that_is_not_asked_for():
+    module = adapter("torch")
+    import torch
+
+    x, w = torch.ones(1, 4, 4, 2), torch.ones(3, 3, 2, 5, requires_grad=True)
+    module.conv2d(x, w, 1, "SAME").sum().backward()
+    assert x.grad is None
+    assert w.grad.shape == w.shape
+
+
+# ---- jax -------------------------------------------------------------------------------------------------------------
+
+
+def test_jax_equals_its_own():
+    module = adapter("jax")
+    import jax
+
+    x, w, b = (a.astype(np.float32) for a in (X, W, B))
+
+    def ours(x, w, b):
+        return (module.conv2d(x, w, (2, 1), "SAME", bias=b, activation="tanh") ** 2).sum()
+
+    def theirs(x, w, b):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return (
+            jax.numpy.tanh(jax.lax.conv_general_dilated(x, w, (2, 1), "SAME", dimension_numbers=dimensions) + b) ** 2
+        ).sum()
+
+    for f in (ours, jax.jit(ours)):
+        for mine, other in zip(jax.grad(f, (0, 1, 2))(x, w, b), jax.grad(theirs, (0, 1, 2))(x, w, b)):
+            assert np.allclose(mine, other, rtol=1e-3, atol=1e-4)
+
+
+def test_jax_other_ops():
+    module = adapter("jax")
+    import jax
+
+    for name, tensors, options in torch_calls(lambda *shape: rng.standard_normal(shape).astype(np.float32)):
+        names, arrays = tuple(tensors), tuple(tensors.values())
+        y = getattr(nn, name)(**tensors, **options)
+
+        def call(*values, name=name, names=names, options=options):
+            return getattr(module, name)(**dict(zip(names, values)), **options)
+
+        assert np.array_equal(jax.jit(call)(*map(jax.numpy.asarray, arrays)), y), name
+        wanted = getattr(nn, f"{name}_vjp")(**tensors, **options, out_backprop=np.ones_like(y), wrt=names)
+        found = jax.grad(lambda *values, call=call: call(*values).sum(), tuple(range(len(names))))(
+            *map(jax.numpy.asarray, arrays)
+        )
+        for a, b, argument in zip(found, wanted, names):
+            assert np.allclose(a, b, rtol=1e-5, atol=1e-5), (name, argument)

@@ -1,0 +1,452 @@
+"""Gradients: against their formulas, as adjoints, against finite differences, and whatever the threads and the memory order."""
+
+import math
+import random
+import sys
+
+import ml_dtypes
+import numpy as np
+import ops
+import pytest
+from ops import DTYPES, MODES, OPS, Case, Geometry, Op, draw, draw_geometry, spell, spell_padding, values
+from test_guard_pages import in_a_child
+from test_guard_pages import sweep as fenced_sweep
+from test_identities import inner, linear_case
+
+import cyconv as nn
+
+# ---- the raw gradients as rows of a table like that of the forward ops ------------------------------------------------
+
+
+def gradient_args(op: Op, rng: random.Random, g: Geometry) -> dict:
+    args = (
+        spell(rng, g, "strides", g.strides)
+        | spell(rng, g, "dilations", g.dilations)
+        | {"padding": spell_padding(rng, g)}
+    )
+    args["data_format"] = g.layout or rng.choice(("channels_last", None))
+    return args | ({"padding_mode": g.mode} if g.mode != "zeros" or rng.random() < 0.1 else {})
+
+
+def sizes_of(rng: random.Random, shape: tuple) -> object:
+    return rng.choice((list, tuple, np.array))(shape)
+
+
+def shapes(op: Op, rng: random.Random, g: Geometry) -> tuple:
+    """The shapes of input, filters and output."""
+    channels = g.groups * g.channels
+    if "depthwise" in op.name:
+        multiplier = rng.choice((1, 1, 1, 2, 3))
+        return g.shape(g.sizes, channels), (*g.taps, channels, multiplier), g.shape(g.outs(), channels * multiplier)
+    return (
+        g.shape(g.sizes, channels),
+        (*g.taps, g.channels, g.groups * g.filters),
+        g.shape(g.outs(), g.groups * g.filters),
+    )
+
+
+def draw_input_gradient(op: Op, rng: random.Random, g: Geometry) -> Case:
+    x, f, y = shapes(op, rng, g._replace(filters=max(1, g.filters)))
+    arrays = {"filter": values(rng, f, g.dtype, g.exact), "out_backprop": values(rng, y, g.dtype, g.exact)}
+    args = gradient_args(op, rng, g) | {"input_sizes": sizes_of(rng, x)}
+    reads = math.prod(
+        1 + (n + 2 * 9 if g.mode != "zeros" else 0) // n for n in g.sizes if n
+    )  # positions folded into one
+    return Case(op, g, arrays, args, x, math.prod(g.taps) * f[-1] * reads, g.exact)
+
+
+def draw_filter_gradient(op: Op, rng: random.Random, g: Geometry) -> Case:
+    x, f, y = shapes(op, rng, g)
+    arrays = {"input": values(rng, x, g.dtype, g.exact), "out_backprop": values(rng, y, g.dtype, g.exact)}
+    args = gradient_args(op, rng, g) | {"filter_sizes": sizes_of(rng, f)}
+    return Case(op, g, arrays, args, f, math.prod(g.lead) * math.prod(g.outs()), g.exact)
+
+
+RAW = {
+    op.name: op
+    for base, rank in (("conv1d", 1), ("conv2d", 2), ("conv3d", 3), ("depthwise_conv2d", 2))
+    for op in (
+        Op(
+            f"{base}_backprop_input",
+            draw_input_gradient,
+            (rank,),
+            "out_backprop",
+            "filter",
+            batched=base != "depthwise_conv2d",
+        ),
+        Op(
+            f"{base}_backprop_filter",
+            draw_filter_gradient,
+            (rank,),
+            "input",
+            "out_backprop",
+            batched=base != "depthwise_conv2d",
+        ),
+    )
+}
+
+
+@pytest.mark.parametrize("first", range(0, 400, 100))
+@pytest.mark.parametrize("name", RAW)
+def test_equals_the_formula(name, first):
+    failures = ops.sweep(RAW[name], range(first, first + 100))
+    assert not failures, "\n".join(failures).replace("ops.py", "test_gradients.py")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("name", RAW)
+def test_touches_nothing_but_its_arrays(name):
+    code, words = in_a_child(fenced_sweep, RAW[name], range(1000, 1080))
+    assert code == 0, f"{code}: {words}"
+
+
+def large(name: str, dtype: str, layout: str | None, **changes) -> Case:
+    """A case of some ten million products."""
+    rank, depthwise = RAW[name].ranks[0], "depthwise" in name
+    g = Geometry(rank, dtype, layout and "NCW NCHW NCDHW".split()[rank - 1], (3,), {1: (1500,), 2: (40, 39), 3: (12, 13, 11)}[rank],
+                 (5, 3, 2)[:rank], (1,) * rank, (1,) * rank, channels=19, filters=1 if depthwise else 37, exact=False)  # fmt: skip
+    return RAW[name].draw(RAW[name], random.Random(1), g._replace(**changes))
+
+
+def bits(a: np.ndarray) -> bytes:
+    return np.ascontiguousarray(a).tobytes()
+
+
+@pytest.mark.parametrize("layout", [None, "first"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RAW)
+def test_same_bits_for_threads_and_memory_orders(name, dtype, layout):
+    case = large(name, dtype, layout)
+    expected = bits(case.call(num_threads=1))
+    for n in range(2, 8):
+        assert bits(case.call(num_threads=n)) == expected, f"{n} threads: {case}"
+    for argument, a in case.arrays.items():
+        for order in ("fortran", "negative", "sliced", "permuted", "unaligned", "big-endian"):
+            y = case.call(num_threads=2, **{argument: ops.arrange(a, order, random.Random(1))})
+            assert bits(y) == expected, f"{argument} {order}: {case}"
+    out = ops.arrange(np.zeros(case.out_shape, case.dtype), "sliced", random.Random(2))
+    assert case.call(out=out) is out
+    assert bits(out) == expected
+
+
+GEOMETRIES = {
+    "one channel": {"channels": 1},
+    "two channels, few filters": {"channels": 2, "filters": 3},
+    "few filters": {"channels": 40, "filters": 3},
+    "strides": {"strides": (3, 2)},
+    "strides past the taps": {"channels": 2, "strides": (6, 5)},
+    "dilations": {"dilations": (2, 3)},
+    "groups": {"groups": 3, "channels": 6, "filters": 20},
+    "folded groups": {"groups": 3, "channels": 2, "filters": 20},
+    "far apart": {"dilations": (150, 150), "padding": 300},
+    "far apart, few channels": {"channels": 2, "dilations": (150, 1), "padding": 300},
+    "wide taps": {"channels": 3, "taps": (2, 70), "padding": "SAME"},
+    "reflected": {"mode": "reflect", "padding": "FULL"},
+    "large constant": {"mode": ("constant", 1e3)},
+    "filters of whole vectors": {"filters": 64},
+}
+
+
+@pytest.mark.parametrize("what", GEOMETRIES)
+@pytest.mark.parametrize(
+    "name", ["conv2d_backprop_filter", "conv2d_backprop_input", "depthwise_conv2d_backprop_filter"]
+)
+def test_same_bits_for_every_kernel(name, what):
+    """Each way to read and to cut gives the same sums."""
+    case = large(name, "float32", None, **GEOMETRIES[what])
+    expected, y = case.call(num_threads=1), case.reference(**{k: a.astype(np.float64) for k, a in case.arrays.items()})
+    magnitude = case.reference(**{k: np.abs(a.astype(np.float64)) for k, a in case.arrays.items()})
+    assert np.all(np.abs(expected - y) <= 1e-6 * magnitude)
+    args = dict(case.args, data_format="NCHW")
+    moved = {k: np.ascontiguousarray(np.moveaxis(a, -1, 1)) if k != "filter" else a for k, a in case.arrays.items()}
+    if "input_sizes" in args:
+        args["input_sizes"] = np.moveaxis(np.empty(args["input_sizes"]), -1, 1).shape
+    for key in ("strides", "dilations", "padding"):
+        value = args[key]
+        if np.ndim(value) and len(value) == 4:
+            args[key] = [value[0], value[3], *value[1:3]]
+    first = getattr(nn, name)(**moved, **args, num_threads=3)
+    assert bits(expected) == bits(np.moveaxis(first, 1, -1) if "input_sizes" in args else first)
+
+
+# ---- vector-Jacobian products ----------------------------------------------------------------------------------------
+
+WINDOWED = [name for name in OPS if name != "bias_add"]
+
+
+def vjp(case: Case, g: np.ndarray, **changes) -> dict[str, np.ndarray]:
+    """Every gradient of a case, by the argument's name."""
+    f = getattr(nn, f"{case.op.name}_vjp")
+    names = [n for n in case.arrays if n in ("residual", "bias", "depthwise_bias") or n in f.__signature__.parameters]
+    gradients = f(**case.arrays, **case.args, out_backprop=g, wrt=names, **changes)
+    for n, d in zip(names, gradients):
+        assert (d.shape, d.dtype) == (case.arrays[n].shape, g.dtype), f"{n} of {case}"
+    return dict(zip(names, gradients))
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_adjoint_of_the_linear_op(name):
+    """<op(x, w), g> = <x, dx> = <w, dw>, and <bias, db> is the rest: exact, for every argument that the op takes."""
+    for seed in range(150):
+        case = linear_case(name, seed)
+        y = case.call()
+        g = values(random.Random(seed), y.shape, "float64", True)
+        for argument, d in vjp(case, g).items():
+            assert inner(case.arrays[argument], d) == inner(y, g), f"{argument} of {seed}: {case}"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_bias_and_residual(name):
+    for seed in range(40):
+        case = draw(OPS[name], seed)
+        case.args.pop("activation", None)
+        case.args.pop("depthwise_activation", None)
+        if case.dtype == np.int32 or not case.out_shape[-1]:
+            continue
+        case.arrays = {k: a.astype(np.float64) for k, a in case.arrays.items()}
+        g = values(random.Random(seed), case.out_shape, "float64", True)
+        channels = case.arrays["bias"].size if "bias" in case.arrays else None
+        gradients = vjp(case, g)
+        if channels:
+            first = "bias_add" != name and (case.args.get("data_format") or "").startswith(("NC", "channels_first"))
+            first = first or (name == "bias_add" and (case.args.get("data_format") or "").startswith("NC"))
+            rank = case.arrays[case.op.filters].ndim - 2 if name != "bias_add" else g.ndim - 2
+            axis = g.ndim - 1 - rank if first else g.ndim - 1
+            assert np.array_equal(gradients["bias"], g.sum(tuple(i for i in range(g.ndim) if i != axis))), case
+        if "residual" in gradients:
+            assert np.array_equal(gradients["residual"], g)
+
+
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    ("clip", -0.5, 0.7),
+    "leaky_relu",
+    ("leaky_relu", -0.3),
+    "elu",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "gelu",
+)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("name", WINDOWED)
+def test_finite_differences(name, activation):
+    """(L(a + ev) - L(a - ev)) / 2e = <dL/da, v> for L = <g, op(...)>, through bias, residual and activation."""
+    for seed in range(3):
+        rng = random.Random(f"{name} {activation} {seed}")
+        case = linear_case(name, rng.randrange(1000))
+        y = case.call()
+        if not y.size:
+            continue
+        case.args["activation"] = activation
+        for key, a in case.arrays.items():
+            case.arrays[key] = values(rng, a.shape, "float64", False) / math.sqrt(max(1, case.terms))
+        case.arrays["residual"] = values(rng, y.shape, "float64", False)
+        if name == "separable_conv2d":
+            case.args["depthwise_activation"] = rng.choice(ACTIVATIONS[5:])
+            case.arrays["depthwise_bias"] = values(rng, case.arrays["pointwise_filter"].shape[2], "float64", False)
+        g = values(rng, y.shape, "float64", False)
+        gradients, epsilon = vjp(case, g), 1e-6
+        again = vjp(case, g, output=case.call())
+        for argument, d in gradients.items():
+            assert bits(d) == bits(again[argument]), f"output= changes {argument} of {case}"
+            a, v = case.arrays[argument], values(rng, case.arrays[argument].shape, "float64", False)
+            low, high = (np.vdot(g, case.call(**{argument: a + e * v})) for e in (-epsilon, epsilon))
+            scale = np.abs(g).sum() + np.vdot(np.abs(d), np.abs(v))
+            assert abs((high - low) / (2 * epsilon) - np.vdot(d, v)) <= 1e-6 * scale, f"{argument} of {seed}: {case}"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
+def test_the_slope_in_every_type(dtype):
+    y = np.linspace(-3, 8, 45).astype(DTYPES[dtype]).reshape(1, 9, 5)
+    w, g = np.eye(5, dtype=DTYPES[dtype])[None], np.full_like(y, 2)
+    relu6 = nn.conv1d_vjp(y, w, g, 1, "VALID", activation="relu6", wrt="input")[0]
+    assert np.array_equal(relu6, np.where((y > 0) & (y < 6), 2, 0).astype(y.dtype))
+    if dtype != "int32":
+        elu = nn.conv1d_vjp(y, w, g, 1, "VALID", activation="elu", wrt="input")[0]
+        exact = 2 * np.where(y > 0, 1, np.exp(np.minimum(y.astype(np.float64), 0)))
+        assert np.allclose(elu.astype(np.float64), exact, rtol=4 * float(ml_dtypes.finfo(y.dtype).eps))
+
+
+def test_second_order_by_composition():
+    """The gradient of each gradient is one of the three ops again: all three are the same trilinear form."""
+    for seed in range(60):
+        rng = random.Random(seed)
+        g = draw_geometry(OPS["conv2d"], rng)._replace(dtype="float64", lead=(2,), exact=True)
+        if not g.filters or 0 in g.sizes:
+            continue
+        if g.mode == MODES[1]:
+            g = g._replace(mode="zeros")
+        x_shape, f_shape, y_shape = shapes(OPS["conv2d"], rng, g)
+        x, w, y = (values(rng, shape, "float64", True) for shape in (x_shape, f_shape, y_shape))
+        args = (g.strides, g.padding, g.layout, g.dilations)
+        form = inner(nn.conv2d(x, w, *args, padding_mode=g.mode), y)
+        dx = nn.conv2d_backprop_input(x_shape, w, y, *args, padding_mode=g.mode)
+        dw = nn.conv2d_backprop_filter(x, f_shape, y, *args, padding_mode=g.mode)
+        assert inner(dx, x) == inner(dw, w) == form, (seed, g)
+        # d<dw, w>/dx = dx(w, y), d<dw, w>/dy = conv(x, w); d<dx, x>/dw = dw(x, y): by linearity, on other arguments.
+        v, u = values(rng, x_shape, "float64", True), values(rng, f_shape, "float64", True)
+        assert inner(nn.conv2d_backprop_filter(v, f_shape, y, *args, padding_mode=g.mode), w) == inner(dx, v), (seed, g)
+        assert inner(nn.conv2d_backprop_input(x_shape, u, y, *args, padding_mode=g.mode), x) == inner(dw, u), (seed, g)
+
+
+# ---- NaN, errors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_values_stay_in_their_taps(channels, value):
+    """A gradient that is not finite reaches the taps that are inside the input there, an input the taps that read it."""
+    rng = np.random.default_rng(0)
+    for groups, filters in ((1, 17), (channels, channels)):
+        x = rng.standard_normal((2, 6, 7, channels)).astype(np.float32) + 5
+        for at in ((0, 0, 0), (1, 5, 6), (0, 3, 3), (1, 0, 6)):
+            g = rng.standard_normal((2, 6, 7, filters)).astype(np.float32)
+            g[at] = value
+            sizes = (5, 3, channels // groups, filters)
+            dw = nn.conv2d_backprop_filter(x, sizes, g, 1, "SAME")
+            reached = (
+                nn.conv2d_backprop_filter(np.ones_like(x), sizes, (~np.isfinite(g)).astype(np.float32), 1, "SAME") > 0
+            )
+            assert np.array_equal(~np.isfinite(dw), reached), (groups, at)
+
+
+def tf_cases():
+    """Historic crashes of TensorFlow's (CVE-2021-29524, -29525, -29538, -29540, -29520; CVE-2022-35969, -29196)."""
+    one, f4 = np.ones, np.float32
+    yield "conv2d_backprop_input", ((52, 1, 1, 5), one((0, 1, 5, 0), f4), one((52, 1, 1, 0), f4), 1, "SAME")
+    yield "conv2d_backprop_input", ((3, 1, 1), one((1, 1, 2, 3), f4), one((3, 1, 1, 3), f4), 1, "SAME")
+    yield "conv2d_backprop_input", ((3, -1, 1, 2), one((1, 1, 2, 3), f4), one((3, 1, 1, 3), f4), 1, "SAME")
+    yield "conv2d_backprop_filter", (one((0, 0, 1, 0), f4), (1, 1, 1, 1), one((0, 0, 1, 1), f4), 1, "VALID")
+    yield (
+        "conv2d_backprop_filter",
+        (one((1, 1, 1, 2), f4), (1, 1, 1, 1), one((1, 1, 1, 1), f4), (1, 66, 49, 1), "VALID"),
+    )
+    yield "conv2d_backprop_filter", (one((2, 4, 4, 3), f4), (3, 3, 3, 8), one((2, 4, 5, 8), f4), 1, "SAME")
+    yield "conv3d_backprop_filter", (one((1, 2, 2, 2, 1), f4), 7, one((1, 2, 2, 2, 1), f4), 1, "SAME")
+    yield "conv3d_backprop_filter", (one((1, 2, 2, 2, 1), f4), (0, 0, 0, 1, 0), one((1, 2, 2, 2, 1), f4), 1, "SAME")
+    yield "conv3d_backprop_input", ((1, 2, 2, 2, 1), one((1, 1, 1, 1, 2), f4), one((2, 2, 2, 2, 2), f4), 1, "SAME")
+    yield "conv2d_backprop_filter", (one((1, 4, 4, 3), f4), (2**31, 2**31, 3, 8), one((1, 4, 4, 8), f4), 1, "SAME")
+    yield "conv2d_backprop_filter", (one((1, 4, 4, 3), f4), (3, 3, 3, 8), one((1, 4, 4, 8), "f8"), 1, "SAME")
+    yield "conv2d_backprop_filter", (one((1, 4, 4, 3), f4), (3, 3, 3.0, 8), one((1, 4, 4, 8), f4), 1, "SAME")
+    yield "conv2d_backprop_filter", (None, (3, 3, 3, 8), one((1, 4, 4, 8), f4), 1, "SAME")
+    yield "conv2d_backprop_input", ((1, 4, 4, 3), one((3, 3, 3, 8), f4), None, 1, "SAME")
+    yield "conv2d_backprop_input", ((1, 4, 4, 4), one((3, 3, 3, 8), f4), one((1, 4, 4, 8), f4), 1, "SAME")
+    yield "conv2d_backprop_input", ((1, 4, 4, 3), one((3, 3, 3, 8), f4), one((1, 4, 4, 8), f4), 0, "SAME")
+    yield "conv2d_backprop_input", ((1, 4, 4, 3), one((3, 3, 3, 8), f4), one((1, 4, 4, 8), f4), 1, "same?")
+    huge = np.lib.stride_tricks.as_strided(one(1, f4), (1, 2**27, 2**27, 8), (0,) * 4)
+    yield "conv2d_backprop_input", ((1, 2**27, 2**27, 3), one((3, 3, 3, 8), f4), huge, 1, "SAME")
+    yield "depthwise_conv2d_backprop_input", ((4, 4), one((3, 3, 3, 1), f4), one((1, 4, 4, 3), f4), 1, "SAME")
+    yield "depthwise_conv2d_backprop_filter", (one((1, 4, 4, 3), f4), (3, 3, 4, 1), one((1, 4, 4, 4), f4), 1, "SAME")
+    yield "bias_add_grad", (one(3, f4),)
+    yield "bias_add_grad", (one((3, 2), "U1"),)
+    yield "bias_add_grad", (one((3, 2), f4), "NHW")
+
+
+@pytest.mark.parametrize(("name", "args"), list(tf_cases()))
+def test_hostile_arguments_are_refused_in_words(name, args):
+    with pytest.raises((ValueError, TypeError, MemoryError)) as error:
+        getattr(nn, name)(*args)
+    assert name in str(error.value)
+
+
+def test_vjp_refuses_in_words():
+    x, w, g = np.ones((1, 4, 4, 3), np.float32), np.ones((3, 3, 3, 8), np.float32), np.ones((1, 4, 4, 8), np.float32)
+    for changes, word in (
+        ({"out_backprop": g[:, 1:]}, "out_backprop"),
+        ({"out_backprop": g.astype("f8")}, "out_backprop"),
+        ({"wrt": ("inputs",)}, "wrt"),
+        ({"activation": "relu", "output": g[1:]}, "output"),
+        ({"stride": 1}, "stride"),
+        ({"out": g}, "out"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"(?s)conv2d_vjp.*{word}"):
+            nn.conv2d_vjp(**{"input": x, "filters": w, "out_backprop": g, "strides": 1, "padding": "SAME"} | changes)
+    assert len(nn.conv2d_vjp(x, w, g, 1, "SAME")) == 3
+    assert [d.shape for d in nn.conv2d_vjp(x, w, g, 1, "SAME", wrt="filters")] == [w.shape]
+
+
+def test_empty():
+    x, g = np.ones((0, 4, 4, 3), np.float32), np.ones((0, 4, 4, 8), np.float32)
+    assert np.array_equal(nn.conv2d_backprop_filter(x, (3, 3, 3, 8), g, 1, "SAME"), np.zeros((3, 3, 3, 8)))
+    assert nn.conv2d_backprop_input(x.shape, np.ones((3, 3, 3, 8), np.float32), g, 1, "SAME").shape == x.shape
+    # A convolution without outputs (CVE-2022-35999): its input's gradient is all zeros.
+    dx = nn.conv2d_backprop_input(
+        (3, 1, 1, 2), np.ones((1, 3, 2, 3), np.float32), np.ones((3, 1, 0, 3), np.float32), 2, "VALID"
+    )
+    assert np.array_equal(dx, np.zeros((3, 1, 1, 2)))
+    assert np.array_equal(nn.bias_add_grad(np.ones((0, 5))), np.zeros(5))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "int8", "uint64", "complex64", "float64"])
+def test_bias_add_grad(dtype):
+    rng = np.random.default_rng(0)
+    dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    for shape in ((6, 5), (4, 3, 5), (2, 3, 4, 5), (2, 2, 3, 4, 33), (2, 1, 2, 2, 3, 7), (9, 300, 21)):
+        g = rng.integers(0, 4, shape).astype(dtype)
+        out = np.empty(shape[-1], dtype)
+        assert nn.bias_add_grad(g, out=out) is out
+        exact = g.astype("c16" if g.dtype.kind == "c" else "f8").sum(tuple(range(g.ndim - 1)))
+        assert np.array_equal(out, exact.astype(dtype)), shape
+        assert np.array_equal(nn.bias_add_grad(np.moveaxis(g, -1, 1), "NC..."), out)
+
+
+# ---- peers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv3d", "depthwise_conv2d"])
+def test_equals_torch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    op = RAW[f"{name}_backprop_input"]
+    for seed in range(40):
+        rng = random.Random(seed)
+        g = draw_geometry(op, rng)._replace(
+            dtype="float64", lead=(2,), mode="zeros", layout="NC" + "DHW"[3 - op.ranks[0] :]
+        )
+        if 0 in g.sizes or 0 in g.outs() or not g.filters:
+            continue
+        x_shape, f_shape, y_shape = shapes(op, rng, g)
+        x, w, y = (values(rng, shape, "float64", False) for shape in (x_shape, f_shape, y_shape))
+        groups = x_shape[1] if "depthwise" in name else g.groups
+        weight = np.moveaxis(w.reshape(*g.taps, -1, y_shape[1]), (-1, -2), (0, 1))
+        tx, tw = (torch.from_numpy(np.ascontiguousarray(a)).requires_grad_() for a in (x, weight))
+        pads = [n for a in g.axes()[::-1] for n in (a.lo, max(0, a.hi))]
+        conv = getattr(torch.nn.functional, f"conv{g.rank}d")
+        ty = conv(torch.nn.functional.pad(tx, pads), tw, None, g.strides, 0, g.dilations, groups)
+        ty.backward(torch.from_numpy(y))
+        args = {"strides": g.strides, "padding": g.padding, "data_format": g.layout, "dilations": g.dilations}
+        dx = getattr(nn, f"{name}_backprop_input")(x_shape, w, y, **args)
+        dw = getattr(nn, f"{name}_backprop_filter")(x, f_shape, y, **args)
+        assert np.allclose(dx, tx.grad.numpy(), rtol=1e-10, atol=1e-10), (seed, g)
+        theirs = np.moveaxis(tw.grad.numpy(), (0, 1), (-1, -2)).reshape(f_shape)
+        assert np.allclose(dw, theirs, rtol=1e-10, atol=1e-10), (seed, g)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "depthwise_conv2d"])
+def test_equals_tensorflow(name):
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    theirs = tf.compat.v1.nn if name == "conv2d" else tf.nn
+    for seed in range(40):
+        rng = random.Random(seed)
+        g = draw_geometry(RAW[f"{name}_backprop_input"], rng)
+        # What TensorFlow can do on a CPU: no groups, no dilations, equal strides, SAME and VALID.
+        g = g._replace(dtype="float32", lead=(2,), mode="zeros", layout="NHWC", groups=1, dilations=(1, 1),
+                       strides=g.strides[:1] * 2, padding=rng.choice(("SAME", "VALID")))  # fmt: skip
+        if 0 in g.sizes or min(g.outs()) < 1 or min(g.rooms()) < 0 or not g.filters:
+            continue
+        x_shape, f_shape, y_shape = shapes(RAW[f"{name}_backprop_input"], rng, g)
+        x, w, y = (values(rng, shape, "float32", True) for shape in (x_shape, f_shape, y_shape))
+        args = {"strides": [1, *g.strides, 1], "padding": g.padding}
+        with nn.algorithm("direct"):
+            ours = getattr(nn, f"{name}_backprop_input")(x_shape, w, y, **args)
+        assert np.array_equal(ours, getattr(theirs, f"{name}_backprop_input")(x_shape, w, y, **args)), (seed, g)
+        ours = getattr(nn, f"{name}_backprop_filter")(x, f_shape, y, **args)
+        assert np.array_equal(ours, getattr(theirs, f"{name}_backprop_filter")(x, f_shape, y, **args)), (seed, g)
+
+
+if __name__ == "__main__":
+    name, *numbers = sys.argv[1:]
+    print("\n".join(ops.sweep(RAW[name], range(int(numbers[0]), int(numbers[-1]) + 1))) or "all equal")
