@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from command_line import ACCENT, Array, existing, parser, photograph, save, square
 from matplotlib.figure import Figure
-from network import Network, softmax, verify
+from network import Network, verify
+from operations import softmax
 from PIL import Image
 from tqdm import tqdm
 

@@ -3,7 +3,7 @@
     python examples/deep_dream.py --models DIR --data DIR [IMAGE] [--layers mixed3 mixed5] [--steps 15]
 
 The objective is the sum of the layers' means; its gradient with respect to the image goes back through the network layer by
-layer: conv2d_backprop_input, max_pool_grad, avg_pool_grad. Loss and gradient are first compared with the recorded ones.
+layer: conv2d_vjp, max_pool_grad, avg_pool_grad. Loss and gradient are first compared with the recorded ones.
 """
 
 import time
@@ -12,26 +12,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from command_line import Array, existing, parser, photograph, save
 from matplotlib.figure import Figure
-from network import Layer, Network, recorded, resize
+from network import Layer, Network, recorded
+from operations import resize
 from tqdm import tqdm
 
 import cyconv as nn
 
 
-def conv_gradient(layer: Layer, g: Array, y: Array, x: Array) -> list[Array]:
-    """Through relu, whose output is positive where it lets the gradient pass, then through the convolution."""
-    if layer.activation == "relu":
-        g = g * (y > 0)
-    p = layer.parameters
-    return [nn.conv2d_backprop_input(x.shape, layer.weights["filters"], g, p["strides"], p["padding"])]
+def conv_gradient(layer: Layer, g: Array, y: Array, x: Array) -> tuple[Array, ...]:
+    filters, how = layer.weights["filters"], layer.parameters
+    return nn.conv2d_vjp(x, filters, g, **how, activation=layer.activation, output=y, wrt="input")
 
 
-def concat_gradient(layer: Layer, g: Array, y: Array, *xs: Array) -> list[Array]:
+def concat_gradient(layer: Layer, g: Array, y: Array, *xs: Array) -> Sequence[Array]:
     return np.split(g, np.cumsum([x.shape[-1] for x in xs])[:-1], axis=-1)
 
 
 #: By op: the gradient with respect to each input, from that with respect to the output y.
-GRADIENTS: dict[str, Callable[..., list[Array]]] = {
+GRADIENTS: dict[str, Callable[..., Sequence[Array]]] = {
     "conv2d": conv_gradient,
     "concat": concat_gradient,
     "max_pool": lambda layer, g, y, x: [nn.max_pool_grad(x, y, g, **layer.parameters)],

@@ -32,34 +32,39 @@ def read(path: Path) -> tuple[Array, Array]:
 
 
 class Forecaster:
-    """h = relu(conv1d(h) + h) for every rate, then a 1 x 1 convolution to the forecasts of all horizons."""
+    """h = relu(conv1d(h) + h) for every rate, then a convolution of one tap to the forecasts of all horizons."""
 
     def __init__(self, channels: int, rng: np.random.Generator) -> None:
         shapes = [(3, channels if i else 1, channels) for i in range(len(RATES))] + [(1, channels, HORIZON)]
         self.filters = [rng.normal(0, 1 / np.sqrt(k * c), (k, c, m)).astype(np.float32) for k, c, m in shapes]
         self.biases = [np.zeros(m, np.float32) for _, _, m in shapes]
+        self.how = [{"padding": "CAUSAL", "dilations": rate, "activation": "relu"} for rate in RATES] + [
+            {"padding": "VALID"}
+        ]
+
+    def residual(self, i: int) -> bool:
+        """Whether a layer adds its input; the first has more channels than its input, the last gives the forecasts."""
+        return 0 < i < len(RATES)
 
     def forward(self, x: Array) -> list[Array]:
-        """The input, what each layer makes of it, and the forecasts: all (1, weeks, channels)."""
+        """The input, and what each layer makes of it: all (1, weeks, channels)."""
         layers = [x]
-        for f, b, rate in zip(self.filters, self.biases, RATES):
+        for i, (f, b, how) in enumerate(zip(self.filters, self.biases, self.how)):
             h = layers[-1]
-            skip = h if f.shape[1] == f.shape[2] else None
-            layers.append(nn.conv1d(h, f, 1, "CAUSAL", dilations=rate, bias=b, residual=skip, activation="relu"))
-        return [*layers, nn.conv1d(layers[-1], self.filters[-1], 1, "VALID", bias=self.biases[-1])]
+            layers.append(nn.conv1d(h, f, 1, **how, bias=b, residual=h if self.residual(i) else None))
+        return layers
 
     def gradients(self, layers: list[Array], g: Array) -> list[Array]:
-        """Of all filters, then of all biases, from the gradient g with respect to the forecasts."""
+        """With respect to all filters, then all biases, from g, that with respect to the forecasts."""
         filters, biases = [], []
         for i in reversed(range(len(self.filters))):
-            f, x, y = self.filters[i], layers[i], layers[i + 1]
-            padding, rate = ("CAUSAL", RATES[i]) if i < len(RATES) else ("VALID", 1)
-            if i < len(RATES):
-                g = g * (y > 0)
-            filters.insert(0, nn.conv1d_backprop_filter(x, f.shape, g, 1, padding, dilations=rate))
-            biases.insert(0, g.sum((0, 1)))
-            back = nn.conv1d_backprop_input(x.shape, f, g, 1, padding, dilations=rate) if i else None
-            g = back + g if back is not None and x.shape == g.shape and i < len(RATES) else back
+            wanted = ("filters", "bias", "input", "residual")
+            df, db, dx, dr = nn.conv1d_vjp(
+                layers[i], self.filters[i], g, 1, **self.how[i], output=layers[i + 1], wrt=wanted
+            )
+            filters.insert(0, df)
+            biases.insert(0, db)
+            g = dx + dr if self.residual(i) else dx
         return filters + biases
 
 

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from memory import places
+from operations import OPS
 from tqdm import tqdm
 
 import cyconv as nn
@@ -29,52 +32,6 @@ CONVOLUTIONS: dict[str, Callable[..., Array]] = {
     + (nn.atrous_conv2d, nn.depthwise_conv2d, nn.separable_conv2d)
 }
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid")
-
-
-def softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def interpolate(x: Array, size: int, axis: int, half_pixel: bool) -> Array:
-    """Linear interpolation along an axis."""
-    before = x.shape[axis]
-    at = (np.arange(size) + 0.5) * before / size - 0.5 if half_pixel else np.arange(size) * before / size
-    at = np.clip(at, 0, before - 1)
-    low = at.astype(int)
-    high = np.minimum(low + 1, before - 1)
-    part = np.expand_dims((at - low).astype(x.dtype), tuple(range(1, x.ndim - axis)))
-    start = x.take(low, axis)
-    y = x.take(high, axis)
-    y -= start
-    y *= part
-    y += start
-    return y
-
-
-def resize(x: Array, size: tuple[int, int], half_pixel: bool, mode: str, align_corners: bool) -> Array:
-    """Bilinear resize of a batch of images (n, h, w, c)."""
-    if mode != "bilinear" or align_corners:
-        raise ValueError(f"resize: mode={mode!r} with align_corners={align_corners} is not used by any network here")
-    return interpolate(interpolate(x, size[0], 1, half_pixel), size[1], 2, half_pixel)
-
-
-#: What is not a convolution: op(*inputs, **parameters, **weights).
-OPS: dict[str, Callable[..., Array]] = {
-    "max_pool": nn.max_pool,
-    "avg_pool": nn.avg_pool,
-    "scale_shift": lambda x, scale, shift: x * scale + shift,
-    "add": np.add,
-    "concat": lambda *xs, axis: np.concatenate(xs, axis),
-    "reshape": lambda x, shape: x.reshape(len(x), *shape),
-    "reduce_mean": lambda x, axes, keepdims: x.mean(tuple(axes), keepdims=keepdims),
-    "resize": resize,
-    "relu": lambda x: np.maximum(x, 0),
-    "relu6": lambda x: np.clip(x, 0, 6),
-    "leaky_relu": lambda x, alpha: np.where(x > 0, x, alpha * x),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "softmax": softmax,
-}
 
 
 @dataclass(frozen=True)
@@ -91,14 +48,16 @@ class Layer:
     def compiled(self) -> Callable[..., Array]:
         """The function that computes the layer from its inputs."""
         if self.op == "matmul":  # rows @ matrix is a convolution of one tap along the rows
-            plan = nn.plan(nn.conv1d, self.weights["matrix"][None], stride=1, padding="VALID", bias=self.weights.get("bias"))
-            return lambda rows: plan(rows[None])[0]
+            plan = nn.plan(
+                nn.conv1d, self.weights["matrix"][None], stride=1, padding="VALID", bias=self.weights.get("bias")
+            )
+            return lambda rows, out=None: plan(rows[None], None if out is None else out[None])[0]
         if self.op not in CONVOLUTIONS:
             return partial(OPS[self.op], **self.parameters, **self.weights)
         filters = [w for role, w in self.weights.items() if role != "bias"]
         bias = self.weights.get("bias")
         plan = nn.plan(CONVOLUTIONS[self.op], *filters, **self.parameters, bias=bias, activation=self.activation)
-        return plan if len(self.inputs) == 1 else lambda x, residual: plan(x, residual=residual)
+        return plan if len(self.inputs) == 1 else lambda x, residual, out=None: plan(x, out, residual=residual)
 
 
 def absorb(conv: Layer, layer: Layer) -> Layer | None:
@@ -191,20 +150,34 @@ class Network:
             raise ValueError(f"{graph['name']} has no layer {', '.join(unknown)}")
         self.layers = fuse(prune(layers[1:], self.outputs), self.outputs)
         self.functions = [layer.compiled() for layer in self.layers]
+        self.shape: tuple[int, ...] = ()
+        self.places: dict[str, Array] = {}
 
-    def run(self, x: Array) -> Iterator[tuple[Layer, Array]]:
-        """Compute the layers in order, each given out as soon as it is known and forgotten after its last use."""
+    def run(self, x: Array, places: Mapping[str, Array] = MappingProxyType({})) -> Iterator[tuple[Layer, Array]]:
+        """Compute the layers in order, in the places given; each is given out at once and forgotten after its last use."""
         last = {name: layer for layer in self.layers for name in layer.inputs}
         values = {self.input: x}
         for layer, function in zip(self.layers, self.functions):
-            y = values[layer.name] = function(*(values[name] for name in layer.inputs))
+            y = function(*(values[name] for name in layer.inputs), out=places.get(layer.name))
+            values[layer.name] = y
             for name in {name for name in layer.inputs if last[name] is layer}:
                 del values[name]
             yield layer, y
 
     def __call__(self, x: Array, progress: bool = False) -> dict[str, Array]:
-        layers = tqdm(self.run(x), total=len(self.layers), desc="layers", leave=False, disable=not progress)
-        return {layer.name: y for layer, y in layers if layer.name in self.outputs}
+        """The outputs by name. Memory is kept for the next input of the same shape, so one call at a time."""
+        known = x.shape == self.shape
+        layers = tqdm(
+            self.run(x, self.places if known else {}), "layers", len(self.layers), False, disable=not progress
+        )
+        shapes, outputs = {self.input: x.shape}, {}
+        for layer, y in layers:
+            shapes[layer.name] = y.shape
+            if layer.name in self.outputs:
+                outputs[layer.name] = y
+        if not known:
+            self.shape, self.places = x.shape, places(self.layers, shapes, self.outputs)
+        return outputs
 
 
 def recorded(folder: Path | str) -> tuple[Array, dict[str, tuple[int, Array]]]:

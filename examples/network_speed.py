@@ -405,11 +405,12 @@ def show_layers(folder: Path, threads: int, rounds: int) -> None:
 
     nn.set_num_threads(threads)
     network, x, times = Network(folder), example(folder), defaultdict(list)
+    network(x)  # which finds its memory
     lines = {}
     for _ in range(rounds):
         shapes = {network.input: x.shape}
         start = time.perf_counter()
-        for layer, y in network.run(x):
+        for layer, y in network.run(x, network.places):
             times[layer.name].append(1e3 * (time.perf_counter() - start))
             shapes[layer.name] = y.shape
             w = layer.weights.get("filters", np.empty(0))

@@ -11,7 +11,8 @@ import time
 import numpy as np
 from command_line import ACCENT, Array, existing, parser, save
 from matplotlib.figure import Figure
-from network import Network, interpolate, verify
+from network import Network, verify
+from operations import interpolate
 
 SIZE = 128
 

@@ -16,7 +16,8 @@ import numpy as np
 from adam import Adam
 from command_line import ACCENT, GREY, Array, existing, parser, photograph, save
 from matplotlib.figure import Figure
-from network import Network, softmax
+from network import Network
+from operations import softmax
 from PIL import Image
 from tqdm import tqdm, trange
 
