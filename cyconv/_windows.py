@@ -155,6 +155,13 @@ def empty(op: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {dtype}") from None
 
 
+def same_shape(op: str, shape: Shape, **arrays: Array) -> None:
+    """Each array must have the shape of the op's output."""
+    for arg, a in arrays.items():
+        if a.shape != shape:
+            raise ShapeError(f"{op}: {arg}.shape={a.shape}, but the op's output has {shape}", op, arg, (a.shape, shape))
+
+
 def run(
     window: Window,
     shape: Shape,

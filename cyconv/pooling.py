@@ -20,7 +20,7 @@ from cyconv._problem import (
     out_argument,
     shape_argument,
 )
-from cyconv._windows import ARGMAX, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry, described, empty, windows
+from cyconv._windows import ARGMAX, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry, described, empty, same_shape, windows
 
 
 def _rank(op: str, arg: str, shape: Shape) -> int:
@@ -548,7 +548,7 @@ def max_pool_grad_with_argmax(
     if at.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
     window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
-    _same_shape(op, window.problem.out_shape, grad=g, argmax=at)
+    same_shape(op, window.problem.out_shape, grad=g, argmax=at)
     most = x.size if include_batch_in_index else math.prod(x.shape[1:])
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
@@ -560,12 +560,6 @@ def max_pool_grad_with_argmax(
         return dx
     target[...] = dx
     return out  # type: ignore[return-value]
-
-
-def _same_shape(op: str, shape: Shape, **arrays: Array) -> None:
-    for arg, a in arrays.items():
-        if a.shape != shape:
-            raise ShapeError(f"{op}: {arg}.shape={a.shape}, but the op's output has {shape}", op, arg, (a.shape, shape))
 
 
 def _scatter(at: Array, g: Array, shape: Shape, dtype: str, last: bool, batch: bool) -> Array:
@@ -586,7 +580,7 @@ def _max_pool_grad(
     _, y, _ = operands(op, "orig_input", x, "orig_output", orig_output)
     n = n or _rank(op, "orig_input", x.shape)
     window = windows(op, "orig_input", MAX_GRAD, n, x.shape, code, g)
-    _same_shape(op, window.problem.out_shape, orig_output=y, grad=dy)
+    same_shape(op, window.problem.out_shape, orig_output=y, grad=dy)
     dx = _windows.run(window, x.shape, x.dtype, out, num_threads, x, dy)
     if dx is not None:
         return dx
@@ -608,7 +602,7 @@ def _avg_pool_grad(
     shape = shape_argument(op, "orig_input_shape", orig_input_shape) or ()
     n = n or _rank(op, "orig_input", shape)
     window = windows(op, "orig_input", MEAN_GRAD, n, shape, code, g)
-    _same_shape(op, window.problem.out_shape, grad=dy)
+    same_shape(op, window.problem.out_shape, grad=dy)
     return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
 
 

@@ -1,0 +1,256 @@
+"""Moving positions between the image, the batch and the channels; nothing is computed, every value keeps its dtype.
+
+All four are NumPy's own reshape, transpose and copy: they know best how to move memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cyconv._problem import Array, Shape, ShapeError, array, integer, layout
+from cyconv._windows import empty
+
+
+def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[Shape, list[tuple[int, int]]]:
+    """A block's sides, and as many (before, after) pairs, for an input of enough dimensions."""
+    value = np.asarray(block_shape)
+    if value.ndim > 1 or (value.ndim and not value.size):
+        raise ValueError(f"{op}: block_shape must be an integer or a flat sequence of them, not {block_shape!r}")
+    rows = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
+    if not isinstance(rows, (list, tuple)) or any(
+        not isinstance(row, (list, tuple, np.ndarray)) or len(row) != 2 for row in rows
+    ):
+        raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {pairs!r}")
+    checked = [(integer(op, arg, row[0], 0), integer(op, arg, row[1], 0)) for row in rows]
+    sides = value.tolist() if value.ndim else [block_shape] * len(checked)
+    block = tuple(integer(op, "block_shape", b) for b in sides)
+    if len(block) != len(checked):
+        raise ValueError(f"{op}: block_shape has {len(block)} sides, {block}, but {arg} has {len(checked)} pairs")
+    if x.ndim < len(block) + 1:
+        raise ShapeError(
+            f"{op}: input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
+        )  # fmt: skip
+    return block, checked
+
+
+def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None = None) -> Array:
+    """Deal out the positions of blocks to the batch: y[b*N + n, o, ...] = x_padded[n, o*block + b, ...].
+
+    Parameters
+    ----------
+    input : array_like, (N, *spatial, ...)
+        Any dtype; as many spatial axes as the block has sides.
+    block_shape : int or sequence
+        The block's sides; its positions b are counted in row-major order.
+    paddings : sequence of (before, after) pairs
+        Zeros added around the spatial axes, which must make them multiples of the block's sides.
+    name : str, optional
+        Ignored.
+
+    Returns
+    -------
+    ndarray
+        (N * prod(block), *(padded / block), ...)
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> nn.space_to_batch(np.arange(1, 6).reshape(1, 5), 2, [(0, 1)])
+    array([[1, 3, 5],
+           [2, 4, 0]])
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/space_to_batch
+    """
+    op = "space_to_batch"
+    x = array(op, "input", input)
+    block, pads = _block(op, x, block_shape, "paddings", paddings)
+    n = len(block)
+    if any(pair != (0, 0) for pair in pads):
+        padded = empty(
+            op, (len(x), *(lo + size + hi for (lo, hi), size in zip(pads, x.shape[1:])), *x.shape[n + 1 :]), x.dtype
+        )
+        padded[...] = 0
+        padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))] = x
+        x = padded
+    for i, (size, b) in enumerate(zip(x.shape[1:], block)):
+        if size % b:
+            raise ShapeError(
+                f"{op}: spatial axis {i} has {size} positions with padding {pads[i]}, which {b} (block_shape={block}) does not "
+                f"divide; pad {-size % b} more", op, "paddings", (np.shape(input),)
+            )  # fmt: skip
+    sizes = [size // b for size, b in zip(x.shape[1:], block)]
+    x = x.reshape(x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *x.shape[n + 1 :])
+    order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, x.ndim))
+    return x.transpose(order).copy().reshape(x.shape[0] * math.prod(block), *sizes, *x.shape[2 * n + 1 :])
+
+
+def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = None) -> Array:
+    """Gather the positions of blocks from the batch: y_uncropped[n, o*block + b, ...] = x[b*N + n, o, ...].
+
+    Parameters
+    ----------
+    input : array_like, (N * prod(block), *spatial, ...)
+        Any dtype.
+    block_shape : int or sequence
+        As in `space_to_batch`, whose inverse this is.
+    crops : sequence of (before, after) pairs
+        Positions to take off the spatial axes of the result.
+    name : str, optional
+        Ignored.
+
+    Returns
+    -------
+    ndarray
+        (N, *(spatial * block - crops), ...)
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> nn.batch_to_space(np.array([[1, 3, 5], [2, 4, 0]]), 2, [(0, 1)])
+    array([[1, 2, 3, 4, 5]])
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/batch_to_space
+    """
+    op = "batch_to_space"
+    x = array(op, "input", input)
+    block, cuts = _block(op, x, block_shape, "crops", crops)
+    n, count = len(block), math.prod(block)
+    if x.shape[0] % count:
+        raise ShapeError(
+            f"{op}: {count} positions of block_shape={block} do not divide the batch of {x.shape[0]} (input.shape={x.shape})",
+            op, "input", (x.shape,),
+        )  # fmt: skip
+    sizes = [size * b for size, b in zip(x.shape[1:], block)]
+    for i, (size, cut) in enumerate(zip(sizes, cuts)):
+        if sum(cut) > size:
+            raise ShapeError(
+                f"{op}: crops {cut} take more than the {size} positions of spatial axis {i}", op, "crops", (x.shape,)
+            )
+    rest = x.shape[n + 1 :]
+    y = x.reshape(*block, x.shape[0] // count, *x.shape[1:])
+    order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, y.ndim))
+    y = y.transpose(order).copy().reshape(x.shape[0] // count, *sizes, *rest)
+    return np.ascontiguousarray(y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))])
+
+
+def _depth(op: str, input: Any, block_size: Any, data_format: Any) -> tuple[Array, int, bool]:
+    """The input as (N, H, W, C), the block's side, and whether the channels are last."""
+    x, b = array(op, "input", input), integer(op, "block_size", block_size)
+    last = layout(op, data_format, 2)
+    if x.ndim != 4:
+        raise ShapeError(
+            f"{op}: input must have 4 dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
+        )
+    return x if last else np.moveaxis(x, 1, -1), b, last
+
+
+def space_to_depth(input: Any, block_size: int, data_format: str | None = "NHWC", name: str | None = None) -> Array:
+    """Stack the pixels of a block as channels: y[n, i, j, (a*B + b)*C + c] = x[n, i*B + a, j*B + b, c].
+
+    Parameters
+    ----------
+    input : array_like, (N, H, W, C) or (N, C, H, W)
+        Any dtype; B must divide H and W.
+    block_size : int
+        B, the side of a block.
+    data_format : str, optional
+        "NHWC" or "NCHW".
+    name : str, optional
+        Ignored.
+
+    Returns
+    -------
+    ndarray
+        (N, H/B, W/B, B*B*C), or (N, B*B*C, H/B, W/B).
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> nn.space_to_depth(np.array([[1, 2], [3, 4]]).reshape(1, 2, 2, 1), 2).ravel()
+    array([1, 2, 3, 4])
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/space_to_depth
+    """
+    op = "space_to_depth"
+    x, b, last = _depth(op, input, block_size, data_format)
+    n, h, w, c = x.shape
+    if h % b or w % b:
+        raise ShapeError(
+            f"{op}: block_size={b} must divide the {h} x {w} pixels of the input", op, "block_size", (np.shape(input),)
+        )
+    y = x.reshape(n, h // b, b, w // b, b, c)
+    if last:
+        return y.transpose(0, 1, 3, 2, 4, 5).copy().reshape(n, h // b, w // b, b * b * c)
+    return y.transpose(0, 2, 4, 5, 1, 3).copy().reshape(n, b * b * c, h // b, w // b)
+
+
+def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC", name: str | None = None) -> Array:
+    """Lay out channels as the pixels of a block: y[n, i*B + a, j*B + b, c] = x[n, i, j, (a*B + b)*C + c].
+
+    Parameters
+    ----------
+    input : array_like, (N, H, W, B*B*C) or (N, B*B*C, H, W)
+        Any dtype.
+    block_size, data_format, name
+        As in `space_to_depth`, whose inverse this is.
+
+    Returns
+    -------
+    ndarray
+        (N, H*B, W*B, C), or (N, C, H*B, W*B).
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        In words that name the argument, the rule and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cyconv as nn
+    >>> nn.depth_to_space(np.array([1, 2, 3, 4]).reshape(1, 1, 1, 4), 2)[0, :, :, 0]
+    array([[1, 2],
+           [3, 4]])
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/depth_to_space
+    """
+    op = "depth_to_space"
+    x, b, last = _depth(op, input, block_size, data_format)
+    n, h, w, c = x.shape
+    if c % (b * b):
+        raise ShapeError(
+            f"{op}: the {b * b} pixels of block_size={b} must divide the {c} channels of the input", op, "block_size", (np.shape(input),)
+        )  # fmt: skip
+    y = x.reshape(n, h, w, b, b, c // (b * b))
+    if last:
+        return y.transpose(0, 1, 3, 2, 4, 5).copy().reshape(n, h * b, w * b, c // (b * b))
+    return y.transpose(0, 5, 1, 3, 2, 4).copy().reshape(n, c // (b * b), h * b, w * b)
