@@ -252,6 +252,54 @@ def _explain(problem: Problem, filters: Array, packed_bytes: int | None, num_thr
     )  # fmt: skip
 
 
+class _Stage:
+    """One convolution of a plan: its filters packed once for each algorithm, and what the last call was like."""
+
+    __slots__ = ("last", "packed", "recipe")
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.packed: dict[Any, Any] = {}
+        self.last: tuple[Any, ...] = ()
+
+    def bind(self, x: Array) -> tuple[Any, ...]:
+        """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
+        recipe, isa, forced = self.recipe, _isa.current(), _forced.get() or _process_wide
+        _, _, code = operands(recipe.op, recipe.names[0], x, recipe.names[1], recipe.filters)
+        problem = recipe.problem(x.shape, code)
+        driver = choose(problem, forced).driver
+        key = (driver.layout, isa)
+        if key not in self.packed:
+            self.packed[key] = driver.pack(recipe.filters, isa)
+        extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
+        self.last = (x.shape, x.dtype, isa, forced, problem, driver, self.packed[key], extras)
+        return self.last
+
+    def run(self, x: Any, residual: Any, out: Any, num_threads: int | None) -> Array:
+        recipe, last = self.recipe, self.last
+        if type(x) is not np.ndarray or not x.flags.aligned:
+            x = array(recipe.op, recipe.names[0], x)
+        if (
+            not last
+            or x.shape != last[0]
+            or x.dtype is not last[1]
+            or _isa.current() != last[2]
+            or (_forced.get() or _process_wide) != last[3]
+        ):
+            last = self.bind(x)
+        problem, driver, packed, extras = last[4:]
+        if residual is not None or out is not None:
+            more = check(problem, x.dtype, None, None, residual, out)
+            extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
+        return compute(driver, recipe.op, x, packed, extras, out, num_threads)
+
+    def problem(self, shape: Any) -> Problem:
+        """The problem of an input of that shape."""
+        recipe = self.recipe
+        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
+        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
+
+
 class Plan:
     """An op with its filters packed: call it with an input. Made by `plan`; immutable, picklable, thread-safe.
 
@@ -259,7 +307,7 @@ class Plan:
     each shape.
     """
 
-    __slots__ = ("_arguments", "_last", "_packed", "_recipe", "op")
+    __slots__ = ("_arguments", "_stages", "op")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         def owned(value: Any) -> Any:
@@ -272,77 +320,77 @@ class Plan:
         self.op = op
         self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
         names = list(inspect.signature(op).parameters)[1 : len(filters) + 1]
-        self._recipe: Recipe = op(
-            DEFERRED, **dict(zip(names, filters, strict=False)), **_required(op, self._arguments[1], names)
-        )
-        self._packed: dict[Any, Any] = {}
-        self._last: tuple[Any, ...] = ()
+        given = dict(zip(names, filters, strict=False))
+        made = op(DEFERRED, **given, **_required(op, self._arguments[1], names))
+        self._stages = tuple(_Stage(recipe) for recipe in ([made] if isinstance(made, Recipe) else made))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Plan, (self.op, *self._arguments)
 
-    def _driver(self, x: Array) -> tuple[Any, ...]:
-        """(shape, dtype, ISA, algorithm, problem, driver, packed filters) for inputs like x."""
-        recipe, isa, forced = self._recipe, _isa.current(), _forced.get() or _process_wide
-        _, _, code = operands(recipe.op, recipe.names[0], x, recipe.names[1], recipe.filters)
-        problem = recipe.problem(x.shape, code)
-        driver = choose(problem, forced).driver
-        key = (driver.layout, isa)
-        if key not in self._packed:
-            self._packed[key] = driver.pack(recipe.filters, isa)
-        extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
-        self._last = (x.shape, x.dtype, isa, forced, problem, driver, self._packed[key], extras)
-        return self._last
-
     def __call__(self, x: Any, out: Any = None, *, residual: Any = None, num_threads: int | None = None) -> Array:
         """The op on x."""
-        recipe, last = self._recipe, self._last
-        if type(x) is not np.ndarray or not x.flags.aligned:
-            x = array(recipe.op, recipe.names[0], x)
-        if (
-            not last
-            or x.shape != last[0]
-            or x.dtype is not last[1]
-            or _isa.current() != last[2]
-            or (_forced.get() or _process_wide) != last[3]
-        ):
-            last = self._driver(x)
-        problem, driver, packed, extras = last[4:]
-        if residual is not None or out is not None:
-            more = check(problem, x.dtype, None, None, residual, out)
-            extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
-        return compute(driver, recipe.op, x, packed, extras, out, num_threads)
+        stages = self._stages
+        if len(stages) > 1:
+            if stages[0].recipe.filters.dtype.itemsize == 2:  # rounded once: the op itself keeps float32 in between
+                filters, arguments = self._arguments
+                made: Array = self.op(x, *filters, **arguments, residual=residual, out=out, num_threads=num_threads)
+                return made
+            for stage in stages[:-1]:
+                x = stage.run(x, None, None, num_threads)
+        return stages[-1].run(x, residual, out, num_threads)
 
-    def _problem(self, shape: Any) -> Problem:
-        recipe = self._recipe
-        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
-        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
+    def _problems(self, shape: Any) -> list[Problem]:
+        problems = []
+        for stage in self._stages:
+            problems.append(stage.problem(shape))
+            shape = problems[-1].out_shape
+        return problems
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""
-        return self._problem(shape).out_shape
+        return self._problems(shape)[-1].out_shape
 
     def flops(self, shape: Any) -> float:
         """Floating-point operations for an input of that shape, counted as a direct convolution."""
-        return float(choose(self._problem(shape), "direct").driver.flops)
+        return float(sum(choose(problem, "direct").driver.flops for problem in self._problems(shape)))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the filters: as they were given, and as they have been packed so far."""
-        return int(self._recipe.filters.nbytes + sum(packed.nbytes for packed in self._packed.values()))
+        return int(
+            sum(
+                stage.recipe.filters.nbytes + sum(packed.nbytes for packed in stage.packed.values())
+                for stage in self._stages
+            )
+        )
 
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
-        driver = choose(self._problem(shape), _forced.get() or _process_wide).driver
-        return int(driver.workspace(_threads.wanted(self._recipe.op, num_threads), _isa.current()))
+        threads, isa = _threads.wanted(self._stages[0].recipe.op, num_threads), _isa.current()
+        forced = _forced.get() or _process_wide
+        return max(int(choose(problem, forced).driver.workspace(threads, isa)) for problem in self._problems(shape))
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
-        return _explain(self._problem(shape), self._recipe.filters, None, num_threads)
+        parts = [
+            _explain(problem, stage.recipe.filters, None, num_threads)
+            for problem, stage in zip(self._problems(shape), self._stages, strict=True)
+        ]
+        last = parts[-1]
+        return last._replace(
+            algorithm=" + ".join(part.algorithm for part in parts),
+            refused=tuple(dict.fromkeys(reason for part in parts for reason in part.refused)),
+            flops=sum(part.flops for part in parts),
+            nbytes=sum(part.nbytes for part in parts),
+            packed_bytes=sum(part.packed_bytes for part in parts),
+            workspace_bytes=max(part.workspace_bytes for part in parts),
+            predicted_seconds=sum(part.predicted_seconds for part in parts),
+        )
 
     def __repr__(self) -> str:
-        recipe = self._recipe
-        return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {len(self._packed)} packed)"
+        filters = ", ".join(f"{stage.recipe.filters.shape}" for stage in self._stages)
+        first = self._stages[0].recipe
+        return f"cyconv.plan({first.op}, {first.filters.dtype} filters {filters}, {self.nbytes} bytes)"
 
 
 def _required(op: Callable[..., Any], arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
@@ -405,6 +453,7 @@ def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any)
     """
     threads = arguments.pop("num_threads", None)
     made = Plan(op, filters, arguments)
-    x = array(made._recipe.op, made._recipe.names[0], input)
-    operands(made._recipe.op, made._recipe.names[0], x, made._recipe.names[1], made._recipe.filters)
+    first = made._stages[0].recipe
+    x = array(first.op, first.names[0], input)
+    operands(first.op, first.names[0], x, first.names[1], first.filters)
     return made.explain(x.shape, threads)

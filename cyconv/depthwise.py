@@ -207,32 +207,28 @@ def separable_conv2d(
     array([33.])
     """
     op, names = "separable_conv2d", ("input", "depthwise_filter", "strides", "dilations")
-    x, f, code = operands(op, "input", input, "depthwise_filter", depthwise_filter)
-    _, point, _ = operands(op, "input", x, "pointwise_filter", pointwise_filter)
-    first = forward_problem(
-        op, names, 2, x.shape, f.shape, code, sequence(op, "strides", strides), padding_argument(op, padding),
-        data_format_argument(op, data_format), sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+    rest = (
+        sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
+        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
     )  # fmt: skip
-    if point.ndim != 4 or point.shape[:3] != (1, 1, first.out_channels):
+    f, point, code = operands(op, "depthwise_filter", depthwise_filter, "pointwise_filter", pointwise_filter)
+    middle = f.shape[2] * f.shape[3] if f.ndim == 4 else -1
+    if point.ndim != 4 or point.shape[:3] != (1, 1, middle):
         raise ShapeError(
-            f"{op}: pointwise_filter.shape={point.shape}, but the depthwise stage makes {first.out_channels} channels "
-            f"(depthwise_filter.shape={f.shape}): it must be (1, 1, {first.out_channels}, output channels)",
+            f"{op}: pointwise_filter.shape={point.shape}, but the depthwise stage makes {middle} channels "
+            f"(depthwise_filter.shape={f.shape}): it must be (1, 1, {middle}, output channels)",
             op, "pointwise_filter", (f.shape, point.shape),
         )  # fmt: skip
-    second = forward_problem(
-        op,
-        ("input", "pointwise_filter", "strides", "dilations"),
-        2,
-        first.out_shape,
-        point.shape,
-        code,
-        1,
-        "VALID",
-        data_format,
-        1,
-        (0, 0.0),
-        None,
-    )
+    point_names = ("input", "pointwise_filter", "strides", "dilations")
+    point_rest = (1, "VALID", rest[2], 1, (0, 0.0), None)
+    if input is _plan.DEFERRED:
+        return [  # type: ignore[return-value]
+            _plan.Recipe(forward_problem, op, names, 2, rest, f, depthwise_bias, depthwise_activation),
+            _plan.Recipe(forward_problem, op, point_names, 2, point_rest, point, bias, activation),
+        ]
+    x, _, _ = operands(op, "input", input, "depthwise_filter", f)
+    first = forward_problem(op, names, 2, x.shape, f.shape, code, *rest)
+    second = forward_problem(op, point_names, 2, first.out_shape, point.shape, code, *point_rest)
     _plan.check(second, x.dtype, bias, activation, residual, out)
     if _problem.COMPUTE[code] != _problem.DTYPES[code]:  # halves are rounded once, at the end
 
@@ -248,5 +244,5 @@ def separable_conv2d(
             return made
         out[...] = made
         return out  # type: ignore[no-any-return]
-    middle = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)
-    return _plan.run(second, middle, point, bias, activation, residual, out, num_threads)
+    between = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)
+    return _plan.run(second, between, point, bias, activation, residual, out, num_threads)
