@@ -51,6 +51,7 @@ from cyconv.pooling import (
     pool,
 )
 from cyconv.rearrange import batch_to_space, depth_to_space, space_to_batch, space_to_depth
+from cyconv.summary import Summary, summary
 from cyconv.transpose import (
     atrous_conv2d_transpose,
     conv1d_transpose,
@@ -78,6 +79,7 @@ __all__ = [
     "Explanation",
     "Plan",
     "ShapeError",
+    "Summary",
     "__version__",
     "algorithm",
     "atrous_conv2d",
@@ -156,5 +158,6 @@ __all__ = [
     "show_config",
     "space_to_batch",
     "space_to_depth",
+    "summary",
     "threads",
 ]

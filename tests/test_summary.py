@@ -1,0 +1,84 @@
+"""The costs of a CNN, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+import cyconv as nn
+
+SAME = {"strides": 2, "padding": "SAME", "bias": True}
+# Three 3x3 layers of 100, 200 and 400 maps with stride 2 on 200 x 300 RGB images.
+EXERCISE = [(nn.conv2d, (3, 3, 3, 100), SAME), (nn.conv2d, (3, 3, 100, 200), SAME), (nn.conv2d, (3, 3, 200, 400), SAME)]
+
+
+def test_exercise_of_three_layers(capsys):
+    """903,400 parameters; 12.6 MB for one prediction, 566 MB to keep the activations of 50 images."""
+    one = nn.summary(EXERCISE, (200, 300, 3))
+    assert [row.parameters for row in one.rows] == [2_800, 180_200, 720_400]
+    assert one.parameters == 903_400
+    assert one.parameter_bytes == 3_613_600
+    assert [row.output_shape for row in one.rows] == [(1, 100, 150, 100), (1, 50, 75, 200), (1, 25, 38, 400)]
+    assert [row.output_bytes for row in one.rows] == [6_000_000, 3_000_000, 1_520_000]
+    # The second layer is the worst: 6 MB of input, 3 MB of output, and the parameters.
+    assert one.peak_bytes == 6_000_000 + 3_000_000 + 3_613_600 == 12_613_600
+    assert one.kept_bytes == 4 * 200 * 300 * 3 + 10_520_000 + 3_613_600
+    assert [row.flops for row in one.rows] == [
+        2 * 100 * 150 * 27 * 100,
+        2 * 50 * 75 * 900 * 200,
+        2 * 25 * 38 * 1800 * 400,
+    ]
+    many = nn.summary(EXERCISE, (200, 300, 3), batch=50)
+    assert many.activation_bytes == 50 * 10_520_000 + 36_000_000 == 562_000_000
+    assert many.kept_bytes == 562_000_000 + 3_613_600
+    trained = nn.summary(EXERCISE, (200, 300, 3), batch=50, training=True)
+    assert trained.kept_bytes == many.kept_bytes + 3_613_600 + 50 * 9_000_000 == 1_019_227_200
+    assert trained.flops == 3 * many.flops
+    half = nn.summary(EXERCISE, (200, 300, 3), "float16")
+    assert half.peak_bytes * 2 == one.peak_bytes
+    printed = capsys.readouterr().out
+    assert printed.count("903,400") == 4
+    assert "(50, 25, 38, 400)" in printed
+
+
+def test_every_kind_of_layer():
+    layers = [
+        (
+            nn.conv2d,
+            np.ones((3, 3, 1, 8), np.float32),
+            {"strides": 1, "padding": "SAME", "bias": np.ones(8, np.float32)},
+        ),
+        np.tanh,
+        (nn.max_pool2d, {"ksize": 2, "strides": 2, "padding": "VALID"}),
+        (nn.depthwise_conv2d, (3, 3, 8, 2), {"strides": 1, "padding": "VALID"}),
+        (nn.separable_conv2d, (3, 3, 16, 1), (1, 1, 16, 4), {"strides": 1, "padding": "SAME", "bias": True}),
+        (nn.conv2d_transpose, (2, 2, 6, 4), {"output_shape": (5, 24, 24, 6), "strides": 2}),
+        (nn.conv2d, (1, 1, 3, 6), {"strides": 1, "padding": "SAME"}),  # two groups
+        lambda x: x.reshape(len(x), -1),
+        (np.matmul, (24 * 24 * 6, 10)),
+    ]
+    table = nn.summary(layers, (28, 28, 1), batch=5)
+    assert [row.output_shape[1:] for row in table.rows] == [
+        (28, 28, 8), (28, 28, 8), (14, 14, 8), (12, 12, 16), (12, 12, 4), (24, 24, 6), (24, 24, 6), (3456,), (10,)
+    ]  # fmt: skip
+    assert [row.parameters for row in table.rows] == [80, 0, 0, 144, 144 + 64 + 4, 96, 18, 0, 34560]
+    flops = [28 * 28 * 72, 0, 0, 144 * 144, 144 * (144 + 64), 144 * 96, 576 * 18, 0, 34560]
+    assert [row.flops for row in table.rows] == [2 * 5 * n for n in flops]
+    assert table.rows[1].name == "tanh"
+
+
+def test_layouts():
+    first = {"strides": 2, "padding": "SAME", "bias": True, "data_format": "NCHW"}
+    table = nn.summary([(nn.conv2d, (3, 3, 3, 100), first)], (3, 200, 300))
+    assert table.rows[0][1:4] == ((1, 100, 100, 150), 2_800, 2 * 100 * 150 * 2700)
+
+
+def test_refuses_in_words():
+    for layers, shape, word in (
+        ([(nn.conv2d, (3, 3, 4, 8), {"strides": 1, "padding": "SAME"})], (8, 8, 3), "channels"),
+        ([], (8, 8, 3), "layers"),
+        ([("conv2d",)], (8, 8, 3), "op"),
+        ([(nn.conv2d, "3x3", {})], (8, 8, 3), "shape"),
+        ([np.tanh], (8, 0, 3), "input_shape"),
+        ([np.tanh], (8, 2.5, 3), "input_shape"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=word):
+            nn.summary(layers, shape)
