@@ -188,7 +188,7 @@ def run(
         return None
     if target is not None and not in_place:
         target[...] = result
-    return result if out is None else out  # type: ignore[no-any-return]
+    return result if out is None else out
 
 
 def _seen(p: Problem, a: Array | None) -> Any:

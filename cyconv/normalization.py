@@ -47,7 +47,7 @@ def _normalise(
     )  # fmt: skip
     if target is not None and not in_place:
         target[...] = y
-    return y if out is None else out  # type: ignore[no-any-return]
+    return y if out is None else out
 
 
 def local_response_normalization(

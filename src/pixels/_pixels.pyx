@@ -27,20 +27,20 @@ cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t, size_t)
 
 cdef extern from "kernels.h" nogil:
-    enum: FILTERS, ROWS, WIDE, TILE_WIDE, NONE, CLAMP
+    enum: FILTERS, ROWS, TILE_WIDE, NONE, CLAMP
     ctypedef struct meeting:
         int range, taps
-        ptrdiff_t filter, next_tap, row, shift
+        ptrdiff_t filter
     ctypedef struct tile_args:
         const char *const *input
         const meeting *meetings
         ptrdiff_t count
         const ptrdiff_t *offset
         const char *filters
+        ptrdiff_t next_tap
         char *const *out
-        int rows
+        int rows, bare
         const char *bias
-        int bare
         double low, high
         ptrdiff_t first, tiles, next, advance
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
@@ -62,8 +62,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
     ctypedef struct pixel_kernels:
         int lanes
-        int rows[5]
         int wide[3]
+        int rows[5][3]
         tile_fn tile[5][3]
         interleave_fn interleave
         fill_fn fill
@@ -77,6 +77,7 @@ cdef enum:
     STRIP_BYTES = 1 << 17     # wanted of a strip,
     STRIP_LIMIT = 1 << 20     # and the most it may take
     WINDOW_BYTES = 1 << 15    # of the rows that a row of tiles reads: L1 keeps them
+    DIRECT_PIXELS = 1024      # of a row, where it pays to read it where it lies
     UNIT_FLOPS = 10000000     # a box's, about
     WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
     ROWS_MOST = 1 << 12       # of a box's input
@@ -98,13 +99,19 @@ cdef struct JobAxis:
 
 cdef struct Span:
     # One axis of a job's boxes: [first, last) is cut into boxes, what is before and behind is a box each.
-    ptrdiff_t first, last, box, boxes, extent
+    ptrdiff_t first, last, box, boxes
+
+
+cdef struct Source:
+    # A meeting's row of input, from the first that the tile reads, and bytes into it.
+    ptrdiff_t d, h, shift
 
 
 cdef struct Job:
     JobAxis ax[3]
     ptrdiff_t taps
     # How the rows of its windows meet:
+    int wide                  # the widest tiles
     bint fold                 # a row of taps is read as rows a vector long
     ptrdiff_t rows            # of output a tile takes,
     ptrdiff_t apart           # so far from each other,
@@ -116,10 +123,15 @@ cdef struct Job:
     ptrdiff_t run             # taps and channels of a row
     # How one call cuts it:
     Span span[3]
+    bint direct               # rows are read where they lie, where no window leaves the input
     ptrdiff_t pitch           # of a plane's row in a strip
+    ptrdiff_t row_bytes       # of all of its planes
+    ptrdiff_t ring            # rows that a strip holds
+    ptrdiff_t tile_pitch      # of a row of outputs that may not be stored as they are
     ptrdiff_t unit, units     # its first, and how many
     ptrdiff_t panel           # where its packed filters start, in elements of a group's
     meeting *meetings[ROWS + 1]  # by output rows of the tile
+    Source *source[ROWS + 1]
     ptrdiff_t count[ROWS + 1]
     ptrdiff_t *offset[2]      # of each tap and channel: in a strip, in the array
 
@@ -144,8 +156,15 @@ cdef struct Scratch:
     # One thread's.
     const char **rows         # every row of a box's input
     const char **input        # those of a tile
+    ptrdiff_t *found          # of every plane: how many of its rows
     char *tile                # planes of outputs that may not be stored as they are
     char *strip
+
+
+cdef struct Piece:
+    # Some columns of a box: tiles side by side, all equally wide.
+    int wide
+    ptrdiff_t first, tiles
 
 
 cdef struct Box:
@@ -153,6 +172,13 @@ cdef struct Box:
     ptrdiff_t start[3]
     ptrdiff_t count[3]
     bint direct
+    ptrdiff_t lo[2]           # the first row of input, and how many from there on
+    ptrdiff_t extent[2]
+    ptrdiff_t unit            # columns that a tile of one vector takes: its rows', too, where a row is folded
+    Piece pieces[8]
+    int npieces
+    char *out                 # of its first output
+    char *residual
 
 
 # ---- the input of a box -----------------------------------------------------------------------------------------
@@ -160,12 +186,15 @@ cdef struct Box:
 cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src, char *dst) noexcept nogil:
     """A row's pixels from the box's first window to its last, as planes, padding in place."""
     cdef const JobAxis *a = &job.ax[2]
-    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, extent = (b.count[2] - 1) * a.stride + max(a.taps - 1, 0) * a.dilation + 1
-    cdef ptrdiff_t phase, count, i, j, first, last, at, plane = job.pitch
+    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = job.pitch
+    cdef ptrdiff_t extent = span_of(a, b.count[2])
     for phase in range(min(a.stride, extent)):
-        count = ceil_div(extent - phase, a.stride)
-        first = min(count, max(0, ceil_div(-start - phase, a.stride)))
-        last = max(first, min(count, ceil_div(a.size - start - phase, a.stride)))
+        count = ceil_div(extent - phase, a.stride) if a.stride > 1 else extent
+        first, last = -start - phase, a.size - start - phase
+        if a.stride > 1:
+            first, last = ceil_div(first, a.stride) if first > 0 else 0, ceil_div(last, a.stride) if last > 0 else 0
+        first = min(count, max(0, first))
+        last = max(first, min(count, last))
         if last > first:
             r.k.planes[r.dtype](dst + first * r.csize, plane, src + (start + phase + first * a.stride) * r.x.s[2],
                                 last - first, a.stride * r.x.s[2], r.cg, r.x.sc)
@@ -186,73 +215,74 @@ cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src
         dst += r.cg * plane * r.csize
 
 
-cdef void find_rows(const Run *r, const Job *job, const Box *b, Scratch *s) noexcept nogil:
-    """Where each row of the box's input starts: in the array, in the strip that is filled here, or outside."""
-    cdef ptrdiff_t d, h, id, ih, extent[2]
+cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end, Scratch *s) noexcept nogil:
+    """Where rows h up to end of the box's input start: in the array, in the strip that is filled here, or outside.
+
+    The strip is a ring where only one plane is read: a row takes the place of one that no later tile will read.
+    """
+    cdef ptrdiff_t id = map_index(b.lo[0] + d, job.ax[0].size, r.mode), ih, at
     cdef const char *src
-    cdef const char **row
-    cdef char *strip = s.strip
-    cdef int i
-    for i in range(2):
-        extent[i] = (b.count[i] - 1) * job.ax[i].stride + max(job.ax[i].taps - 1, 0) * job.ax[i].dilation + 1
-    for d in range(extent[0]):
-        id = map_index(b.start[0] * job.ax[0].stride - job.ax[0].lo + d, job.ax[0].size, r.mode)
-        row = s.rows + d * job.span[1].extent
-        for h in range(extent[1]):
-            ih = map_index(b.start[1] * job.ax[1].stride - job.ax[1].lo + h, job.ax[1].size, r.mode)
-            if id < 0 or ih < 0:
-                row[h] = r.outside
-                continue
+    cdef const char **row = s.rows + d * b.extent[1]
+    while h < end:
+        ih = map_index(b.lo[1] + h, job.ax[1].size, r.mode)
+        if id < 0 or ih < 0:
+            row[h] = r.outside
+        else:
             src = r.x.data + b.n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + b.group * r.cg * r.x.sc
             if b.direct:
                 row[h] = src + (b.start[2] - job.ax[2].lo) * r.x.s[2]
             else:
-                gather_row(r, job, b, src, strip)
-                row[h] = strip
-                strip += job.ax[2].stride * r.cg * job.pitch * r.csize
+                at = (d * b.extent[1] + h) % job.ring
+                row[h] = s.strip + at * job.row_bytes
+                gather_row(r, job, b, src, s.strip + at * job.row_bytes)
+        h += 1
 
 
 # ---- a row of tiles ---------------------------------------------------------------------------------------------
 
-cdef void columns(const Run *r, const Job *job, ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t count, ptrdiff_t filters,
-                  tile_args *args, Scratch *s) noexcept nogil:
-    """A block of filters over all columns of some output rows: the widest tiles that fit, the last one moved back."""
-    cdef ptrdiff_t lanes = r.k.lanes, at = 0, unit = lanes, taken = 0, i
-    cdef int wide = 2
+cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
+    """The widest tiles that fit; for what is left the narrowest that covers it, moved back."""
+    cdef ptrdiff_t at = 0, count = b.count[2], width
+    cdef int wide
+    cdef Piece *piece = b.pieces
+    b.unit = r.k.lanes
+    if job.fold:
+        b.unit *= max(1, min(job.rows, count // r.k.lanes))
     while at < count:
-        if job.fold:
-            rows = max(1, min(job.rows, (count - at) // lanes))
-            unit = rows * lanes
-        while wide > 0 and (count - at < r.k.wide[wide] * unit or rows < job.rows and job.fold):
+        wide = job.wide
+        while wide > 0 and r.k.wide[wide] * b.unit > count - at:
             wide -= 1
-        if rows != taken:
-            args.rows, args.meetings, args.count = <int> rows, job.meetings[rows], job.count[rows]
-            for i in range(args.count):
-                s.input[i] = s.rows[first_row + args.meetings[i].row] + args.meetings[i].shift
-            taken = rows
-        args.next, args.advance = unit, r.k.wide[wide] * unit
-        args.tiles = max(1, (count - at) // args.advance)
-        args.first = at if count - at >= args.advance or count < lanes else count - lanes
-        r.k.tile[filters][wide](args)
-        at += args.tiles * args.advance
+        width = r.k.wide[wide] * b.unit
+        if at > 0:
+            wide = 0
+            while wide < job.wide and r.k.wide[wide] * b.unit < count - at and r.k.wide[wide + 1] * b.unit <= count:
+                wide += 1
+            width = r.k.wide[wide] * b.unit
+        piece.wide, piece.first = wide, at
+        piece.tiles = max(1, (count - at) // width)
+        if count - at < width <= count:
+            piece.first = count - width
+        at += piece.tiles * width
+        piece += 1
+    b.npieces = <int> (piece - b.pieces)
 
 
-cdef void finish_block(const Run *r, const Job *job, ptrdiff_t first, ptrdiff_t filters, ptrdiff_t rows, ptrdiff_t count,
-                       ptrdiff_t pitch, char *const *out, char *const *residual, Scratch *s) noexcept nogil:
+cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t first, ptrdiff_t filters, ptrdiff_t rows,
+                       char *const *out, char *const *residual, Scratch *s) noexcept nogil:
     """Some filters' planes into the output as it is: any strides, any dtype, residual, activation."""
     cdef ptrdiff_t m, at, most = TILE_WIDE * r.k.lanes, i
     cdef char *place[ROWS]
     cdef char *added[ROWS]
     cdef finish_args end
-    end.pitch, end.rows, end.bias = pitch, <int> rows, NULL
+    end.pitch, end.rows, end.bias = job.tile_pitch, <int> rows, NULL
     end.out, end.out_step = place, r.out.s[2] * job.ax[2].out_step
     end.residual, end.residual_step = added if r.residual.data != NULL else NULL, r.residual.s[2] * job.ax[2].out_step
     end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
     for m in range(filters):
         at = 0
-        while at < count:
-            end.tile = s.tile + (m * job.rows * pitch + at) * r.csize
-            end.columns = <int> min(most, count - at)
+        while at < b.count[2]:
+            end.tile = s.tile + (m * job.rows * job.tile_pitch + at) * r.csize
+            end.columns = <int> min(most, b.count[2] - at)
             for i in range(rows):
                 place[i] = out[i] + (first + m) * r.out.sc + at * end.out_step
                 added[i] = residual[i] + (first + m) * r.residual.sc + at * end.residual_step
@@ -262,84 +292,73 @@ cdef void finish_block(const Run *r, const Job *job, ptrdiff_t first, ptrdiff_t 
 
 cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows, Scratch *s) noexcept nogil:
     """All filters of a group over output rows h, h + apart, ... of the box."""
-    cdef ptrdiff_t m, i, j, filters, lanes = r.k.lanes, count = b.count[2], panel = 0, first = 0, pitch
-    cdef ptrdiff_t first_row = d * job.ax[0].stride * job.span[1].extent + h * job.ax[1].stride
-    cdef ptrdiff_t[3] o
-    cdef int store = r.store
+    cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = job.rows * job.tile_pitch * r.csize
+    cdef ptrdiff_t down = job.ax[1].out_step * r.out.s[1], met = b.unit // r.k.lanes if job.fold else rows
+    cdef ptrdiff_t next_row = r.k.lanes * r.csize if job.fold else job.tile_pitch * r.csize
+    cdef int store = FINISHED if r.store == PLAIN and b.count[2] < r.k.lanes else r.store
+    cdef const char **row = s.rows + d * job.ax[0].stride * b.extent[1] + h * job.ax[1].stride
+    cdef const Source *source = job.source[met]
     cdef char *out[ROWS]
     cdef char *residual[ROWS]
     cdef char *target[FILTERS * ROWS]
     cdef tile_args args
-    if store == PLAIN and count < lanes:
-        store = FINISHED
-    pitch = ceil_div(job.span[2].box, lanes) * lanes
     for i in range(rows):
-        o[0], o[1], o[2] = b.start[0] + d, b.start[1] + h + i * job.apart, b.start[2]
-        out[i] = r.out.data + b.n * r.out.sn + b.group * r.mg * r.out.sc
-        residual[i] = r.residual.data + b.n * r.residual.sn + b.group * r.mg * r.residual.sc
-        for j in range(3):
-            o[j] = job.ax[j].out_start + o[j] * job.ax[j].out_step
-            out[i] += o[j] * r.out.s[j]
-            residual[i] += o[j] * r.residual.s[j]
-    args.input, args.offset, args.out = s.input, job.offset[b.direct], target
-    args.bare, args.low, args.high = r.bare, r.low_limit, r.high_limit
+        out[i] = b.out + d * job.ax[0].out_step * r.out.s[0] + (h + i * job.apart) * down
+        residual[i] = b.residual + (d * job.ax[0].out_step * r.residual.s[0]
+                                    + (h + i * job.apart) * job.ax[1].out_step * r.residual.s[1])
+    args.input, args.offset, args.out, args.meetings, args.count = s.input, job.offset[b.direct], target, job.meetings[met], job.count[met]
+    args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
+    args.low, args.high = r.low_limit, r.high_limit
     if r.activation == CLAMP and not r.deferred:
         args.low, args.high = r.low, r.high
+    for i in range(args.count):
+        s.input[i] = row[source[i].d * b.extent[1] + source[i].h] + source[i].shift
     while first < r.mg:
         filters = min(r.filters, r.mg - first)
         for m in range(filters):
-            for i in range(ROWS):
-                j = i * lanes * r.csize if job.fold else 0
-                if store == PLAIN:
-                    target[m * ROWS + i] = out[0 if job.fold or i >= rows else i] + (first + m) * r.out.sc + j
+            for i in range(met):
+                if store != PLAIN:
+                    target[m * ROWS + i] = s.tile + ((first if store == INTERLEAVED else 0) + m) * plane + i * next_row
+                elif job.fold:
+                    target[m * ROWS + i] = out[0] + (first + m) * r.out.sc + i * next_row
                 else:
-                    if not job.fold:
-                        j = i * pitch * r.csize
-                    target[m * ROWS + i] = s.tile + ((first if store == INTERLEAVED else 0) + m) * job.rows * pitch * r.csize + j
+                    target[m * ROWS + i] = out[i] + (first + m) * r.out.sc
         args.filters = r.panels + (b.group * r.panel_group + job.panel + panel) * r.csize
         args.bias = r.bias + (b.group * r.mg + first) * r.csize
-        columns(r, job, first_row, rows, count, filters, &args, s)
+        for i in range(b.npieces):
+            args.first, args.tiles, args.advance = b.pieces[i].first, b.pieces[i].tiles, r.k.wide[b.pieces[i].wide] * b.unit
+            r.k.tile[filters][b.pieces[i].wide](&args)
         if store == FINISHED:
-            finish_block(r, job, first, filters, rows, count, pitch, out, residual, s)
-        panel += filters * job.outer * (job.run * job.slots + job.tail * r.cg)
+            finish_block(r, job, b, first, filters, rows, out, residual, s)
+        panel += filters * job.outer * job.run * job.slots
         first += filters
     if store == INTERLEAVED:
         for i in range(rows):
-            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * pitch * r.csize, job.rows * pitch, count, r.mg)
+            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, job.rows * job.tile_pitch, b.count[2], r.mg)
 
 
-cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
-    """One box of one job: all filters of a group."""
-    cdef const Job *job = r.jobs
-    cdef const Span *span
-    cdef ptrdiff_t d, h, first, rows, last, i, spent = 0
-    cdef Box b
-    while unit >= job.unit + job.units:
-        job += 1
-    unit -= job.unit
-    b.direct = r.direct
-    for i in range(2, -1, -1):
-        span = &job.span[i]
-        first = unit % span.boxes
-        unit //= span.boxes
-        if span.first > 0:
-            first -= 1
-        b.start[i] = min(span.first + first * span.box, span.last) if first >= 0 else 0
-        last = span.first if first < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else job.ax[i].out
-        b.count[i] = last - b.start[i]
-        # A row outside the input has a place of its own; several channels of it have not.
-        if (i == 2 or r.cg > 1 and not r.mode) and not inside(&job.ax[i], b.start[i], b.count[i]):
-            b.direct = False
-    b.direct = b.direct and b.count[2] >= r.k.lanes and job.ax[2].stride == 1
-    b.group, b.n = unit % r.groups, unit // r.groups
-    find_rows(r, job, &b, s)
+cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) noexcept nogil:
+    """Row of tiles by row of tiles; rows of input are found, or gathered, as they are needed."""
+    cdef ptrdiff_t d, h, k, first, rows, block = job.apart * (1 if job.fold else job.rows), end, spent = 0
+    cdef ptrdiff_t *found = s.found
+    cdef int i
+    for i in range(2):
+        b.lo[i] = b.start[i] * job.ax[i].stride - job.ax[i].lo
+        b.extent[i] = span_of(&job.ax[i], b.count[i])
+    memset(found, 0, b.extent[0] * sizeof(ptrdiff_t))
+    cut_columns(r, job, b)
     for d in range(b.count[0]):
-        for first in range(min(job.apart, b.count[1])):
-            h = first
-            while h < b.count[1]:
-                rows = 1 if job.fold else min(job.rows, ceil_div(b.count[1] - h, job.apart))
-                run_rows(r, job, &b, d, h, rows, s)
-                h += rows * job.apart
+        h = 0
+        while h < b.count[1]:
+            end = span_of(&job.ax[1], min(h + block, b.count[1]))
+            for k in range(job.ax[0].taps):
+                i = <int> (d * job.ax[0].stride + k * job.ax[0].dilation)
+                if found[i] < end:
+                    find_rows(r, job, b, i, found[i], end, s)
+                    found[i] = end
+            for first in range(min(job.apart, b.count[1] - h)):
+                rows = 1 if job.fold else min(job.rows, (b.count[1] - h - first + job.apart - 1) // job.apart)
+                run_rows(r, job, b, d, h + first, rows, s)
                 if owner:
                     spent += rows * b.count[2] * (job.taps * r.cg * r.mg // 16 + 1)
                     if spent > 40000:
@@ -347,12 +366,48 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
                         poll(r.call)
                 if r.call.cancelled:
                     return
+            h += block
+
+
+cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    """One box of one job: all filters of a group."""
+    cdef const Job *job = r.jobs
+    cdef const Span *span
+    cdef ptrdiff_t i, j, last
+    cdef Box b
+    while unit >= job.unit + job.units:
+        job += 1
+    unit -= job.unit
+    b.direct = job.direct
+    for i in range(2, -1, -1):
+        span = &job.span[i]
+        j = unit % span.boxes - (span.first > 0)
+        unit //= span.boxes
+        b.start[i] = min(span.first + j * span.box, span.last) if j >= 0 else 0
+        last = span.first if j < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else job.ax[i].out
+        b.count[i] = last - b.start[i]
+        # A row outside the input has a place of its own; several channels of it have not.
+        if (i == 2 or r.cg > 1 and not r.mode) and not inside(&job.ax[i], b.start[i], b.count[i]):
+            b.direct = False
+    b.direct = b.direct and b.count[2] >= r.k.lanes
+    b.group, b.n = unit % r.groups, unit // r.groups
+    b.out = r.out.data + b.n * r.out.sn + b.group * r.mg * r.out.sc
+    b.residual = r.residual.data + b.n * r.residual.sn + b.group * r.mg * r.residual.sc
+    for i in range(3):
+        j = job.ax[i].out_start + b.start[i] * job.ax[i].out_step
+        b.out += j * r.out.s[i]
+        b.residual += j * r.residual.s[i]
+    run_box(r, job, &b, owner, s)
+
+
+cdef inline ptrdiff_t span_of(const JobAxis *a, ptrdiff_t count) noexcept nogil:
+    """How many input positions so many outputs read."""
+    return (count - 1) * a.stride + max(a.taps - 1, 0) * a.dilation + 1
 
 
 cdef inline bint inside(const JobAxis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
     """Whether no window of these outputs leaves the input."""
-    return (start * a.stride >= a.lo
-            and (start + count - 1) * a.stride + max(a.taps - 1, 0) * a.dilation - a.lo < a.size)
+    return start * a.stride >= a.lo and start * a.stride - a.lo + span_of(a, count) <= a.size
 
 
 # ---- how a job is cut -------------------------------------------------------------------------------------------
@@ -362,13 +417,17 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
     cdef const JobAxis *h = &job.ax[1]
     cdef const JobAxis *w = &job.ax[2]
     cdef ptrdiff_t lanes = r.k.lanes
-    job.rows = r.k.rows[r.filters]
+    job.wide = 2
     job.apart = job.step = 1
     job.tail = 0
     job.fold = w.stride == 1 and w.dilation == 1 and w.taps >= 2 * lanes and w.taps > 4 * lanes * (h.taps - 1)
+    while not job.fold and job.wide > 0 and r.k.wide[job.wide] * lanes > w.out:
+        job.wide -= 1
+    job.rows = r.k.rows[r.filters][job.wide]
     if job.fold:
         job.outer, job.height = job.ax[0].taps * h.taps, w.taps // lanes
         job.tail, job.run = w.taps % lanes, lanes * r.cg
+        job.slots = ceil_div(w.taps, lanes)
     else:
         job.outer, job.height, job.run = job.ax[0].taps, h.taps, w.taps * r.cg
         if h.stride == 1:
@@ -377,67 +436,61 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
             job.step = h.stride
         else:
             job.rows = 1
-    job.slots = ceil_div(job.height, job.step) * job.step
+        job.slots = ceil_div(job.height, job.step) * job.step
     if job.taps == 0:
         job.outer = 0
 
 
-cdef ptrdiff_t meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m) noexcept nogil:
+cdef ptrdiff_t meet(const Run *r, const Job *job, ptrdiff_t rows, meeting *m, Source *source) noexcept nogil:
     """The meetings of a tile of so many output rows, in the order of the taps; returns how many."""
-    cdef ptrdiff_t outer, i, first, last, tap, count = 0, row, row_bytes = r.k.lanes * r.csize
+    cdef ptrdiff_t outer, i, first, last, tap, vector = r.k.lanes * r.csize
+    cdef meeting *start = m
     for outer in range(job.outer):
-        if job.fold:
-            row = outer // job.ax[1].taps * job.ax[0].dilation * job.span[1].extent + outer % job.ax[1].taps * job.ax[1].dilation
-        else:
-            row = outer * job.ax[0].dilation * job.span[1].extent
         for i in range((rows - 1) * job.step + job.height):
-            first = max(0, ceil_div(i - job.height + 1, job.step)) if i >= job.height else 0
+            first = ceil_div(i - job.height + 1, job.step) if i >= job.height else 0
             last = min(rows - 1, i // job.step)
             if first > last:
                 continue
             tap = i - first * job.step
             m.range, m.taps = <int> (first * ROWS + last), <int> job.run
-            m.filter = (outer * (job.run * job.slots + job.tail * r.cg)
-                        + tap % job.step * (job.slots // job.step) + tap // job.step)
-            m.next_tap = job.slots
-            m.row, m.shift = row, 0
+            m.filter = outer * job.run * job.slots + tap % job.step * (job.slots // job.step) + tap // job.step
             if job.fold:
-                m.shift = i * row_bytes
+                source.d, source.h = outer // job.ax[1].taps * job.ax[0].dilation, outer % job.ax[1].taps * job.ax[1].dilation
+                source.shift = i * vector
             else:
-                m.row += i * (job.ax[1].dilation if job.step == 1 else 1)
+                source.d, source.h, source.shift = outer * job.ax[0].dilation, i * (job.ax[1].dilation if job.step == 1 else 1), 0
             m += 1
-            count += 1
+            source += 1
         for i in range(rows if job.tail else 0):
-            m.range, m.taps, m.next_tap = <int> (i * ROWS + i), <int> (job.tail * r.cg), 1
-            m.filter = outer * (job.run * job.slots + job.tail * r.cg) + job.run * job.slots
-            m.row, m.shift = row, (job.height + i) * row_bytes
+            m.range, m.taps = <int> (i * ROWS + i), <int> (job.tail * r.cg)
+            m.filter = outer * job.run * job.slots + job.height
+            source[0] = source[-1]
+            source.shift = (job.height + i) * vector
             m += 1
-            count += 1
-    return count
+            source += 1
+    return m - start
 
 
-cdef ptrdiff_t strip_bytes(const Run *r, const Job *job) noexcept nogil:
-    cdef double bytes = <double> job.ax[2].stride * r.cg * job.pitch * r.csize
-    cdef int i
-    for i in range(2):
-        bytes *= (job.span[i].box - 1) * job.ax[i].stride + max(job.ax[i].taps - 1, 0) * job.ax[i].dilation + 1
-    return <ptrdiff_t> min(bytes, 1e15)
-
-
-cdef void set_pitch(const Run *r, Job *job) noexcept nogil:
-    """Room for a row of a plane: an odd number of cache lines, so that planes do not share the same sets of L1."""
-    cdef ptrdiff_t line = 64 // r.csize, w = max(job.span[2].box, r.k.lanes)
-    w += ceil_div(max(job.ax[2].taps - 1, 0) * job.ax[2].dilation, job.ax[2].stride) + 1
-    job.pitch = (ceil_div(w, line) | 1) * line
+cdef void measure(const Run *r, Job *job) noexcept nogil:
+    """The strip that the boxes need: rows of planes, each an odd number of cache lines long, so that planes do not
+    share the same sets of L1."""
+    cdef ptrdiff_t line = 64 // r.csize, columns = max(job.span[2].box, r.k.lanes), rows = job.span[1].box
+    job.tile_pitch = ceil_div(columns, r.k.lanes) * r.k.lanes
+    columns = ceil_div(span_of(&job.ax[2], columns), job.ax[2].stride)
+    job.pitch = (ceil_div(columns, line) | 1) * line
+    job.row_bytes = job.ax[2].stride * r.cg * job.pitch * r.csize
+    if job.ax[0].taps == 1:
+        rows = min(rows, job.apart * (1 if job.fold else job.rows))
+    job.ring = span_of(&job.ax[1], rows) * span_of(&job.ax[0], job.span[0].box)
 
 
 cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
     """The boxes: rows as long as L1 holds a window of them, as many as the strip may hold and a thread may take."""
-    cdef ptrdiff_t widest = r.k.wide[2] * r.k.lanes, each, pixels = 1, most
+    cdef ptrdiff_t widest = r.k.wide[job.wide] * r.k.lanes, each, pixels = 1, most
     cdef Span *span
     cdef const JobAxis *a = &job.ax[2]
-    cdef bint direct = r.direct and a.stride == 1
     cdef int i
+    job.direct = r.direct and a.stride == 1
     for i in range(3):
         job.span[i].first, job.span[i].last, job.span[i].box = 0, job.ax[i].out, 1
         pixels *= max(job.ax[i].out, 1)
@@ -447,42 +500,44 @@ cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
     if job.fold:
         widest *= job.rows
         each = r.csize
+    else:
+        job.span[1].box = min(job.rows * job.apart, job.ax[1].out)
     span = &job.span[2]
     span.box = min(max(widest, WINDOW_BYTES // each // widest * widest), a.out)
-    set_pitch(r, job)
-    if not job.fold:
-        job.span[1].box = min(job.rows * job.apart, job.ax[1].out)
-    while span.box > r.k.lanes and strip_bytes(r, job) > STRIP_LIMIT:
+    measure(r, job)
+    while span.box > r.k.lanes and job.ring * job.row_bytes > STRIP_LIMIT:
         span.box = ceil_div(span.box, 2 * r.k.lanes) * r.k.lanes
-        set_pitch(r, job)
-    if direct:
+        measure(r, job)
+    if job.direct:
         # Where no window leaves the input, whole vectors of it: only what is left and right of that needs a strip.
         span.first = min(a.out, ceil_div(max(a.lo, 0), r.k.lanes) * r.k.lanes)
         span.last = a.size - max(a.taps - 1, 0) * a.dilation + a.lo
         span.last = a.out if span.last >= a.out else min(span.last, a.out - r.k.lanes)
-        if span.last - span.first < 2 * widest or max(span.first, a.out - span.last) > span.box:
+        if span.last - span.first < DIRECT_PIXELS or max(span.first, a.out - span.last) > span.box:
+            job.direct = job.direct and job.fold
             span.first, span.last = 0, a.out
     # Rows first, then planes of a volume: as long as each shares more of its input than it adds.
     pixels = span.box * job.span[1].box
     while pixels < most:
         i = 1
-        if job.span[0].box < job.ax[0].out and (job.span[1].box >= job.ax[1].out or (
-                job.ax[0].taps > 1 and job.span[1].box >= 4 * job.ax[1].taps * job.span[0].box)):
+        if job.span[0].box < job.ax[0].out and job.ax[0].taps > 1 and (
+                job.span[1].box >= job.ax[1].out or job.span[1].box >= 4 * job.ax[1].taps * job.span[0].box):
             i = 0
         each = job.span[i].box
         if each >= job.ax[i].out:
             break
         job.span[i].box = min(job.ax[i].out, 2 * each)
-        if (strip_bytes(r, job) > STRIP_BYTES and not (direct and r.cg == 1)
-                or strip_bytes(r, job) // job.pitch > ROWS_MOST * a.stride * r.cg * r.csize):
+        measure(r, job)
+        if (job.ring * job.row_bytes > STRIP_BYTES and job.ax[0].taps > 1 and not (job.direct and r.cg == 1)
+                or span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box) > ROWS_MOST):
             job.span[i].box = each
+            measure(r, job)
             break
         pixels = pixels // each * job.span[i].box
     job.units = r.x.n * r.groups
     for i in range(3):
         span = &job.span[i]
         span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < job.ax[i].out)
-        span.extent = (span.box - 1) * job.ax[i].stride + max(job.ax[i].taps - 1, 0) * job.ax[i].dilation + 1
         job.units *= span.boxes
 
 
@@ -500,7 +555,7 @@ cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panel
     cdef ptrdiff_t blocks = ceil_div(r.mg, r.filters), block = item % blocks, group = item // blocks % r.groups
     cdef const Job *job = r.jobs + item // (blocks * r.groups)
     cdef ptrdiff_t first = block * r.filters, filters = min(r.filters, r.mg - first)
-    cdef ptrdiff_t outer_size = job.run * job.slots + job.tail * r.cg, at, tap, whole = job.slots * r.k.lanes, c
+    cdef ptrdiff_t lanes = r.k.lanes, outer_size = job.run * job.slots, at, c
     cdef ptrdiff_t[3] k
     cdef const char *w
     cdef char *dst = panels + (group * r.panel_group + job.panel + first * job.outer * outer_size) * r.csize
@@ -512,13 +567,11 @@ cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panel
                 for c in range(3):
                     w += (job.ax[c].tap_start + k[c] * job.ax[c].tap_step) * f.s[c]
                 for c in range(r.cg):
-                    if not job.fold:
-                        at = k[0] * outer_size + (k[2] * r.cg + c) * job.slots + k[1] % job.step * (job.slots // job.step) + k[1] // job.step
-                    elif k[2] < whole:
-                        at = ((k[0] * job.ax[1].taps + k[1]) * outer_size + (k[2] % r.k.lanes * r.cg + c) * job.slots
-                              + k[2] // r.k.lanes)
+                    if job.fold:
+                        at = (k[0] * job.ax[1].taps + k[1]) * outer_size + (k[2] % lanes * r.cg + c) * job.slots + k[2] // lanes
                     else:
-                        at = (k[0] * job.ax[1].taps + k[1]) * outer_size + job.run * job.slots + (k[2] - whole) * r.cg + c
+                        at = (k[0] * outer_size + (k[2] * r.cg + c) * job.slots
+                              + k[1] % job.step * (job.slots // job.step) + k[1] // job.step)
                     finite &= r.k.pack[r.dtype](dst + at * filters * r.csize, filters, w + c * f.row, 1, 0, filters, f.column) != 0
     return finite
 
@@ -600,7 +653,7 @@ cdef class Pixels:
         for j in range(r.njobs):
             arrange(r, jobs + j)
             jobs[j].panel = total
-            total += jobs[j].outer * (jobs[j].run * jobs[j].slots + jobs[j].tail * r.cg) * r.mg
+            total += jobs[j].outer * jobs[j].run * jobs[j].slots * r.mg
         r.panel_group = total
         return jobs
 
@@ -776,7 +829,7 @@ cdef class Pixels:
 
     cdef ptrdiff_t place(self, const Run *r, char *base, int threads, Scratch **scratch) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
-        cdef ptrdiff_t used = 0, rows = 0, input = 0, tile = 0, strip = 0, outside = 0, i, n, most, q, phase
+        cdef ptrdiff_t used = 0, rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0, i, n, most, q, phase
         cdef int j
         cdef Job *job
         cdef Run *w = <Run *> r
@@ -794,8 +847,9 @@ cdef class Pixels:
                 input = max(input, i)
                 if base != NULL:
                     job.meetings[n] = <meeting *> (base + used)
-                    job.count[n] = meet(r, job, n, job.meetings[n])
-                used += i * sizeof(meeting)
+                    job.source[n] = <Source *> (job.meetings[n] + i)
+                    job.count[n] = meet(r, job, n, job.meetings[n], job.source[n])
+                used += i * (sizeof(meeting) + sizeof(Source))
             for i in range(2):
                 if base != NULL:
                     job.offset[i] = <ptrdiff_t *> (base + used)
@@ -805,16 +859,16 @@ cdef class Pixels:
                         job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
                                             ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
                 used += job.run * sizeof(ptrdiff_t)
-            rows = max(rows, job.span[0].extent * job.span[1].extent)
-            n = ceil_div(job.span[2].box, r.k.lanes) * r.k.lanes * job.rows
-            tile = max(tile, n * (r.mg if r.store == INTERLEAVED else r.filters) * r.csize)
-            strip = max(strip, strip_bytes(r, job))
-            outside = max(outside, job.ax[2].stride * r.cg * job.pitch)
+            planes = max(planes, span_of(&job.ax[0], job.span[0].box))
+            rows = max(rows, span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box))
+            tile = max(tile, job.rows * job.tile_pitch * (r.mg if r.store == INTERLEAVED else r.filters) * r.csize)
+            strip = max(strip, job.ring * job.row_bytes)
+            outside = max(outside, job.row_bytes)
         used = aligned(used)
         if base != NULL:
-            r.k.fill(base + used, outside, r.constant)
+            r.k.fill(base + used, outside // r.csize, r.constant)
             w.outside = base + used
-        used += aligned(outside * r.csize)
+        used += aligned(outside)
         if base != NULL:
             scratch[0] = <Scratch *> (base + used)
         used += aligned(threads * sizeof(Scratch))
@@ -822,9 +876,10 @@ cdef class Pixels:
             if base != NULL:
                 scratch[0][j].rows = <const char **> (base + used)
                 scratch[0][j].input = scratch[0][j].rows + rows
-                scratch[0][j].tile = base + used + aligned((rows + input) * sizeof(void *))
+                scratch[0][j].found = <ptrdiff_t *> (scratch[0][j].input + input)
+                scratch[0][j].tile = base + used + aligned((rows + input + planes) * sizeof(void *))
                 scratch[0][j].strip = scratch[0][j].tile + aligned(tile)
-            used += aligned((rows + input) * sizeof(void *)) + aligned(tile) + aligned(strip)
+            used += aligned((rows + input + planes) * sizeof(void *)) + aligned(tile) + aligned(strip)
         return used
 
 

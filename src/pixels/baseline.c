@@ -1,10 +1,7 @@
 /* Any CPU the compiler targets by default (x86-64: SSE2), in vectors of 16 bytes. */
 #define ISA baseline
 #define VBYTES 16
-#define ROWS_1 4
-#define ROWS_2 2
-#define ROWS_3 1
-#define ROWS_4 1
+#define ACCUMULATORS 12
 #define MOST 3
 #include "isa.inc.h"
 

@@ -1,5 +1,5 @@
-/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES, the rows of a tile of
- * 1 to 4 filters, ROWS_1 to ROWS_4, and the most vectors in a row, MOST. */
+/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES, the ACCUMULATORS of a
+ * tile, and how many vectors wide it is at most. */
 #include "kernels.h"
 
 #define KERNELS_H "kernels.inc.h"
@@ -9,27 +9,30 @@
 #undef TN
 #define T float
 #define TN f32
-PLANES(float)
-PLANES(half)
-PLANES(bfloat)
+#include "vector.h"
+PLANES(float, 1)
+PLANES(half, 0)
+PLANES(bfloat, 0)
 #undef T
 #undef TN
 #define T double
 #define TN f64
-PLANES(double)
+#include "vector.h"
+PLANES(double, 1)
 #undef T
 #undef TN
 #define T int32_t
 #define TN i32
-PLANES(int32_t)
+#include "vector.h"
+PLANES(int32_t, 1)
 
-#define WIDTHS_(filters, tn, most)                                                                                     \
-    {JOIN(tile_##filters##x1, tn, ISA), JOIN(tile_##filters##x2, tn, ISA), JOIN(tile_##filters##x##most, tn, ISA)}
-#define WIDTHS__(filters, tn, most) WIDTHS_(filters, tn, most)
-#define WIDTHS(filters, tn) WIDTHS__(filters, tn, MOST)
+#define OF_WIDTH(filters, tn)                                                                                          \
+    {JOIN(tile_##filters##x1, tn, ISA), JOIN(tile_##filters##x2, tn, ISA), JOIN(tile_##filters##xmost, tn, ISA)}
+#define ROWS_TO(filters) {ROWS_OF(filters, 1), ROWS_OF(filters, 2), ROWS_OF(filters, MOST)}
 #define KERNELS(tn, type)                                                                                              \
-    .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2, ROWS_3, ROWS_4}, .wide = {1, 2, MOST},                 \
-    .tile = {{0}, WIDTHS(1, tn), WIDTHS(2, tn), WIDTHS(3, tn), WIDTHS(4, tn)},                                         \
+    .lanes = VBYTES / sizeof(type), .wide = {1, 2, MOST},                                                              \
+    .rows = {{0}, ROWS_TO(1), ROWS_TO(2), ROWS_TO(3), ROWS_TO(4)},                                                     \
+    .tile = {{0}, OF_WIDTH(1, tn), OF_WIDTH(2, tn), OF_WIDTH(3, tn), OF_WIDTH(4, tn)},                                 \
     .interleave = JOIN(interleave, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
 #define TABLE_(isa) pixel_kernels_##isa

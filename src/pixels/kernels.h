@@ -2,32 +2,34 @@
 #pragma once
 #include "isa.h"
 #include "move.h"
+#include <stdint.h>
 
 #define FILTERS 4    /* the most filters, */
 #define ROWS 6       /* rows of output */
 #define WIDE 4       /* and vectors in a row that a tile has */
+#define WIDTHS 3     /* tiles are 1, 2 or the ISA's most vectors wide */
 #define TILE_WIDE 16 /* the most vectors that finish takes at a time */
 
 /* A row of input that a tile meets. Output row r meets it with one row of the filter, row r + 1 with the row before. */
 typedef struct {
-    int range; /* the output rows it meets, as first*ROWS + last */
-    int taps;
-    ptrdiff_t filter, next_tap; /* in filter rows of one tap: where the first output row's are, and from tap to tap */
-    ptrdiff_t row, shift;       /* for the driver: which row, from the first that the tile reads, and bytes into it */
+    int32_t range;    /* the output rows it meets, as first*ROWS + last */
+    int32_t taps;     /* of a row of the filter, each with its channels */
+    ptrdiff_t filter; /* where the first of these output rows' filters are */
 } meeting;
 
 /* Tiles side by side: out[m][r][j] = clamp(bias[m] + sum over the meetings of r and their taps q, in this order, of
- * input[meeting][offset[q] + j] * filters[m][meeting, q]) */
+ * input[meeting][offset[q] + j] * filters[filter(meeting, r) + q*next_tap][m]) */
 typedef struct {
     const char *const *input; /* IN  [meetings] a row each */
     const meeting *meetings;
     ptrdiff_t count;
     const ptrdiff_t *offset; /* IN  [taps] bytes */
     const char *filters;     /* IN  a block's filters, packed */
-    char *const *out;        /* OUT [filters][ROWS] */
-    int rows;                /* of output; at most the tile's */
-    const char *bias;        /* IN  [filters] */
-    int bare;                /* no bias, no clamp */
+    ptrdiff_t next_tap;
+    char *const *out; /* OUT [filters][ROWS] */
+    int rows;         /* of output; at most the tile's */
+    int bare;         /* no bias, no clamp */
+    const char *bias; /* IN  [filters] */
     double low, high;
     ptrdiff_t first, tiles; /* in elements from the start of the rows, and how many */
     ptrdiff_t next;         /* elements from one vector of a row to the next */
@@ -43,10 +45,10 @@ typedef void (*interleave_fn)(char *dst, ptrdiff_t step, const void *src, ptrdif
                               ptrdiff_t channels);
 
 typedef struct {
-    int lanes;             /* elements a vector */
-    int rows[FILTERS + 1]; /* of a tile with so many filters */
-    int wide[3];           /* vectors in a row of a tile, ascending from 1 */
-    tile_fn tile[FILTERS + 1][3];
+    int lanes;                     /* elements a vector */
+    int wide[WIDTHS];              /* vectors in a row of a tile, ascending from 1 */
+    int rows[FILTERS + 1][WIDTHS]; /* of output that such a tile has at most */
+    tile_fn tile[FILTERS + 1][WIDTHS];
     interleave_fn interleave;
     fill_fn fill;
     planes_fn planes[DTYPES]; /* by storage type; NULL where it is not computed in this type */

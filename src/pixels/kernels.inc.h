@@ -4,17 +4,19 @@
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
 /* Every vector of input is loaded once for all rows and filters that it meets: (last - first + 1) * filters FMAs a
- * load. A load that crosses a cache line takes two of the two slots a cycle, so one FMA a load would be half the peak. */
-INLINE void NAME(meet)(V acc[FILTERS][ROWS][WIDE], const T *x, const tile_args *t, const meeting *in, const int filters,
-                       const int wide, const int first, const int last)
+ * load. A load that crosses a cache line takes two of the two slots a cycle, so one FMA a load would be half the peak.
+ */
+INLINE void
+NAME(meet)(V acc[FILTERS][ROWS][WIDE], const T *x, const tile_args *t, const meeting *in, const int filters,
+           const int wide, const int first, const int last)
 {
     const ptrdiff_t *offset = t->offset;
-    const ptrdiff_t next = t->next, next_tap = in->next_tap * filters;
+    const ptrdiff_t next = t->next, next_tap = t->next_tap * filters;
     const T *w = (const T *)t->filters + in->filter * filters;
     for (int q = 0; q < in->taps; q++, w += next_tap) {
         const T *at = (const T *)((const char *)x + offset[q]);
         V v[WIDE];
-        UNROLL for (int j = 0; j < wide; j++)
+    UNROLL for (int j = 0; j < wide; j++)
             v[j] = LOAD(at + j * next);
         UNROLL for (int r = first; r <= last; r++)
             UNROLL for (int m = 0; m < filters; m++) {
@@ -79,44 +81,105 @@ INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, co
 }
 #undef CASE
 
-#define TILE(filters, wide)                                                                                            \
-    static void NAME(tile_##filters##x##wide)(const tile_args *t)                                                      \
+/* As many rows as the accumulators leave registers for: the input's vectors and one filter. */
+#define ROWS_OF(filters, wide) (ACCUMULATORS / (filters * wide) < ROWS ? ACCUMULATORS / (filters * wide) : ROWS)
+#define TILE(filters, name, wide)                                                                                      \
+    static void NAME(tile_##filters##x##name)(const tile_args *t)                                                      \
     {                                                                                                                  \
-        NAME(tile)(t, filters, ROWS_##filters, wide);                                                                  \
+        NAME(tile)(t, filters, ROWS_OF(filters, wide), wide);                                                          \
     }
-#define TILE_(filters, wide) TILE(filters, wide)
-#define TILES(filters) TILE(filters, 1) TILE(filters, 2) TILE_(filters, MOST)
+#define TILES(filters) TILE(filters, 1, 1) TILE(filters, 2, 2) TILE(filters, most, MOST)
 TILES(1)
 TILES(2)
 TILES(3)
 TILES(4)
-#undef TILE_
 #undef TILE
 #undef TILES
 
 /* ---- pixels to planes and back -------------------------------------------------------------------------------- */
 
+typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) NAME(index)
+    __attribute__((vector_size(VBYTES)));
+
+/* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
+INLINE void NAME(transpose)(V v[VL])
+{
+    UNROLL for (int k = 1; k < VL; k *= 2) {
+        NAME(index) upper = {0}, lower = {0};
+        UNROLL for (int j = 0; j < VL; j++) {
+            upper[j] = j & k ? VL + j - k : j;
+            lower[j] = j & k ? VL + j : j + k;
+        }
+        UNROLL for (int i = 0; i < VL; i++)
+            if (!(i & k)) {
+                const V a = v[i], b = v[i + k];
+                v[i] = __builtin_shuffle(a, b, upper);
+                v[i + k] = __builtin_shuffle(a, b, lower);
+            }
+    }
+}
+
 #define EACH_OF(n, count, STATEMENT)                                                                                   \
     for (ptrdiff_t i = 0; i < count; i++)                                                                              \
         UNROLL for (ptrdiff_t j = 0; j < n; j++) { STATEMENT; }
 
+/* Where the next block of VL starts: the last one moved back rather than cut. */
+#define NEXT(i, count) ((i) + VL < (count) && (i) + 2 * VL > (count) ? (count) - VL : (i) + VL)
+
+/* Dense pixels of a small constant size become shuffles by themselves; more channels are transposed in registers. */
 static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t plane, ptrdiff_t n,
                              ptrdiff_t channels)
 {
     T *restrict d = (T *)dst;
     const T *restrict s = (const T *)src;
-    /* Dense pixels of a constant size become shuffles. */
-    switch (step == channels * (ptrdiff_t)sizeof(T) ? channels : 0) {
+    const int dense = step == channels * (ptrdiff_t)sizeof(T);
+    switch (dense ? channels : 0) {
     case 2: EACH_OF(2, n, d[i * 2 + j] = s[j * plane + i]) return;
     case 3: EACH_OF(3, n, d[i * 3 + j] = s[j * plane + i]) return;
     case 4: EACH_OF(4, n, d[i * 4 + j] = s[j * plane + i]) return;
-    case 8: EACH_OF(8, n, d[i * 8 + j] = s[j * plane + i]) return;
-    default: EACH_OF(channels, n, ((T *)(dst + i * step))[j] = s[j * plane + i])
     }
+    if (n < VL || channels < 5 || (channels < VL && !dense)) {
+        EACH_OF(channels, n, ((T *)(dst + i * step))[j] = s[j * plane + i])
+        return;
+    }
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
+        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
+            V v[VL];
+            UNROLL for (int k = 0; k < VL; k++)
+                v[k] = LOAD(s + (j + (channels < VL && k >= channels ? 0 : k)) * plane + i);
+            NAME(transpose)(v);
+            /* Fewer channels than a vector has: what is beyond them belongs to the next pixel, which comes later. */
+            UNROLL for (int k = 0; k < VL; k++)
+                if (channels >= VL || (n - i - k) * channels >= VL)
+                    STORE((T *)(dst + (i + k) * step) + j, v[k]);
+                else
+                    memcpy(dst + (i + k) * step, &v[k], channels * sizeof(T));
+        }
+}
+
+/* The other way round: channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
+INLINE int NAME(transposed)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
+                            ptrdiff_t channels)
+{
+    if (n < VL || channels < 5 || (channels < VL && si < channels * (ptrdiff_t)sizeof(T)))
+        return 0;
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
+        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
+            V v[VL];
+            UNROLL for (int k = 0; k < VL; k++)
+                if (channels >= VL || (n - i - k - 1) * si + channels * (ptrdiff_t)sizeof(T) >= VBYTES)
+                    v[k] = LOAD((const T *)(src + (i + k) * si) + j);
+                else
+                    memcpy(&v[k], src + (i + k) * si, channels * sizeof(T));
+            NAME(transpose)(v);
+            for (int k = 0; k < VL && j + k < channels; k++)
+                STORE(d + (j + k) * plane + i, v[k]);
+        }
+    return 1;
 }
 
 #define PLANES_OF(S, n) EACH_OF(n, count, d[j * plane + i] = LOAD_##S((const S *)src + i * n + j)) return;
-#define PLANES(S)                                                                                                      \
+#define PLANES(S, SAME)                                                                                                \
     static void NAME(planes_##S)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t count, ptrdiff_t si,           \
                                  ptrdiff_t channels, ptrdiff_t sj)                                                     \
     {                                                                                                                  \
@@ -132,5 +195,6 @@ static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
-        NAME(gather_##S)(dst, 1, plane, src, count, si, channels, sj);                                                 \
+        if (!SAME || sj != sizeof(S) || !NAME(transposed)(d, plane, src, count, si, channels))                         \
+            NAME(gather_##S)(dst, 1, plane, src, count, si, channels, sj);                                             \
     }
