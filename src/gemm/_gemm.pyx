@@ -587,7 +587,7 @@ cdef class Panels:
         free(self.data)
 
 
-def merge_phases(problem):
+cdef list merge_phases(problem):
     """(axes, how many) of each job: phases that are neighbours along the last axis and read the same input, with the
     next taps of the filter, are one job with as many times the columns."""
     merged = []
