@@ -599,6 +599,10 @@ def _avg_pool_grad(
     """Every gradient of a mean."""
     dy = array(op, "grad", grad)
     code = dtype_code(op, "grad", dy.dtype)
+    if COMPUTE[code] == "int32":
+        raise TypeError(
+            f"{op}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
+        )
     shape = shape_argument(op, "orig_input_shape", orig_input_shape) or ()
     n = n or _rank(op, "orig_input", shape)
     window = windows(op, "orig_input", MEAN_GRAD, n, shape, code, g)

@@ -1,0 +1,600 @@
+"""Pools and their gradients: against their formulas, TensorFlow and PyTorch; NaN, -inf, ties; whatever threads and memory."""
+
+import inspect
+import math
+import os
+import random
+import signal
+import threading
+import time
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided
+from ops import (
+    DTYPES,
+    LAYOUTS,
+    ORDERS,
+    Case,
+    Geometry,
+    Op,
+    arrange,
+    draw,
+    draw_geometry,
+    spell,
+    spell_padding,
+    sweep,
+    values,
+)
+from test_guard_pages import in_a_child
+from test_guard_pages import sweep as fenced_sweep
+from test_peers import peer
+
+import cyconv as nn
+from cyconv import reference
+
+# ---- pools as rows of a table like that of the forward ops -------------------------------------------------------------
+
+
+def pool_geometry(op: Op, rng: random.Random, g: Geometry) -> Geometry:
+    """The window without what pools do not have; pads of a maximum are smaller than its window."""
+    g = g._replace(mode="zeros", dilations=g.dilations if op.dilations else (1,) * g.rank)
+    pads = [max(a.lo, a.hi) - (a.taps - 1) * a.dilation for a in g.axes()]
+    if "avg" not in op.name and not isinstance(g.padding, str) and max(pads) > 0:
+        g = g._replace(padding="SAME")
+    return g
+
+
+def pool_args(op: Op, rng: random.Random, g: Geometry) -> dict:
+    args = {"padding": spell_padding(rng, g)} | spell(rng, g, "strides", g.strides) | {"data_format": g.layout}
+    if op.name == "pool":
+        args["window_shape"] = rng.choice((list, tuple, np.array))(g.taps)
+        args["pooling_type"] = rng.choice(("MAX", "AVG"))
+        return args | spell(rng, g, "dilations", g.dilations)
+    args |= spell(rng, g, "ksize", g.taps)
+    if rng.random() < 0.1 and g.rank < 3 and rng.random() < 0.5:  # over channels
+        k = rng.randint(2, 4)
+        for name, over in (("ksize", k), ("strides", rng.choice((1, k)))):
+            taps = g.taps if name == "ksize" else g.strides
+            args[name] = (1, over, *taps) if g.first else (1, *taps, over)
+        args["padding"] = rng.choice(("SAME", "SAME_LOWER"))
+    return args
+
+
+def pixels(rng: random.Random, shape: tuple, g: Geometry) -> np.ndarray:
+    """Values with ties; NaN and infinities among those of some maxima."""
+    x = values(rng, shape, g.dtype, g.exact)
+    if g.dtype != "int32" and rng.random() < 0.3:
+        lot = np.random.default_rng(rng.getrandbits(32)).random(shape)
+        for value, share in ((np.nan, 0.05), (np.inf, 0.1), (-np.inf, 0.4)):
+            x[lot < share] = value
+            lot[lot < share] = 1
+    return x
+
+
+def draw_pool(op: Op, rng: random.Random, g: Geometry) -> Case:
+    g = pool_geometry(op, rng, g)
+    channels = g.groups * g.channels
+    args = pool_args(op, rng, g)
+    mean = "avg" in op.name or args.get("pooling_type") == "AVG"
+    shape = g.shape(g.sizes, channels)
+    x = values(rng, shape, g.dtype, g.exact) if mean else pixels(rng, shape, g)
+    if mean and g.dtype == "int32":
+        x %= 1000  # the oracle's quotients are exact up to 2^53
+    out = getattr(reference, op.name)(np.zeros(shape, np.float32), **args).shape
+    return Case(op, g, {"input": x}, args, out, math.prod(g.taps), g.exact or not mean)
+
+
+def draw_gradient(op: Op, rng: random.Random, g: Geometry) -> Case:
+    """Small integers: every order gives the same sum, but of shares of them."""
+    mean = "avg" in op.name
+    g = pool_geometry(op, rng, g._replace(dtype="float32" if mean and g.dtype == "int32" else g.dtype))
+    args = pool_args(op, rng, g)
+    shape = g.shape(g.sizes, g.groups * g.channels)
+    x = pixels(rng, shape, g)
+    y = reference.max_pool(x, args["ksize"], args["strides"], args["padding"], args["data_format"])
+    grad = values(rng, y.shape, g.dtype, True)
+    if mean:
+        args["orig_input_shape"] = rng.choice((list, tuple, np.array))(shape)
+    arrays = {"grad": grad} if mean else {"orig_input": x, "orig_output": y, "grad": grad}
+    return Case(op, g, arrays, args, shape, 2 * math.prod(g.taps), not mean)
+
+
+RANKS = {"": (1, 2, 3), "1d": (1,), "2d": (2,), "3d": (3,)}
+POOLS = {
+    op.name: op
+    for op in (
+        Op("pool", draw_pool, (1, 2, 3)),
+        *(Op(f"{kind}_pool{n}", draw_pool, r, dilations="") for kind in ("max", "avg") for n, r in RANKS.items()),
+        *(
+            Op(f"{kind}_pool{n}_grad", draw_gradient, r, x="grad", dilations="")
+            for kind in ("max", "avg")
+            for n, r in RANKS.items()
+        ),
+    )
+}
+MANY = {"pool": 600, "max_pool": 900, "avg_pool": 600, "max_pool_grad": 900, "avg_pool_grad": 600}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_equals_the_formula(name):
+    failures = sweep(POOLS[name], range(MANY.get(name, 100)))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("name", MANY)
+def test_no_pool_strays(name):
+    code, words = in_a_child(fenced_sweep, POOLS[name], range(5000, 5150))
+    assert code == 0, words
+
+
+def test_argmax_equals_the_formula():
+    op = Op("max_pool_with_argmax", draw_pool, dilations="")
+    for seed in range(600):
+        rng = random.Random(seed)
+        g = pool_geometry(op, rng, draw_geometry(op, rng))
+        x = pixels(rng, g.shape(g.sizes, g.groups * g.channels), g)
+        args = pool_args(op, rng, g) | {"include_batch_in_index": rng.random() < 0.5}
+        args["output_dtype"] = rng.choice((np.int32, np.int64, "int64"))
+        y, at = reference.max_pool_with_argmax(x, **args)
+        x = arrange(x, rng.choice(("", *(o for o in ORDERS if o != "broadcast"))), rng)
+        with nn.isa(rng.choice(nn.available_isas())):
+            ours, positions = nn.max_pool_with_argmax(x, **args, num_threads=rng.choice((1, 2, 3)))
+        assert positions.dtype == args["output_dtype"]
+        assert np.array_equal(positions, at), (seed, g)
+        assert np.array_equal(ours.astype(np.float64), y.astype(np.float64), equal_nan=g.dtype != "int32"), (seed, g)
+
+
+def test_gradient_through_argmax_is_that_of_max_pool():
+    for seed in range(150):
+        case = draw(POOLS["max_pool2d_grad"], seed)
+        case.args["data_format"] = case.args["data_format"] or "NHWC"
+        expected = case.call()
+        x, g = (np.ascontiguousarray(case.arrays[name]) for name in ("orig_input", "grad"))
+        batch = seed % 2 == 0
+        index = (np.int32, np.int64)[seed % 3 == 0]
+        at = nn.max_pool_with_argmax(x, **case.args, output_dtype=index, include_batch_in_index=batch)[1]
+        if at.min(initial=0) < 0:
+            continue  # windows without inputs
+        ours = nn.max_pool_grad_with_argmax(x, g, at, **case.args, include_batch_in_index=batch)
+        assert ours.dtype == x.dtype.newbyteorder("=")
+        assert np.array_equal(ours, expected), (seed, str(case))
+
+
+# Windows too large for a strip, which are taken in pieces; and those whose winners do not fit the scratch.
+LARGE = {
+    "NHWC": ((1, 96, 99, 3), (96, 90), 4),
+    "NCHW": ((2, 5, 96, 90), (96, 90), 60),
+    "NHWC, direct": ((1, 130, 140, 17), (95, 100), 20),
+    "NWC": ((1, 10000, 3), (9000,), 1000),
+    "NCW": ((2, 3, 10000), (9000,), 400),
+    "NDHWC": ((1, 23, 22, 21, 2), (23, 22, 21), 10),
+    "NDHWC, all channels": ((1, 40, 40, 40, 16), (40, 40, 40), 10),
+    "NWC, signal": ((1, 12000, 16), (9000,), 1),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_large_windows(name, dtype):
+    shape, k, s = LARGE[name]
+    data_format = name.split(",")[0]
+    x = np.random.default_rng(0).integers(-50, 50, shape).astype(dtype)
+    views = np.lib.stride_tricks.sliding_window_view(x, k, tuple(i for i, f in enumerate(data_format) if f in "DHW"))
+    views = views[tuple(slice(None, None, s if f in "DHW" else None) for f in data_format)]
+    taps = tuple(range(len(shape), len(shape) + len(k)))
+    args = (k, s, "VALID", data_format)
+    y = nn.max_pool(x, *args)
+    assert np.array_equal(y, views.max(taps))
+    mean = nn.avg_pool(x, *args)
+    if dtype == "int32":
+        assert np.array_equal(mean, np.trunc(views.mean(taps)))
+    else:
+        assert np.array_equal(mean, (views.sum(taps, dtype=np.float64) / math.prod(k)).astype(np.float32).astype(dtype))
+    grad = np.random.default_rng(1).integers(-3, 4, y.shape).astype(dtype)
+    dx = nn.max_pool_grad(x, y, grad, *args)
+    assert dx.sum(dtype=np.float64) == grad.sum(dtype=np.float64)
+    assert (dx != 0).sum() <= grad.size
+    assert (x[dx != 0] >= y.min()).all()
+    if dtype == "float32":
+        shares = nn.avg_pool_grad(shape, grad, *args)
+        assert np.isclose(shares.sum(dtype=np.float64), grad.sum(dtype=np.float64), atol=1e-2)
+        assert np.array_equal(shares, nn.avg_pool_grad(shape, np.asfortranarray(grad), *args, num_threads=2))
+
+
+# ---- NaN, -inf, ties -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("channels", [1, 3, 8, 16, 17, 40])
+@pytest.mark.parametrize("data_format", LAYOUTS[2])
+def test_nan_beats_all_and_minus_infinity_stays(dtype, channels, data_format):
+    """In every lane of a vector and beyond it, which TensorFlow does not."""
+    x = np.full((1, 6, 34, channels), -np.inf, DTYPES[dtype])
+    x[0, 2, 4, 0] = np.nan
+    x[0, 3, 20, channels - 1] = np.nan
+    x[0, 3, 21, channels - 1] = np.inf
+    first = data_format == "NCHW"
+    given = np.moveaxis(x, -1, 1).copy() if first else x
+    for isa in nn.available_isas():
+        with nn.isa(isa):
+            y = nn.max_pool(given, 2, 2, "VALID", data_format)
+            pooled, at = nn.max_pool_with_argmax(given, 2, 2, "VALID", data_format)
+            dx = nn.max_pool_grad(given, y, np.ones_like(y), 2, 2, "VALID", data_format)
+        if first:
+            y, pooled, at, dx = (np.moveaxis(a, 1, -1) for a in (y, pooled, at, dx))
+        nans = np.zeros(y.shape, bool)
+        nans[0, 1, 2, 0] = nans[0, 1, 10, channels - 1] = True
+        for a in (y, pooled):
+            assert np.array_equal(np.isnan(a), nans)
+            assert (a[~nans] == -np.inf).all()
+        assert at[0, 1, 2, 0] == (2 * 34 + 4) * channels
+        assert at[0, 1, 10, channels - 1] == (3 * 34 + 20) * channels + channels - 1
+        assert at[0, 0, 0, 0] == 0
+        assert dx[0, 2, 4, 0] == 1
+        assert dx[0, 3, 20, channels - 1] == 1
+        assert dx.sum(dtype=np.float64) == y.size
+
+
+@pytest.mark.parametrize("data_format", LAYOUTS[2])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_the_first_of_equal_maxima_gets_the_gradient(data_format, strides):
+    x = np.zeros((1, 9, 40, 18) if data_format == "NHWC" else (1, 18, 9, 40), np.float32)
+    y = nn.max_pool(x, 3, strides, "VALID", data_format)
+    dx = nn.max_pool_grad(x, y, np.ones_like(y), 3, strides, "VALID", data_format)
+    expected = np.zeros((9, 40))
+    expected[: 9 - 2 : strides, : 40 - 2 : strides] = 1
+    assert (np.moveaxis(dx, -1 if data_format == "NHWC" else 1, 0)[:, 0] == expected).all()
+
+
+def test_zeros_keep_their_sign_and_denormals_their_value():
+    x = np.array([-0.0, -0.0, 1e-45, -1e-45], np.float32).reshape(1, 1, 2, 2)
+    y = nn.max_pool(x.transpose(0, 1, 3, 2), (1, 2), 1, "VALID")
+    assert np.signbit(nn.max_pool(np.full((1, 4, 40, 16), -0.0, np.float32), 2, 2, "VALID")).all()
+    assert y[0, 0, 0, 0] == 0
+    assert y[0, 0, 0, 1] == np.float32(1e-45)
+
+
+def test_halves_are_averaged_in_float32():
+    """TensorFlow's CPU kernels sum in half: 64 x 64 of 100 are infinite."""
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        assert nn.avg_pool2d(np.full((1, 64, 64, 2), 100, dtype), 64, 1, "VALID").ravel().tolist() == [100, 100]
+
+
+# ---- invariance ------------------------------------------------------------------------------------------------------
+
+SHAPES = {1: ((3, 4001, 5), (5,)), 2: ((3, 61, 67, 19), (3, 3)), 3: ((2, 15, 14, 37, 18), (2, 3, 3))}
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_same_bits_whatever_threads_memory_and_batch(rank, dtype, first, strides):
+    shape, k = SHAPES[rank]
+    rng, names = np.random.default_rng(0), LAYOUTS[rank]
+    x = (rng.standard_normal(shape) * 100).astype(DTYPES[dtype])
+    x = np.moveaxis(x, -1, 1).copy() if first else x
+    args = (k, strides, "SAME", names[first])
+    y, mean = nn.max_pool(x, *args), nn.avg_pool(x, *args)
+    g = (rng.standard_normal(y.shape) * 100).astype(x.dtype)
+
+    def results(x, y, g, **extras):
+        yield nn.max_pool(x, *args, **extras)
+        yield nn.avg_pool(x, *args, **extras)
+        yield nn.max_pool_grad(x, y, g, *args, **extras)
+        if dtype != "int32":
+            yield nn.avg_pool_grad(x.shape, g, *args, **extras)
+
+    expected = list(results(x, y, g))
+    assert np.array_equal(expected[1].view("u1"), mean.view("u1"))
+    for n in (1, 2, 3, 5):
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(results(x, y, g, num_threads=n), expected)), n
+    for order in ("fortran", "negative", "sliced", "permuted", "unaligned", "readonly"):
+        a, b = arrange(x, order, random.Random(1)), arrange(g, order, random.Random(2))
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(results(a, y, b), expected)), order
+    for a, b in zip(results(x, y, g), expected):
+        out = arrange(np.zeros_like(b), "sliced", random.Random(0))
+        assert out.shape == a.shape
+    ones = zip(*(results(x[i : i + 1], y[i : i + 1], g[i : i + 1]) for i in range(len(x))))
+    assert all(np.concatenate(a).tobytes() == b.tobytes() for a, b in zip(ones, expected))
+
+
+def test_out_may_be_the_input():
+    x = np.random.default_rng(0).standard_normal((2, 20, 20, 16)).astype(np.float32)
+    y = nn.max_pool(x, 3, 1, "SAME")
+    dx = nn.max_pool_grad(x, y, x, 3, 1, "SAME")
+    a = x.copy()
+    assert nn.max_pool(a, 3, 1, "SAME", out=a) is a
+    assert np.array_equal(a, y)
+    a = x.copy()
+    assert np.array_equal(nn.max_pool_grad(a, y, a, 3, 1, "SAME", out=a), dx)
+    a = x.copy()
+    assert np.array_equal(nn.avg_pool(a, 3, 1, "SAME", out=a[::-1])[::-1], nn.avg_pool(x, 3, 1, "SAME")[::-1])
+
+
+def test_mean_of_one_is_itself_and_gradients_are_adjoint():
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((2, 9, 11, 5)), rng.standard_normal((2, 5, 6, 5))
+    y, dx = nn.avg_pool(x, 3, 2, "SAME"), nn.avg_pool_grad(x.shape, g, 3, 2, "SAME")
+    assert np.isclose((y * g).sum(), (x * dx).sum(), rtol=1e-13)
+    top = nn.max_pool(x, 3, 2, "SAME")
+    direction = rng.standard_normal(x.shape)
+    slope = (nn.max_pool(x + 1e-7 * direction, 3, 2, "SAME") - nn.max_pool(x - 1e-7 * direction, 3, 2, "SAME")) / 2e-7
+    assert np.isclose((slope * g).sum(), (direction * nn.max_pool_grad(x, top, g, 3, 2, "SAME")).sum(), rtol=1e-6)
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+POOL = "input, ksize, strides, padding, data_format={}, name=None"
+GRAD = "{}, grad, ksize, strides, padding, data_format={}, name=None"
+FORMATS = {"": "None", "1d": "'NWC'", "2d": "'NHWC'", "3d": "'NDHWC'"}
+SIGNATURES = {
+    **{f"{kind}_pool{n}": POOL.format(f) for kind in ("max", "avg") for n, f in FORMATS.items()},
+    **{f"max_pool{n}_grad": GRAD.format("orig_input, orig_output", f) for n, f in FORMATS.items()},
+    **{f"avg_pool{n}_grad": GRAD.format("orig_input_shape", f) for n, f in FORMATS.items()},
+    "pool": "input, window_shape, pooling_type, strides=None, padding='VALID', data_format=None, dilations=None, name=None",
+    "max_pool_with_argmax": "input, ksize, strides, padding, data_format='NHWC', output_dtype=<class 'numpy.int64'>, "
+    "include_batch_in_index=False, name=None",
+    "max_pool_grad_with_argmax": "input, grad, argmax, ksize, strides, padding, include_batch_in_index=False, name=None",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_positional_arguments_are_tensorflows(name):
+    parameters = inspect.signature(getattr(nn, name)).parameters.values()
+    positional = [p.replace(annotation=p.empty) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert ", ".join(map(str, positional)).replace(" = ", "=") == SIGNATURES[name]
+
+
+X = np.zeros((2, 6, 7, 3), np.float32)
+G = np.zeros((2, 3, 4, 3), np.float32)
+CALLS = {
+    "max_pool2d": lambda **kw: nn.max_pool2d(**{"input": X, "ksize": 2, "strides": 2, "padding": "SAME", **kw}),
+    "avg_pool2d": lambda **kw: nn.avg_pool2d(**{"input": X, "ksize": 2, "strides": 2, "padding": "SAME", **kw}),
+    "max_pool_with_argmax": lambda **kw: nn.max_pool_with_argmax(
+        **{"input": X, "ksize": 2, "strides": 2, "padding": "SAME", **kw}
+    ),
+    "max_pool2d_grad": lambda **kw: nn.max_pool2d_grad(
+        **{"orig_input": X, "orig_output": G, "grad": G, "ksize": 2, "strides": 2, "padding": "SAME", **kw}
+    ),
+    "avg_pool2d_grad": lambda **kw: nn.avg_pool2d_grad(
+        **{"orig_input_shape": X.shape, "grad": G, "ksize": 2, "strides": 2, "padding": "SAME", **kw}
+    ),
+    "pool": lambda **kw: nn.pool(
+        **{"input": X, "window_shape": [2, 2], "pooling_type": "MAX", "strides": 2, "padding": "SAME", **kw}
+    ),
+    "max_pool_grad_with_argmax": lambda **kw: nn.max_pool_grad_with_argmax(
+        **{"input": X, "grad": G, "argmax": G.astype(int), "ksize": 2, "strides": 2, "padding": "SAME", **kw}
+    ),
+}
+BAD = [
+    *(
+        {name: value}
+        for name in ("ksize", "strides")
+        for value in (0, -1, 2**31, 2**63, 1.5, True, "2", [2], [[2, 2]], [2, 0], [1, 2], {}, np.nan)
+    ),
+    *({"ksize": value} for value in ([2, 2, 2], [2, 2, 2, 1], [1, 2, 2, 1, 1])),
+    *(
+        {"padding": value}
+        for value in (None, "", "same ", "EXPLICIT", -1, 1.5, [[0, 0]], [[0, 0, 0]] * 2, [[-1, 0], [0, 0]], 2**31)
+    ),
+    *({"padding": [(0, 0), (0, 0), (0, 0), (0, 1)]}, {"padding": [(1, 0), (0, 0), (0, 0), (0, 0)]}),
+    *({"data_format": value} for value in ("NWC", "nhwc", 3, "")),
+    *({"num_threads": value} for value in (0, -1, 1.5)),
+    *({"out": value} for value in (X[:, :5], [], 3)),
+]
+ARRAYS = [
+    None,
+    "abc",
+    object(),
+    [[1.0], [1.0, 2.0]],
+    1.0,
+    X[0],
+    X[None],
+    X.astype(complex),
+    X.astype("U3"),
+    X > 0,
+    np.ma.masked_array(X),
+]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_hostile_arguments(name):
+    """An exception in words that begins with the op; or, where the argument is fine after all, a result."""
+    call = CALLS[name]
+    call()
+    for bad in BAD:
+        (key, value), *_ = bad.items()
+        if name == "pool" and key == "ksize":
+            bad = {"window_shape": value}
+        if (key == "num_threads" and name == "max_pool_grad_with_argmax") or (
+            key == "out" and name == "max_pool_with_argmax"
+        ):
+            continue
+        if (key, str(value)) in {("ksize", "[2]"), ("strides", "[2]"), ("ksize", "[1, 2]"), ("strides", "[1, 2]")}:
+            continue  # these mean something
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
+            call(**bad)
+    for key in ("input", "orig_input", "orig_output", "grad"):
+        for value in ARRAYS:
+            try:
+                call(**{key: value})
+            except TypeError as error:
+                assert str(error).startswith(f"{name}: ") or "unexpected keyword" in str(error), error  # noqa: PT017
+            except ValueError as error:
+                assert str(error).startswith(f"{name}: "), error  # noqa: PT017
+            else:
+                pytest.fail(f"{name} took {key}={type(value)} {np.shape(value)}")
+
+
+def test_sizes_of_the_gradients_must_fit():
+    """What once wrote beyond TensorFlow's buffers: CVE-2021-29579, -29574, -29577, CVE-2022-35959, and their kin."""
+    one = np.zeros((1, 1, 1, 1), np.float32)
+    none = np.zeros((0, 0, 0, 0), np.float32)
+    with pytest.raises(nn.ShapeError, match="max_pool_grad"):
+        nn.max_pool_grad(one, one, none, 1, 1, "VALID")
+    with pytest.raises(nn.ShapeError, match="orig_output"):
+        nn.max_pool_grad(one, none, one, 1, 1, "VALID")
+    with pytest.raises(nn.ShapeError, match="grad"):
+        nn.max_pool3d_grad(
+            np.zeros((10, 6, 3, 7, 7), np.float32), *(np.zeros((3, 1, 1, 1, 1), np.float32),) * 2, 2, 2, "SAME"
+        )
+    for shape in (
+        (1879048192, 1, 1, 1),
+        (-536870912, 1, 1, 1),
+        (1, 2**31, 1, 1),
+        (2**62, 2**62, 1, 1),
+        (1.5, 1, 1, 1),
+        "abcd",
+        3,
+        None,
+    ):
+        with pytest.raises((ValueError, TypeError, MemoryError), match="avg_pool_grad"):
+            nn.avg_pool_grad(shape, one, 1, 1, "VALID")
+    assert nn.avg_pool_grad((1, 1, 1, 1), one, 1, 128, "SAME").shape == (1, 1, 1, 1)
+    with pytest.raises(TypeError, match="int32"):
+        nn.avg_pool_grad((1, 1, 1, 1), one.astype(np.int32), 1, 1, "VALID")
+
+
+def test_positions_must_lie_in_the_image():
+    """CVE-2021-29570 and what ends TensorFlow 2.21's process: an argmax of 10^6."""
+    for bad in (10**6, -1, X[0].size):
+        with pytest.raises(ValueError, match="max_pool_grad_with_argmax: argmax"):
+            nn.max_pool_grad_with_argmax(X, G, np.full(G.shape, bad), 2, 2, "SAME")
+    assert nn.max_pool_grad_with_argmax(X, G, np.full(G.shape, X[0].size), 2, 2, "SAME", True).shape == X.shape
+    for bad in (G.astype(int)[:0], G.astype(int)[..., :1], G):
+        with pytest.raises((ValueError, TypeError), match="max_pool_grad_with_argmax: argmax"):
+            nn.max_pool_grad_with_argmax(X, G, bad, 2, 2, "SAME")
+    with pytest.raises(TypeError, match="output_dtype"):
+        nn.max_pool_with_argmax(X, 2, 2, "SAME", output_dtype=np.int16)
+
+
+def test_sizes_beyond_all_memory():
+    one = as_strided(np.zeros(1, np.float32), (2**18, 2**20, 2**19, 8), (0, 0, 0, 0))
+    with pytest.raises(MemoryError, match="max_pool"):
+        nn.max_pool(one, 1, 1, "VALID")
+    assert nn.max_pool(one[:1, :40, :40], (40, 40), 1, "VALID").shape == (1, 1, 1, 8)
+    with pytest.raises((MemoryError, ValueError)):
+        nn.avg_pool(X, 2, 1, 2**31 - 1)
+    assert nn.max_pool(X, 2, 2**31 - 1, "SAME").shape == (2, 1, 1, 3)
+    assert nn.pool(X, [2, 2], "MAX", dilations=2**31 - 1, padding="SAME").shape == X.shape
+
+
+def test_empty_sizes():
+    for axis in range(4):
+        shape = [0 if i == axis else n for i, n in enumerate(X.shape)]
+        empty = np.zeros(shape, np.float32)
+        y = nn.max_pool(empty, 2, 2, "SAME")
+        assert y.size == 0
+        assert nn.avg_pool(empty, 2, 2, "SAME").shape == y.shape
+        assert nn.max_pool_grad(empty, y, y, 2, 2, "SAME").shape == empty.shape
+        assert nn.avg_pool_grad(shape, y, 2, 2, "SAME").shape == empty.shape
+        assert all(a.size == 0 for a in nn.max_pool_with_argmax(empty, 2, 2, "SAME"))
+    assert nn.max_pool(X, 7, 1, [[1, 0], [0, 0]]).shape == (2, 1, 1, 3)
+    assert nn.max_pool(X, (7, 2), 1, "VALID").shape == (2, 0, 6, 3)  # one too large: empty, as in TensorFlow
+    with pytest.raises(nn.ShapeError, match="negative"):
+        nn.max_pool(X, (8, 2), 1, "VALID")
+    y = nn.max_pool(X, (7, 2), 1, "VALID")
+    assert not nn.max_pool_grad(X, y, y, (7, 2), 1, "VALID").any()
+    assert not nn.avg_pool(X[:, :0], 2, 1, [[1, 1], [0, 0]]).any()
+    assert (nn.max_pool(X[:, :0], 2, 1, [[1, 1], [0, 0]]) == -np.inf).all()
+
+
+def test_windows_over_channels_are_tensorflows():
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    y = nn.max_pool(x, [1, 1, 1, 3], [1, 1, 1, 3], "SAME")
+    assert np.array_equal(y, x.reshape(2, 4, 5, 2, 3).max(-1))
+    with pytest.raises(ValueError, match="batch"):
+        nn.max_pool(x, [2, 1, 1, 1], [1, 1, 1, 3], "SAME")
+    with pytest.raises(ValueError, match="channels"):
+        nn.max_pool(x[None], [1, 1, 1, 1, 3], 1, "SAME")
+
+
+def test_a_long_call_answers_an_interrupt():
+    x = np.zeros((1, 1200, 1200, 16), np.float32)
+    for call in (lambda: nn.pool(x, [300, 300], "MAX", dilations=2), lambda: nn.avg_pool(x[..., :5], 500, 1, "VALID")):
+        timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert time.perf_counter() - start < 1.5
+        timer.join()
+
+
+# ---- peers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tf():
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the reference is TensorFlow's own kernels
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return peer("tensorflow")
+
+
+def plain(rng, ranks, dtypes):
+    """A window that both take: channels last, no dilation."""
+    op = Op("", draw_pool, ranks, dilations="")
+    while True:
+        g = pool_geometry(op, rng, draw_geometry(op, rng))._replace(layout=None, lead=(2,), dtype=rng.choice(dtypes))
+        g = g._replace(padding=rng.choice(("SAME", "VALID")))
+        if min(g.rooms()) >= 0 and 0 not in g.sizes:
+            return g
+
+
+def test_tensorflow(tf):
+    for seed in range(200):
+        rng = random.Random(seed)
+        g = plain(rng, (1, 2, 3), ("float32", "float64"))
+        if g.rank == 3:
+            g = g._replace(dtype="float32")
+        x = values(rng, g.shape(g.sizes, g.channels), g.dtype, False)
+        args = (g.taps, g.strides, g.padding)
+        y = nn.max_pool(x, *args)
+        assert np.array_equal(y, tf.nn.max_pool(x, *args).numpy()), g
+        assert np.allclose(nn.avg_pool(x, *args), tf.nn.avg_pool(x, *args).numpy(), rtol=1e-5, atol=1e-6), g
+        grad = values(rng, y.shape, g.dtype, True)
+        with tf.GradientTape(persistent=True) as tape:
+            t = tf.constant(x)
+            tape.watch(t)
+            top, mean = tf.nn.max_pool(t, *args), tf.nn.avg_pool(t, *args)
+        theirs = tape.gradient(top, t, tf.constant(grad))
+        assert np.allclose(nn.max_pool_grad(x, y, grad, *args), theirs.numpy()), g
+        theirs = tape.gradient(mean, t, tf.constant(grad))
+        assert np.allclose(nn.avg_pool_grad(x.shape, grad, *args), theirs.numpy(), rtol=1e-5, atol=1e-5), g
+        if g.rank == 2:
+            batch = seed % 2 == 0
+            theirs = tf.nn.max_pool_with_argmax(x, *args, include_batch_in_index=batch)
+            ours = nn.max_pool_with_argmax(x, *args, include_batch_in_index=batch)
+            assert all(np.array_equal(a, b.numpy()) for a, b in zip(ours, theirs)), g
+            depth = [1, 1, 1, g.channels]
+            assert np.array_equal(nn.max_pool(x, depth, depth, "SAME"), tf.nn.max_pool(x, depth, depth, "SAME").numpy())
+
+
+def test_torch():
+    torch = peer("torch")
+    torch.set_num_threads(1)
+    f = torch.nn.functional
+    for seed in range(200):
+        rng = random.Random(seed)
+        g = plain(rng, (1, 2, 3), ("float32", "float64"))._replace(layout="NCHW")
+        pads = [rng.randint(0, k // 2) for k in g.taps]
+        x = values(rng, g.shape(g.sizes, g.channels), g.dtype, False)
+        args = (g.taps, g.strides, [(p, p) for p in pads], LAYOUTS[g.rank][1])
+        t = torch.tensor(x, requires_grad=True)
+        try:
+            top = getattr(f, f"max_pool{g.rank}d")(t, g.taps, g.strides, pads)
+            mean = getattr(f, f"avg_pool{g.rank}d")(t, g.taps, g.strides, pads, count_include_pad=False)
+        except RuntimeError:
+            continue  # no window fits
+        y = nn.max_pool(x, *args)
+        assert np.array_equal(y, top.detach().numpy()), g
+        assert np.allclose(nn.avg_pool(x, *args), mean.detach().numpy(), rtol=1e-5, atol=1e-6), g
+        grad = values(rng, y.shape, g.dtype, True)
+        (theirs,) = torch.autograd.grad(top, t, torch.tensor(grad))
+        assert np.allclose(nn.max_pool_grad(x, y, grad, *args), theirs.numpy()), g
+        (theirs,) = torch.autograd.grad(mean, t, torch.tensor(grad))
+        assert np.allclose(nn.avg_pool_grad(x.shape, grad, *args), theirs.numpy(), rtol=1e-5, atol=1e-5), g
