@@ -312,21 +312,23 @@ def test_eight_callers_at_once():
 
 
 def test_setting_of_one_caller_does_not_reach_another():
-    inside, outside = threading.Barrier(2), []
+    turns, counts = threading.Barrier(2), []
 
     def other():
-        inside.wait(timeout=60)
-        outside.append(nn.get_num_threads())
-        inside.wait(timeout=60)
+        counts.append(nn.get_num_threads())
+        turns.wait(timeout=60)
+        turns.wait(timeout=60)
+        counts.append(nn.get_num_threads())
+        turns.wait(timeout=60)
 
-    before = nn.get_num_threads()
     thread = threading.Thread(target=other)
     thread.start()
-    with nn.threads(before + 1):
-        inside.wait(timeout=60)
-        inside.wait(timeout=60)
+    turns.wait(timeout=60)
+    with nn.threads(counts[0] + 1):
+        turns.wait(timeout=60)
+        turns.wait(timeout=60)
     thread.join()
-    assert outside == [before]
+    assert counts[0] == counts[1]
 
 
 def test_ten_thousand_calls_leave_nothing_behind():
