@@ -24,7 +24,11 @@ def extension(pyx: Path) -> Extension:
     return Extension(
         f"cyconv.{pyx.stem}",
         sources=[str(p.relative_to(ROOT)) for p in sources],
-        depends=[str(p.relative_to(ROOT)) for p in [*folder.glob("*.h"), *(ROOT / "src/common").glob("*.h")]],
+        depends=[
+            str(p.relative_to(ROOT))
+            for name in ("common", "gemm", folder.name)
+            for p in (ROOT / "src" / name).glob("*.h")
+        ],
         libraries=["m"],
         include_dirs=["src/common", str(folder.relative_to(ROOT)), numpy.get_include()],
         define_macros=MACROS,
