@@ -249,9 +249,9 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
                             across[j] = read_at(r, b, r.columns_axis, at[r.columns_axis] + j * columns.dilation)
                         for i in range(rows_count):
                             for j in range(r.alpha):
-                                pixels[i * r.alpha + j] = base + far + down[i] + across[j]
-                                if min(far, down[i], across[j]) < FAR_OUTSIDE:
-                                    pixels[i * r.alpha + j] = r.outside
+                                pixels[i * r.alpha + j] = r.outside
+                                if min(far, down[i], across[j]) > FAR_OUTSIDE:
+                                    pixels[i * r.alpha + j] = base + far + down[i] + across[j]
                         args.v = s.v + row * r.pitch * r.size
                         transform(&args)
                         row += 1
