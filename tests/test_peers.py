@@ -190,6 +190,8 @@ def test_tensorflow(tf, name):
         case.args.pop("data_format", None)
         if name.startswith("atrous"):
             case.args.pop("strides")
+        if case.dtype.itemsize == 2 and case.terms > 28:
+            continue  # beyond 28 products of numbers up to 3, Eigen's sums in blocks may be rounded between them
         try:
             y = getattr(tf.nn, name)(**case.arrays, **case.args).numpy()
         except unsupported:
