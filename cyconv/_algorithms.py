@@ -49,8 +49,9 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     """
     if problem.dtype != 0:
         return "only float32: elsewhere its rounding would be seen"
-    if not problem.jobs or len({tuple(a.taps for a in axes) for axes in problem.jobs}) > 1:
-        return "the phases of this transposed convolution have different numbers of taps"
+    taps_of = {tuple(a.taps for a in axes) for axes in problem.jobs}
+    if len(taps_of) != 1 or 0 in next(iter(taps_of)):
+        return "the phases of this transposed convolution have different numbers of taps, or none"
     if problem.filters.startswith("depthwise"):
         return "each channel has a filter of its own"
     job = problem.jobs[0]

@@ -182,7 +182,7 @@ def run(
     in_place = target is not None and target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs)
     result = target if target is not None and in_place else empty(p.op, shape, dtype)
     if not window.run(
-        _seen(p, x), _seen(p, grad), weights, sign, result[None] if p.kind == FILTER_GRAD else _seen(p, result),
+        _seen(p, x), _seen(p, grad), weights, sign, _seen(p, result),
         _seen(p, positions), batch_in_index, _threads.wanted(p.op, num_threads), _isa.current(),
     ):  # fmt: skip
         return None
@@ -193,4 +193,8 @@ def run(
 
 def _seen(p: Problem, a: Array | None) -> Any:
     """The array as the driver sees it."""
-    return a if a is None or p.moved is None else np.moveaxis(a, p.moved, -1)[..., None]
+    if a is None:
+        return None
+    if p.kind == FILTER_GRAD and a.ndim == 3:  # filters, as an image in the order of data_format
+        return (a if p.channels_last else np.moveaxis(a, -1, 0))[None]
+    return a if p.moved is None else np.moveaxis(a, p.moved, -1)[..., None]

