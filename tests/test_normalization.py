@@ -42,7 +42,9 @@ def close(a, b, dtype):
     b = b.astype(np.float64)
     return (
         a.shape == b.shape
-        and (np.abs(a.astype(np.float64) - b) <= TOLERANCE[dtype] * (np.abs(b) + np.abs(b).sum() / max(1, b.size))).all()
+        and (
+            np.abs(a.astype(np.float64) - b) <= TOLERANCE[dtype] * (np.abs(b) + np.abs(b).sum() / max(1, b.size))
+        ).all()
     )
 
 
