@@ -19,6 +19,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
+from cyconv._depthwise import Depthwise
 from cyconv._gemm import Convolution
 from cyconv._problem import Problem
 from cyconv._winograd import Winograd
@@ -86,6 +87,26 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     return Winograd(problem, best[1])
 
 
+MOST_DEPTHWISE_TAPS = 4096
+
+
+def _depthwise(problem: Problem, forced: bool) -> Any:
+    """Sliding windows wherever each channel stays by itself: the general driver loads its input again for every tap."""
+    if problem.groups == 1 or problem.in_channels != problem.groups:
+        return "channels are summed"
+    if len(problem.jobs) != 1 or not all(axis.taps for axis in problem.jobs[0]):
+        return "a strided transposed convolution is several small problems"
+    if problem.filters.endswith("transposed") and problem.out_channels != problem.in_channels:
+        return "the transposed convolution of a multiplier sums channels, or spreads them"
+    if prod(axis.taps for axis in problem.jobs[0]) > MOST_DEPTHWISE_TAPS:
+        return f"windows of more than {MOST_DEPTHWISE_TAPS} taps do not fit its scratch"
+    return Depthwise(problem)
+
+
 #: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
-ALGORITHMS = (Algorithm("winograd", _winograd), Algorithm("direct", lambda problem, forced: Convolution(problem)))
+ALGORITHMS = (
+    Algorithm("depthwise", _depthwise),
+    Algorithm("winograd", _winograd),
+    Algorithm("direct", lambda problem, forced: Convolution(problem)),
+)
 NAMES = tuple(row.name for row in ALGORITHMS)

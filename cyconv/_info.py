@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._isa import available_isas, current_isa
+from ._openmp import SPINS
 from ._threads import explain_threads
 from ._version import __version__
 
@@ -49,7 +50,8 @@ def config() -> dict[str, Any]:
     isa, forced = current_isa(), os.environ.get("CYCONV_ISA")
     default = forced or available_isas()[-1]
     why = "cyconv.isa(...)" if isa != default else "CYCONV_ISA" if forced else "the best that this CPU has"
-    policy = os.environ.get("OMP_WAIT_POLICY")
+    policy = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
+    ours = f"passive after {SPINS} spins (unless another library chose first)"
     return {
         "cyconv": __version__,
         "python": platform.python_version(),
@@ -60,7 +62,7 @@ def config() -> dict[str, Any]:
         "threads": {"count": threads, "why": rule},
         "openmp": {
             "libraries": openmp_libraries(),
-            "wait_policy": f"{policy} (OMP_WAIT_POLICY)" if policy else "passive (unless another library chose first)",
+            "wait_policy": ", ".join(f"{name}={value}" for name, value in policy.items()) or ours,
         },
         "caches": caches(),
     }

@@ -15,10 +15,13 @@ import numpy as np
 
 from cyconv import _isa, _runtime, _threads
 from cyconv._algorithms import ALGORITHMS, NAMES
+from cyconv._depthwise import Separable
 from cyconv._problem import (
     Array,
     Epilogue,
     Problem,
+    SeparableProblem,
+    StagedFilters,
     activation_argument,
     array,
     bias_argument,
@@ -37,14 +40,14 @@ _process_wide: str | None = os.environ.get("CYCONV_ALGORITHM") or None
 # ---- the choice -------------------------------------------------------------------------------------------------
 
 
-def _named(name: str) -> str:
-    if name not in NAMES:
-        raise ValueError(f"algorithm must be one of {', '.join(NAMES)}, not {name!r}")
+def _named(name: str | None) -> str | None:
+    if name is not None and name != "auto" and name not in NAMES:
+        raise ValueError(f"algorithm must be one of auto, {', '.join(NAMES)}, not {name!r}")
     return name
 
 
 def set_algorithm(name: str | None) -> None:
-    """Use one algorithm wherever it accepts the problem, in this whole process; None goes back to the best.
+    """Use one algorithm wherever it accepts the problem, in this whole process; "auto" or None: the best.
 
     Examples
     --------
@@ -53,16 +56,15 @@ def set_algorithm(name: str | None) -> None:
     >>> cyconv.set_algorithm(None)
     """
     global _process_wide
-    _process_wide = None if name is None else _named(name)
+    _process_wide = _named(name)
 
 
-if _process_wide is not None:
-    _named(_process_wide)
+_named(_process_wide)
 
 
 @contextmanager
 def algorithm(name: str) -> Iterator[None]:
-    """Use one algorithm within a block wherever it accepts the problem, in this thread or task only.
+    """Use one algorithm, "auto" for the best, within a block wherever it accepts the problem; in this thread or task only.
 
     Examples
     --------
@@ -87,8 +89,10 @@ class Choice(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def choose(problem: Problem, forced: str | None) -> Choice:
-    """The first row that accepts the problem, or the forced one if it does."""
+def choose(problem: Problem | SeparableProblem, forced: str | None) -> Choice:
+    """The first row that accepts the problem, or the forced one if it does; two stages have one driver."""
+    if isinstance(problem, SeparableProblem):
+        return Choice("separable", Separable(problem), ())
     refused: list[tuple[str, str]] = []
     for name, make in sorted(ALGORITHMS, key=lambda row: row.name != forced):
         driver = make(problem, name == forced)
@@ -110,7 +114,9 @@ class Extras(NamedTuple):
     target: Array | None
 
 
-def check(problem: Problem, dtype: Any, bias: Any, activation: Any, residual: Any, out: Any) -> Extras:
+def check(
+    problem: Problem | SeparableProblem, dtype: Any, bias: Any, activation: Any, residual: Any, out: Any
+) -> Extras:
     """The extras of an op, checked against what it makes."""
     op = problem.op
     return Extras(
@@ -128,7 +134,7 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
     try:
         if target is None:
             return driver.run(x, filters, vector, added, epilogue, None, threads, isa)  # type: ignore[no-any-return]
-        read = (x, filters, vector, added)
+        read = (x, vector, added, *(filters if isinstance(filters, StagedFilters) else (filters,)))
         if not target.flags.aligned or any(np.may_share_memory(target, a) for a in read if isinstance(a, np.ndarray)):
             target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, isa)
         else:
@@ -143,16 +149,16 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
 class Recipe(NamedTuple):
     """An op with every argument but its arrays: what a plan keeps."""
 
-    make: Callable[..., Problem]
+    make: Callable[..., Problem | SeparableProblem]
     op: str
     names: tuple[str, str, str, str]
     n: int
     rest: tuple[Any, ...]
-    filters: Any
+    filters: Array | StagedFilters
     bias: Any
     activation: Any
 
-    def problem(self, x_shape: tuple[int, ...], code: int) -> Problem:
+    def problem(self, x_shape: tuple[int, ...], code: int) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
         return self.make(self.op, self.names, self.n, x_shape, self.filters.shape, code, *self.rest)
 
@@ -164,8 +170,16 @@ class _Deferred:
 DEFERRED = _Deferred()
 
 
+def _operands(op: str, names: tuple[str, str, str, str], x: Any, filters: Any) -> tuple[Array, Any, int]:
+    """The arrays and their common dtype; those of two stages agree already."""
+    if isinstance(filters, StagedFilters):
+        x, _, code = operands(op, names[0], x, names[1], filters.depthwise)
+        return x, filters, code
+    return operands(op, names[0], x, names[1], filters)
+
+
 def execute(
-    make: Callable[..., Problem],
+    make: Callable[..., Problem | SeparableProblem],
     op: str,
     names: tuple[str, str, str, str],
     n: int,
@@ -180,14 +194,22 @@ def execute(
 ) -> Array:
     """An op's arguments, checked in kind: make its problem of the shapes, choose the driver, compute."""
     if input is DEFERRED:
-        return Recipe(make, op, names, n, rest, array(op, names[1], filters), bias, activation)  # type: ignore[return-value]
-    x, f, code = operands(op, names[0], input, names[1], filters)
+        kept = filters if isinstance(filters, StagedFilters) else array(op, names[1], filters)
+        return Recipe(make, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
+    x, f, code = _operands(op, names, input, filters)
     problem = make(op, names, n, x.shape, f.shape, code, *rest)
     return run(problem, x, f, bias, activation, residual, out, num_threads)
 
 
 def run(
-    problem: Problem, x: Array, filters: Any, bias: Any, activation: Any, residual: Any, out: Any, num_threads: Any
+    problem: Problem | SeparableProblem,
+    x: Array,
+    filters: Any,
+    bias: Any,
+    activation: Any,
+    residual: Any,
+    out: Any,
+    num_threads: Any,
 ) -> Array:
     """Check the extras, choose the driver, compute."""
     extras = check(problem, x.dtype, bias, activation, residual, out)
@@ -196,6 +218,13 @@ def run(
 
 
 # ---- plans ------------------------------------------------------------------------------------------------------
+
+
+def _with_unit(value: float, unit: str) -> str:
+    """Three digits and a decimal prefix: 1.16 MFLOP, 548 B, 2.02 us."""
+    prefixes = ((9, "G"), (6, "M"), (3, "k"), (0, ""), (-3, "m"), (-6, "u"))
+    power, prefix = next((p for p in prefixes if value >= 0.9995 * 10.0 ** p[0]), prefixes[-1])
+    return f"{value / 10.0**power:.3g} {prefix}{unit}"
 
 
 class Explanation(NamedTuple):
@@ -216,9 +245,9 @@ class Explanation(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"{self.op} -> {self.output_shape}: {self.algorithm}, {self.isa}, {self.threads} thread{'s' * (self.threads > 1)}",
-            f"  {self.flops / 1e9:.4g} GFLOP as a direct convolution; {self.nbytes / 2**20:.4g} MiB of arrays",
-            f"  {self.packed_bytes / 2**20:.4g} MiB of packed filters, at most {self.workspace_bytes / 2**20:.4g} MiB of scratch",
-            f"  about {self.predicted_seconds * 1e3:.3g} ms, from the measured peaks of this machine",
+            f"  {_with_unit(self.flops, 'FLOP')} as a direct convolution; {_with_unit(self.nbytes, 'B')} of arrays",
+            f"  {_with_unit(self.packed_bytes, 'B')} of packed filters, at most {_with_unit(self.workspace_bytes, 'B')} of scratch",
+            f"  about {_with_unit(self.predicted_seconds, 's')}, from the measured peaks of this machine",
         ]
         return "\n".join([*lines, *(f"  not {name}: {why}" for name, why in self.refused)])
 
@@ -238,7 +267,9 @@ def _seconds(target: Array, block: Array) -> float:
     return perf_counter() - start
 
 
-def _explain(problem: Problem, filters: Array, packed_bytes: int | None, num_threads: int | None) -> Explanation:
+def _explain(
+    problem: Problem | SeparableProblem, filters: Any, packed_bytes: int | None, num_threads: int | None
+) -> Explanation:
     name, driver, refused = choose(problem, _forced.get() or _process_wide)
     threads, isa = _threads.wanted(problem.op, num_threads), _isa.current()
     size = filters.dtype.itemsize
@@ -252,54 +283,6 @@ def _explain(problem: Problem, filters: Array, packed_bytes: int | None, num_thr
     )  # fmt: skip
 
 
-class _Stage:
-    """One convolution of a plan: its filters packed once for each algorithm, and what the last call was like."""
-
-    __slots__ = ("last", "packed", "recipe")
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.packed: dict[Any, Any] = {}
-        self.last: tuple[Any, ...] = ()
-
-    def bind(self, x: Array) -> tuple[Any, ...]:
-        """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
-        recipe, isa, forced = self.recipe, _isa.current(), _forced.get() or _process_wide
-        _, _, code = operands(recipe.op, recipe.names[0], x, recipe.names[1], recipe.filters)
-        problem = recipe.problem(x.shape, code)
-        driver = choose(problem, forced).driver
-        key = (driver.layout, isa)
-        if key not in self.packed:
-            self.packed[key] = driver.pack(recipe.filters, isa)
-        extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
-        self.last = (x.shape, x.dtype, isa, forced, problem, driver, self.packed[key], extras)
-        return self.last
-
-    def run(self, x: Any, residual: Any, out: Any, num_threads: int | None) -> Array:
-        recipe, last = self.recipe, self.last
-        if type(x) is not np.ndarray or not x.flags.aligned:
-            x = array(recipe.op, recipe.names[0], x)
-        if (
-            not last
-            or x.shape != last[0]
-            or x.dtype is not last[1]
-            or _isa.current() != last[2]
-            or (_forced.get() or _process_wide) != last[3]
-        ):
-            last = self.bind(x)
-        problem, driver, packed, extras = last[4:]
-        if residual is not None or out is not None:
-            more = check(problem, x.dtype, None, None, residual, out)
-            extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
-        return compute(driver, recipe.op, x, packed, extras, out, num_threads)
-
-    def problem(self, shape: Any) -> Problem:
-        """The problem of an input of that shape."""
-        recipe = self.recipe
-        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
-        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
-
-
 class Plan:
     """An op with its filters packed: call it with an input. Made by `plan`; immutable, picklable, thread-safe.
 
@@ -307,7 +290,7 @@ class Plan:
     each shape.
     """
 
-    __slots__ = ("_arguments", "_stages", "op")
+    __slots__ = ("_arguments", "_last", "_packed", "_recipe", "_threads", "op")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         def owned(value: Any) -> Any:
@@ -321,86 +304,95 @@ class Plan:
         self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
         names = list(inspect.signature(op).parameters)[1 : len(filters) + 1]
         given = dict(zip(names, filters, strict=False))
-        made = op(DEFERRED, **given, **_required(op, self._arguments[1], names))
-        self._stages = tuple(_Stage(recipe) for recipe in ([made] if isinstance(made, Recipe) else made))
+        rest = dict(self._arguments[1])
+        self._threads: int | None = rest.pop("num_threads", None)
+        self._recipe: Recipe = op(DEFERRED, **given, **_required(op, rest, names))
+        _threads.wanted(self._recipe.op, self._threads)
+        self._packed: dict[Any, Any] = {}
+        self._last: tuple[Any, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Plan, (self.op, *self._arguments)
 
+    def _bind(self, x: Array) -> tuple[Any, ...]:
+        """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
+        recipe, isa, forced = self._recipe, _isa.current(), _forced.get() or _process_wide
+        code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
+        problem = recipe.problem(x.shape, code)
+        driver = choose(problem, forced).driver
+        key = (driver.layout, isa)
+        if key not in self._packed:
+            self._packed[key] = driver.pack(recipe.filters, isa)
+        extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
+        self._last = (x.shape, x.dtype, isa, forced, problem, driver, self._packed[key], extras)
+        return self._last
+
     def __call__(self, x: Any, out: Any = None, *, residual: Any = None, num_threads: int | None = None) -> Array:
         """The op on x."""
-        stages = self._stages
-        if len(stages) > 1:
-            if stages[0].recipe.filters.dtype.itemsize == 2:  # rounded once: the op itself keeps float32 in between
-                filters, arguments = self._arguments
-                made: Array = self.op(x, *filters, **arguments, residual=residual, out=out, num_threads=num_threads)
-                return made
-            for stage in stages[:-1]:
-                x = stage.run(x, None, None, num_threads)
-        return stages[-1].run(x, residual, out, num_threads)
+        recipe, last = self._recipe, self._last
+        if type(x) is not np.ndarray or not x.flags.aligned:
+            x = array(recipe.op, recipe.names[0], x)
+        if (
+            not last
+            or x.shape != last[0]
+            or x.dtype is not last[1]
+            or _isa.current() != last[2]
+            or (_forced.get() or _process_wide) != last[3]
+        ):
+            last = self._bind(x)
+        problem, driver, packed, extras = last[4:]
+        if residual is not None or out is not None:
+            more = check(problem, x.dtype, None, None, residual, out)
+            extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
+        return compute(driver, recipe.op, x, packed, extras, out, self._threads if num_threads is None else num_threads)
 
-    def _problems(self, shape: Any) -> list[Problem]:
-        problems = []
-        for stage in self._stages:
-            problems.append(stage.problem(shape))
-            shape = problems[-1].out_shape
-        return problems
+    def _problem(self, shape: Any) -> Problem | SeparableProblem:
+        """The problem of an input of that shape."""
+        recipe = self._recipe
+        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
+        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""
-        return self._problems(shape)[-1].out_shape
+        made: tuple[int, ...] = self._problem(shape).out_shape
+        return made
 
     def flops(self, shape: Any) -> float:
         """Floating-point operations for an input of that shape, counted as a direct convolution."""
-        return float(sum(choose(problem, "direct").driver.flops for problem in self._problems(shape)))
+        return float(choose(self._problem(shape), "direct").driver.flops)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the filters: as they were given, and as they have been packed so far."""
-        return int(
-            sum(
-                stage.recipe.filters.nbytes + sum(packed.nbytes for packed in stage.packed.values())
-                for stage in self._stages
-            )
-        )
+        return int(self._recipe.filters.nbytes + sum(packed.nbytes for packed in self._packed.values()))
 
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
-        threads, isa = _threads.wanted(self._stages[0].recipe.op, num_threads), _isa.current()
-        forced = _forced.get() or _process_wide
-        return max(int(choose(problem, forced).driver.workspace(threads, isa)) for problem in self._problems(shape))
+        driver = choose(self._problem(shape), _forced.get() or _process_wide).driver
+        return int(
+            driver.workspace(
+                _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads), _isa.current()
+            )
+        )
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
-        parts = [
-            _explain(problem, stage.recipe.filters, None, num_threads)
-            for problem, stage in zip(self._problems(shape), self._stages, strict=True)
-        ]
-        last = parts[-1]
-        return last._replace(
-            algorithm=" + ".join(part.algorithm for part in parts),
-            refused=tuple(dict.fromkeys(reason for part in parts for reason in part.refused)),
-            flops=sum(part.flops for part in parts),
-            nbytes=sum(part.nbytes for part in parts),
-            packed_bytes=sum(part.packed_bytes for part in parts),
-            workspace_bytes=max(part.workspace_bytes for part in parts),
-            predicted_seconds=sum(part.predicted_seconds for part in parts),
+        return _explain(
+            self._problem(shape), self._recipe.filters, None, self._threads if num_threads is None else num_threads
         )
 
     def __repr__(self) -> str:
-        filters = ", ".join(f"{stage.recipe.filters.shape}" for stage in self._stages)
-        first = self._stages[0].recipe
-        return f"cyconv.plan({first.op}, {first.filters.dtype} filters {filters}, {self.nbytes} bytes)"
+        recipe = self._recipe
+        return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
 
 
 def _required(op: Callable[..., Any], arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
     """The op's arguments, None for an output_shape that the input will decide; an error for one it does not have."""
     parameters = inspect.signature(op).parameters
+    allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
-        if name not in parameters or name in ("residual", "out", "num_threads"):
-            raise TypeError(
-                f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(p for p in parameters if p not in given)}"
-            )
+        if name not in allowed:
+            raise TypeError(f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 
@@ -414,8 +406,8 @@ def plan(op: Callable[..., Any], *filters: Any, **arguments: Any) -> Plan:
     *filters : array
         Its filters; copied.
     **arguments
-        The op's other arguments but the input, `out`, `residual` and `num_threads`: those belong to the call. For a
-        transposed op `output_shape` may be left out where the input decides it.
+        The op's other arguments but the input, `out` and `residual`: those belong to the call, and so may
+        `num_threads`. For a transposed op `output_shape` may be left out where the input decides it.
 
     Returns
     -------
@@ -451,9 +443,7 @@ def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any)
     >>> e.algorithm, e.output_shape
     ('direct', (1, 8, 8, 4))
     """
-    threads = arguments.pop("num_threads", None)
     made = Plan(op, filters, arguments)
-    first = made._stages[0].recipe
-    x = array(first.op, first.names[0], input)
-    operands(first.op, first.names[0], x, first.names[1], first.filters)
-    return made.explain(x.shape, threads)
+    recipe = made._recipe
+    x = _operands(recipe.op, recipe.names, input, recipe.filters)[0]
+    return made.explain(x.shape)

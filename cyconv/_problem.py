@@ -78,12 +78,50 @@ class Problem(NamedTuple):
     out_shape: Shape
 
 
+class SeparableProblem(NamedTuple):
+    """A depthwise problem and the pointwise one that takes what it makes; the rest as of one problem."""
+
+    first: Problem
+    second: Problem
+    op: str
+    dtype: int
+    batch: Shape
+    sizes: tuple[int, int, int]
+    in_channels: int
+    out_channels: int
+    out_shape: Shape
+
+
 class Epilogue(NamedTuple):
     """What happens to a sum before it is stored: activation by number, and its two parameters."""
 
     activation: int
     low: float
     high: float
+
+
+class StagedFilters(NamedTuple):
+    """The filters of a separable convolution, and the checked bias and epilogue between its stages."""
+
+    depthwise: Array
+    pointwise: Array
+    bias: Array | None
+    epilogue: Epilogue
+
+    @property
+    def shape(self) -> tuple[Shape, Shape]:
+        """Of both."""
+        return self.depthwise.shape, self.pointwise.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """They have one."""
+        return self.depthwise.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.depthwise.nbytes + self.pointwise.nbytes
 
 
 # ---- arrays -----------------------------------------------------------------------------------------------------
@@ -433,6 +471,32 @@ def forward_problem(
         ((geometry.whole(d), geometry.whole(h), geometry.whole(w)),),
         "depthwise" if depthwise else "forward", mode[0], mode[1], out_shape,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def separable_problem(
+    op: str,
+    args: tuple[str, str, str, str],
+    n: int,
+    x_shape: Shape,
+    f_shapes: tuple[Shape, Shape],
+    dtype: int,
+    *rest: Any,
+) -> SeparableProblem:
+    """A depthwise problem, which the rest of the arguments belong to, and the pointwise one after it."""
+    first = forward_problem(op, args, n, x_shape, f_shapes[0], dtype, *rest)
+    middle = f_shapes[0][-2] * f_shapes[0][-1]
+    if f_shapes[1][:-1] != (*(1,) * n, middle):
+        raise ShapeError(
+            f"{op}: pointwise_filter.shape={f_shapes[1]}, but the depthwise stage makes {middle} channels "
+            f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
+            op, "pointwise_filter", f_shapes,
+        )  # fmt: skip
+    names = (args[0], "pointwise_filter", *args[2:])
+    second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, 1, "VALID", rest[2], 1, (0, 0.0), None)
+    return SeparableProblem(
+        first, second, op, dtype, first.batch, first.sizes, first.in_channels, second.out_channels, second.out_shape
+    )
 
 
 @lru_cache(maxsize=1024)

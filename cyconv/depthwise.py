@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from cyconv import _plan, _problem
+from cyconv import _plan
 from cyconv._problem import (
     Array,
-    ShapeError,
+    StagedFilters,
+    activation_argument,
+    bias_argument,
     data_format_argument,
     forward_problem,
     operands,
     padding_argument,
     padding_mode_argument,
+    separable_problem,
     sequence,
 )
 
@@ -212,37 +213,10 @@ def separable_conv2d(
         sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
     )  # fmt: skip
     f, point, code = operands(op, "depthwise_filter", depthwise_filter, "pointwise_filter", pointwise_filter)
-    middle = f.shape[2] * f.shape[3] if f.ndim == 4 else -1
-    if point.ndim != 4 or point.shape[:3] != (1, 1, middle):
-        raise ShapeError(
-            f"{op}: pointwise_filter.shape={point.shape}, but the depthwise stage makes {middle} channels "
-            f"(depthwise_filter.shape={f.shape}): it must be (1, 1, {middle}, output channels)",
-            op, "pointwise_filter", (f.shape, point.shape),
-        )  # fmt: skip
-    point_names = ("input", "pointwise_filter", "strides", "dilations")
-    point_rest = (1, "VALID", rest[2], 1, (0, 0.0), None)
-    if input is _plan.DEFERRED:
-        return [  # type: ignore[return-value]
-            _plan.Recipe(forward_problem, op, names, 2, rest, f, depthwise_bias, depthwise_activation),
-            _plan.Recipe(forward_problem, op, point_names, 2, point_rest, point, bias, activation),
-        ]
-    x, _, _ = operands(op, "input", input, "depthwise_filter", f)
-    first = forward_problem(op, names, 2, x.shape, f.shape, code, *rest)
-    second = forward_problem(op, point_names, 2, first.out_shape, point.shape, code, *point_rest)
-    _plan.check(second, x.dtype, bias, activation, residual, out)
-    if _problem.COMPUTE[code] != _problem.DTYPES[code]:  # halves are rounded once, at the end
-
-        def wide(a: Any) -> Any:
-            return None if a is None else np.asarray(a).astype(np.float32)
-
-        made = separable_conv2d(
-            wide(x), wide(f), wide(point), strides, padding, data_format, dilations, depthwise_bias=wide(depthwise_bias),
-            depthwise_activation=depthwise_activation, bias=wide(bias), activation=activation, residual=wide(residual),
-            num_threads=num_threads, padding_mode=padding_mode,
-        ).astype(x.dtype)  # fmt: skip
-        if out is None:
-            return made
-        out[...] = made
-        return out  # type: ignore[no-any-return]
-    between = _plan.run(first, x, f, depthwise_bias, depthwise_activation, None, None, num_threads)
-    return _plan.run(second, between, point, bias, activation, residual, out, num_threads)
+    if depthwise_bias is not None:
+        channels = f.shape[-1] * f.shape[-2] if f.ndim == 4 else -1
+        depthwise_bias = bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
+    filters = StagedFilters(f, point, depthwise_bias, activation_argument(op, depthwise_activation, code))
+    return _plan.execute(
+        separable_problem, op, names, 2, rest, input, filters, bias, activation, residual, out, num_threads
+    )

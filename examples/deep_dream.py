@@ -1,6 +1,6 @@
 """Deep dream: change a photograph, octave by octave, into what excites some layers of Inception v3 most.
 
-    python examples/deep_dream.py --models DIR --data DIR [IMAGE] [--layers mixed3 mixed5] [--steps 15]
+    python examples/deep_dream.py --models DIR --data DIR [IMAGE] [--layers mixed1 mixed2] [--steps 10]
 
 The objective is the sum of the layers' means; its gradient with respect to the image goes back through the network layer by
 layer: conv2d_vjp, max_pool_grad, avg_pool_grad. Loss and gradient are first compared with the recorded ones.
@@ -14,6 +14,7 @@ from command_line import Array, existing, parser, photograph, save
 from matplotlib.figure import Figure
 from network import Layer, Network, recorded
 from operations import resize
+from PIL import Image
 from tqdm import tqdm
 
 import cyconv as nn
@@ -91,12 +92,12 @@ def dream(network: Network, image: Array, octaves: Sequence[int], scale: float, 
 def main() -> None:
     options = parser(__doc__, "deep_dream.png", "models", "data")
     options.add_argument("image", nargs="?", help="a photograph; it is made at most 450 pixels wide")
+    options.add_argument("--layers", nargs="+", default=["mixed3"], metavar="NAME", help="default: mixed3")
     options.add_argument(
-        "--layers", nargs="+", default=["mixed3", "mixed5"], metavar="NAME", help="default: mixed3 mixed5"
+        "--octaves", type=int, default=3, help="sizes, of which the image's own is the last (default: 3)"
     )
-    options.add_argument("--octaves", type=int, default=4, help="the smallest is this many less one below the image")
     options.add_argument("--scale", type=float, default=1.3, help="from an octave to the next (default: 1.3)")
-    options.add_argument("--steps", type=int, default=15, help="in each octave (default: 15)")
+    options.add_argument("--steps", type=int, default=10, help="in each octave (default: 10)")
     options.add_argument("--rate", type=float, default=0.01, help="mean change of a pixel in a step (default: 0.01)")
     chosen = options.parse_args()
     folder = chosen.models / "inception_v3_trunk"
@@ -104,12 +105,11 @@ def main() -> None:
 
     if chosen.image:
         picture = photograph(chosen.image)
-        picture.thumbnail((450, 450))
-        image = np.asarray(picture)
     else:
         with np.load(existing(chosen.data / "photos.npz")) as photos:
-            image = photos["chelsea_cat"]
-    image = image[None].astype(np.float32) / 255
+            picture = Image.fromarray(photos["china"])
+    picture.thumbnail((450, 450))
+    image = np.asarray(picture)[None].astype(np.float32) / 255
     network = Network(folder, chosen.layers)
     octaves = range(1 - chosen.octaves, 1)
     start = time.perf_counter()

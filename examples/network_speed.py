@@ -170,10 +170,10 @@ def make_openvino(folder: Path, x: Array, threads: int) -> Runner:
     model = openvino.Core().read_model(onnx_model(folder, x))
     wanted = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = openvino.Core().compile_model(model, "CPU", wanted).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(channels_first(x), shared_memory=True))
+    feed = channels_first(x)
 
     def run() -> Array:
-        request.infer()
+        request.infer([feed], share_inputs=True)
         return channels_last(request.get_output_tensor().data)
 
     return run

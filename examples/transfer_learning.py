@@ -46,7 +46,7 @@ def whole(image: Image.Image, size: int) -> Array:
 
 
 def random_view(image: Image.Image, size: int, rng: np.random.Generator) -> Array:
-    """A random part of the image, 70 % of its area or more, resized; mirrored half of the time."""
+    """A random part of the image, more than half of its area, resized; mirrored half of the time."""
     w, h = np.array(image.size) * np.sqrt(rng.uniform(0.7, 1)) * rng.uniform(0.9, 1, 2)
     x, y = rng.uniform((0, 0), (image.width - w, image.height - h))
     view = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + w, y + h)))

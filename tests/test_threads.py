@@ -135,18 +135,26 @@ print(max(count for _, count in seen) - before)
     assert int(python(script, OMP_MAX_ACTIVE_LEVELS="4")) == 1, "two threads of the region, none of ours"
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_waiting_policy_is_set_for_our_own_load_only(given, policy):
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, ("OMP_WAIT_POLICY = 'PASSIVE'", "GOMP_SPINCOUNT = '3000'")),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ("OMP_WAIT_POLICY = 'ACTIVE'",)),
+        ({"GOMP_SPINCOUNT": "7"}, ("GOMP_SPINCOUNT = '7'",)),
+    ],
+)
+def test_waiting_policy_is_set_for_our_own_load_only(given, shown):
     script = """
 import ctypes
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_char_p
-print(os.environ.get("OMP_WAIT_POLICY"), (getenv(b"OMP_WAIT_POLICY") or b"None").decode())
+for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    print(os.environ.get(name), (getenv(name.encode()) or b"None").decode())
 """
-    after = given.get("OMP_WAIT_POLICY")
-    shown = python(script, OMP_DISPLAY_ENV="TRUE", **given)  # libgomp tells on stderr what it read when it was loaded
-    assert shown.endswith(f"{after} {after}")
-    assert f"OMP_WAIT_POLICY = '{policy}'" in shown
+    after = [f"{given.get(name)} {given.get(name)}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")]
+    read = python(script, OMP_DISPLAY_ENV="VERBOSE", **given)  # libgomp tells on stderr what it read when it was loaded
+    assert read.endswith("\n".join(after))
+    assert all(line in read for line in shown)
 
 
 # ---- forks ---------------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ cdef extern from "kernels.h" nogil:
 
 cdef enum:
     CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
+    FOLD_CHUNK = 416         # where a tile is small, so that the ends of rows come more at a time
     DEPTHWISE_CHUNK = 1024
     RUNS = 2048
     TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
@@ -317,10 +318,10 @@ cdef bint next_segment(const Task *t, const Unit *u, Segment *g) noexcept nogil:
 
 cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Segment *w, pixel_run *runs) noexcept nogil:
     """The runs of a segment's pixels for which a tap group is inside the input. Returns how many."""
-    cdef ptrdiff_t n, d, h, x, g, many = 0
+    cdef ptrdiff_t n, d, _h, a, b, a_row, b_row, many = 0
     cdef ptrdiff_t[3] k
     cdef ptrdiff_t[2] od, oh, ow
-    cdef pixel_run *last
+    cdef pixel_run *last = runs
     tap_of(t, group, k)
     inside(t, u, 0, k[0], od)
     inside(t, u, 1, k[1], oh)
@@ -331,17 +332,19 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
         return 0
     for n in range(u.start[0], u.start[0] + u.count[0]):
         for d in range(od[0], od[1]):
-            for h in range(oh[0], oh[1]):
-                x = offset(&u.x, n, d, h, ow[0], k)
-                g = offset(&u.g, n, d, h, ow[0], k)
-                if t.swap:
-                    x, g = g, x
-                last = runs + many - 1
-                if t.merge and many and last.a + last.count * u.a_step == x and last.b + last.count * u.b_step == g:
+            a, b = offset(&u.x, n, d, oh[0], ow[0], k), offset(&u.g, n, d, oh[0], ow[0], k)
+            a_row, b_row = u.x.by_out[1] * u.x.s[1], u.g.s[1]
+            if t.swap:
+                a, b, a_row, b_row = b, a, b_row, a_row
+            for _h in range(oh[0], oh[1]):
+                if t.merge and many and last.a + last.count * u.a_step == a and last.b + last.count * u.b_step == b:
                     last.count += ow[1] - ow[0]
-                    continue
-                runs[many].a, runs[many].b, runs[many].count = x, g, ow[1] - ow[0]
-                many += 1
+                else:
+                    last = runs + many
+                    last.a, last.b, last.count = a, b, ow[1] - ow[0]
+                    many += 1
+                a += a_row
+                b += b_row
     return many
 
 
@@ -500,7 +503,7 @@ cdef void store_parts(const Task *t, ptrdiff_t row) noexcept nogil:
 
 cdef void describe(Task *t, bint by_tap) noexcept nogil:
     """What the order of the sums depends on: the problem alone. by_tap: no more than one tap in a depthwise tile."""
-    cdef ptrdiff_t lanes = t.k.lanes, chunk = DEPTHWISE_CHUNK if t.depthwise else CHUNK, n = 1, i, out
+    cdef ptrdiff_t lanes = t.k.lanes, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
     t.swap = not t.depthwise and t.mg < lanes <= t.cg
@@ -517,7 +520,7 @@ cdef void describe(Task *t, bint by_tap) noexcept nogil:
     t.row_tiles = ceil_div(t.rows, t.most_rows)
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
     t.merge = t.depthwise or t.rows // t.row_tiles >= 4
-    t.chunks = 1
+    t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
         t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))

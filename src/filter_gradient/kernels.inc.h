@@ -21,7 +21,8 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], cons
 }
 
 /* rows*wide accumulators, `wide` vectors of b, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs 15 of
- * AVX2's 16. A pixel is rows + wide loads for rows*wide FMAs, all of them from L1 where the taps come round again. */
+ * AVX2's 16. A pixel is rows + wide loads for rows*wide FMAs. The prefetches are for strides that the hardware does not
+ * follow: pixels lie channels apart, and of each but a few are wanted. */
 INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
 {
     const int parts = PARTS(rows);
@@ -39,6 +40,9 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
                 V w[TILE_WIDE];
                 UNROLL for (int j = 0; j < wide; j++)
                     w[j] = LOAD((const T *)b + j * VL);
+                UNROLL for (int j = 0; j < wide; j++)
+                    __builtin_prefetch(b + 8 * b_step + j * VBYTES);
+                __builtin_prefetch(a + 8 * a_step);
                 UNROLL for (int i = 0; i < rows; i++)
                     UNROLL for (int j = 0; j < wide; j++)
                         acc[q][i][j] += ((const T *)a)[i] * w[j];

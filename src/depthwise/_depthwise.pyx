@@ -1,0 +1,862 @@
+"""The depthwise driver: windows that slide along the rows, each vector of input loaded once for all the taps it meets;
+and the separable driver, which multiplies a box of such outputs by the pointwise filters while they are in L2.
+
+A tile is some rows of up to seven outputs, walked over all channels in vectors: where it lies in the image, and which of
+its input rows and columns lie outside, is worked out once for all channels. Nothing outside is read: such taps are left
+out. Where the input can be read where it lies (right dtype, channels next to each other, padded with zeros) the windows
+slide over the array; else over a strip, a box's input gathered once into scratch. The order of every sum is the general
+driver's, (plane, row, column), so its bits are the same.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cimport numpy as cnp
+from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from kernels cimport CLAMP, NONE, TILE_ROWS, compute_type, conv_kernels, conv_kernels_of, finish_args, tile_args
+
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "memory.h" nogil:
+    void *allocate_large(size_t)
+
+cdef extern from "kernels.h" nogil:
+    enum: SLIDE_PIXELS, SLIDE_ROWS
+    ctypedef struct slide_args:
+        const char *x
+        ptrdiff_t plane, row, column
+        ptrdiff_t planes, top, bottom, left, right
+        ptrdiff_t rows, taps_h, stride_h
+        ptrdiff_t taps_w, stride_w, dilation_w
+        const char *w
+        ptrdiff_t w_block
+        const ptrdiff_t *at
+        ptrdiff_t blocks
+        char *out
+        ptrdiff_t out_row, out_column
+        const char *bias
+        int clamp
+        double low, high
+    ctypedef void (*slide_fn)(const slide_args *) noexcept nogil
+    ctypedef struct depthwise_kernels:
+        const slide_fn slide[3][2][8]
+        const slide_fn any[8]
+        void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
+    const depthwise_kernels *depthwise_kernels_of(int isa)
+
+cdef enum:
+    STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
+    STRIP_MOST = 1 << 20      # or where a strip would hold more than that
+    PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
+    WORTH_A_THREAD = 10000000  # floating-point operations, 50 to 100 us: below, waking a thread takes longer
+    MOVE = 10                 # of them that take as long as moving a value in or out
+    MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
+    WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
+
+cdef int[5] SIZES
+SIZES[:] = [4, 8, 4, 2, 2]
+cdef int[3] COMPUTE_SIZES
+COMPUTE_SIZES[:] = [4, 8, 4]
+
+
+cdef struct Axis:
+    # _geometry.JobAxis
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+
+
+cdef struct Run:
+    # A depthwise call: everything that a unit of work needs to know.
+    const conv_kernels *k
+    const depthwise_kernels *d
+    const slide_fn *slides                 # by pixels
+    Axis ax[3]
+    ptrdiff_t column, column_step          # of the input, that a tile counts: how many, and how far from one to the next
+    ptrdiff_t step[3]                      # from an output to the next of its tile
+    ptrdiff_t rows                         # of outputs, the most a tile takes
+    int dtype, out_dtype, size, csize
+    bint direct, clipped, sparse, plain_store, deferred
+    ptrdiff_t channels, repeat, columns, taps
+    ptrdiff_t blocks, chunk, chunks        # vectors of channels; how many a unit takes
+    ptrdiff_t shift                        # where the second starts, if not after the whole first
+    ptrdiff_t pitch                        # of a strip's pixel
+    ptrdiff_t box[3]
+    ptrdiff_t boxes[3]
+    ptrdiff_t units
+    View x, out, residual
+    const ptrdiff_t *at
+    const char *w
+    const char *bias
+    const char *zeros
+    int mode, activation
+    double constant, low, high
+    Call *call
+
+
+cdef struct Product:
+    # The pointwise stage of a separable call.
+    ptrdiff_t columns, blocks
+    ptrdiff_t pitch                        # of a pixel between the stages
+    bint plain_store, deferred
+    View out, residual
+    const char *panels
+    const char *bias
+    const char *zeros
+    int activation
+    double low, high
+
+
+cdef struct Box:
+    ptrdiff_t n, chunk, blocks
+    ptrdiff_t start[3]
+    ptrdiff_t count[3]
+
+
+cdef struct Source:
+    # The input of one unit: where position (0, 0, 0) would lie, steps in bytes, and what positions there are; a single
+    # window's positions are its taps.
+    const char *x
+    ptrdiff_t s[3]
+    ptrdiff_t first[3]
+    ptrdiff_t last[3]
+
+
+cdef struct Scratch:
+    # One thread's.
+    char *tile
+    char *strip
+    char *middle               # what the depthwise stage makes of a box
+    const char **pixels        # [a box's, and a tile's more] where each lies
+
+
+# ---- input ------------------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t extent(const Axis *a, ptrdiff_t count) noexcept nogil:
+    """How many positions the windows of `count` outputs span."""
+    return (count - 1) * a.stride + (a.taps - 1) * a.dilation + 1
+
+
+cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) noexcept nogil:
+    """The input of a box, [plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
+    cdef ptrdiff_t i, j, k, plane, row, column, inside, c0 = r.at[b.chunk] // r.repeat, count, q
+    cdef ptrdiff_t pixel = r.pitch * r.csize
+    cdef ptrdiff_t[3] origin
+    cdef ptrdiff_t[3] step
+    cdef char *dst = strip
+    cdef const char *src
+    count = min(r.channels, ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat)) - c0
+    for i in range(3):
+        origin[i], step[i] = b.start[i] * r.ax[i].stride - r.ax[i].lo, r.ax[i].dilation
+        source.first[i], source.last[i] = 0, r.ax[i].taps
+        if not r.sparse:
+            source.first[i] = origin[i]
+            source.last[i] = origin[i] + extent(&r.ax[i], b.count[i])
+            origin[i], step[i] = 0, 1
+        if r.clipped:
+            source.last[i] = min(source.last[i], steps_before(origin[i], r.ax[i].size, step[i]))
+            source.first[i] = min(max(source.first[i], steps_before(origin[i], 0, step[i])), source.last[i])
+    source.s[2] = pixel
+    source.s[1] = source.s[2] * (source.last[2] - source.first[2])
+    source.s[0] = source.s[1] * (source.last[1] - source.first[1])
+    source.x = strip - c0 * r.repeat * r.csize
+    for i in range(3):
+        source.x -= source.first[i] * source.s[i]
+    for i in range(source.first[0], source.last[0]):
+        plane = map_index(origin[0] + i * step[0], r.ax[0].size, r.mode)
+        for j in range(source.first[1], source.last[1]):
+            row = map_index(origin[1] + j * step[1], r.ax[1].size, r.mode)
+            if plane < 0 or row < 0:
+                r.k.fill(dst, (source.last[2] - source.first[2]) * r.pitch, r.constant)
+                dst += source.s[1]
+                continue
+            src = r.x.data + b.n * r.x.sn + plane * r.x.s[0] + row * r.x.s[1] + c0 * r.x.sc
+            k = source.first[2]
+            while k < source.last[2]:
+                column, inside = origin[2] + k * step[2], 1
+                if 0 <= column < r.ax[2].size:
+                    inside = min(ceil_div(r.ax[2].size - column, step[2]), source.last[2] - k)
+                column = map_index(column, r.ax[2].size, r.mode)
+                if column < 0:
+                    r.k.fill(dst, r.pitch, r.constant)
+                else:
+                    for q in range(r.repeat):
+                        r.k.gather[r.dtype](dst + q * r.csize, r.pitch, r.repeat, src + column * r.x.s[2], inside,
+                                            step[2] * r.x.s[2], count, r.x.sc)
+                k += inside
+                dst += inside * pixel
+
+
+cdef inline ptrdiff_t steps_before(ptrdiff_t corner, ptrdiff_t edge, ptrdiff_t step) noexcept nogil:
+    """How many steps from `corner` on come before the position `edge`."""
+    return 0 if corner >= edge else ceil_div(edge - corner, step)
+
+
+# ---- one tile ---------------------------------------------------------------------------------------------------
+
+cdef inline int tile_pixels(ptrdiff_t rest, ptrdiff_t count) noexcept nogil:
+    """How many outputs the next tile takes: the fewest that end the row, though some be computed twice."""
+    cdef int pixels = 1 if rest == 1 else 2 if rest == 2 else 4 if rest <= 4 or rest == 8 else SLIDE_PIXELS
+    if pixels <= count:
+        return pixels
+    return 1 if rest == 1 else 2 if rest < 4 else 4
+
+
+cdef void end_tile(const Run *r, const slide_args *a, slide_fn slide, ptrdiff_t first, int pixels, char *out,
+                   char *residual, char *tile) noexcept nogil:
+    """A tile that may not be stored as it is, a vector of channels at a time through a buffer."""
+    cdef slide_args one = a[0]
+    cdef finish_args end
+    cdef char *outs[SLIDE_ROWS * SLIDE_PIXELS]
+    cdef char *residuals[SLIDE_ROWS * SLIDE_PIXELS]
+    cdef ptrdiff_t b, i, column
+    one.blocks, one.out_column = 1, r.k.lanes * r.csize
+    one.out_row = pixels * one.out_column
+    end.tile, end.pitch, end.rows = tile, r.k.lanes, <int> a.rows * pixels
+    end.out, end.out_step = outs, r.out.sc
+    end.residual, end.residual_step = residuals if residual != NULL else NULL, r.residual.sc
+    end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
+    for b in range(first, first + a.blocks):
+        column = r.at[b]
+        one.at, one.out = r.at + b, tile - column * r.csize
+        slide(&one)
+        one.w += one.w_block
+        for i in range(end.rows):
+            outs[i] = out + column * r.out.sc + i // pixels * a.out_row + i % pixels * a.out_column
+            if residual != NULL:
+                residuals[i] = (residual + column * r.residual.sc + i // pixels * r.step[1] * r.residual.s[1]
+                                + i % pixels * r.step[2] * r.residual.s[2])
+        end.columns = <int> min(r.k.lanes, r.columns - column)
+        end.bias = r.bias + column * r.csize if r.deferred else NULL
+        r.k.finish[r.out_dtype](&end)
+
+
+cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args *a, const char *plane, ptrdiff_t d,
+                   ptrdiff_t h, bint owner, Scratch *s) noexcept nogil:
+    """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
+    cdef ptrdiff_t phase, done, count, o, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
+    cdef int pixels
+    cdef char *out
+    cdef char *residual = NULL
+    a.top = steps_before(corner_h, source.first[1], r.ax[1].dilation)
+    a.bottom = steps_before(corner_h, source.last[1], r.ax[1].dilation)
+    for phase in range(r.step[2]):
+        count = ceil_div(b.count[2] - phase, r.step[2])
+        done = 0
+        while done < count:
+            if owner:
+                poll(r.call)
+            if r.call.cancelled:
+                return
+            pixels = tile_pixels(count - done, count)
+            done = min(done, count - pixels)
+            o = b.start[2] + phase + done * r.step[2]
+            done += pixels
+            corner = o * r.ax[2].stride - r.ax[2].lo
+            a.left = steps_before(corner, source.first[2], r.column)
+            a.right = steps_before(corner, source.last[2], r.column)
+            a.x = plane + corner_h * source.s[1] + corner * source.s[2]
+            out = r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1] + o * r.out.s[2]
+            if r.plain_store:
+                a.out = out
+                r.slides[pixels](a)
+                continue
+            if r.residual.data != NULL:
+                residual = (r.residual.data + b.n * r.residual.sn + d * r.residual.s[0] + h * r.residual.s[1]
+                            + o * r.residual.s[2])
+            end_tile(r, a, r.slides[pixels], b.chunk, pixels, out, residual, s.tile)
+
+
+cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept nogil:
+    """The depthwise outputs of a box."""
+    cdef Run window
+    cdef Box one
+    cdef Source source
+    cdef slide_args a
+    cdef ptrdiff_t d, phase, row, count, corner, before
+    cdef const char *plane
+    cdef int i
+    if r.direct:
+        source.x = r.x.data + b.n * r.x.sn
+        for i in range(3):
+            source.s[i], source.first[i], source.last[i] = r.x.s[i], 0, r.ax[i].size
+    else:
+        gather_strip(r, b, &source, s.strip)
+    if r.sparse:  # the window alone, its taps side by side
+        window, one = r[0], b[0]
+        for i in range(3):
+            window.out.data += b.start[i] * r.out.s[i]
+            window.residual.data += b.start[i] * r.residual.s[i]
+            window.ax[i].stride, window.ax[i].dilation, window.ax[i].lo, window.step[i], one.start[i] = 1, 1, 0, 1, 0
+        r, b = &window, &one
+    a.plane, a.row, a.column = r.ax[0].dilation * source.s[0], r.ax[1].dilation * source.s[1], r.column * source.s[2]
+    a.taps_h, a.stride_h = r.ax[1].taps, r.ax[1].stride
+    a.taps_w, a.stride_w, a.dilation_w = r.ax[2].taps, r.ax[2].stride, r.ax[2].dilation
+    a.w_block = r.taps * r.k.lanes * r.csize
+    a.at, a.blocks = r.at + b.chunk, b.blocks
+    a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
+    a.bias = r.zeros if r.deferred else r.bias
+    a.clamp, a.low, a.high = r.activation == CLAMP and not r.deferred, r.low, r.high
+    for d in range(b.start[0], b.start[0] + b.count[0]):
+        corner = d * r.ax[0].stride - r.ax[0].lo
+        before = min(steps_before(corner, source.first[0], r.ax[0].dilation), r.ax[0].taps)
+        a.planes = max(0, min(r.ax[0].taps, steps_before(corner, source.last[0], r.ax[0].dilation)) - before)
+        a.w = r.w + (b.chunk * r.taps + before * r.ax[1].taps * r.ax[2].taps) * r.k.lanes * r.csize
+        plane = source.x + (corner + before * r.ax[0].dilation) * source.s[0]
+        for phase in range(r.step[1]):
+            count = ceil_div(b.count[1] - phase, r.step[1])
+            row = 0
+            while row < count:
+                # an even share of what is left
+                a.rows = ceil_div(count - row, ceil_div(count - row, r.rows))
+                run_rows(r, b, &source, &a, plane, d, b.start[1] + phase + row * r.step[1],
+                         owner and r.taps > MANY_TAPS, s)
+                row += a.rows
+                if owner:
+                    poll(r.call)
+                if r.call.cancelled:
+                    return
+
+
+cdef void box_of(const Run *r, ptrdiff_t unit, Box *b) noexcept nogil:
+    cdef int i
+    b.chunk = unit % r.chunks * r.chunk
+    b.blocks = min(r.chunk, r.blocks - b.chunk)
+    unit //= r.chunks
+    for i in range(2, -1, -1):
+        b.start[i] = unit % r.boxes[i] * r.box[i]
+        b.count[i] = min(r.box[i], r.ax[i].out - b.start[i])
+        unit //= r.boxes[i]
+    b.n = unit
+
+
+# ---- the pointwise stage ------------------------------------------------------------------------------------------
+
+cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff_t first, int rows, char **out,
+                        char **residual, Scratch *s) noexcept nogil:
+    """Some pixels of a box by one block of columns."""
+    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, p.columns - start), no_offset = 0
+    cdef int wide = 2 if taken > lanes else 1, i
+    cdef bint plain = p.plain_store and taken == wide * lanes
+    cdef char *places[TILE_ROWS]
+    cdef char *added[TILE_ROWS]
+    cdef tile_args args
+    cdef finish_args end
+    for i in range(TILE_ROWS):
+        places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
+    args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, r.columns, 0
+    args.b, args.ldb = p.panels + block * r.columns * 2 * lanes * r.csize, wide * lanes
+    args.out, args.accumulate = places, 0
+    args.bias = p.zeros if p.deferred else p.bias + start * r.csize
+    args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
+    r.k.gemm[wide][rows](&args)
+    if plain:
+        return
+    for i in range(rows):
+        places[i] = out[i] + start * p.out.sc
+        added[i] = residual[i] + start * p.residual.sc
+    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
+    end.out, end.out_step = places, p.out.sc
+    end.residual, end.residual_step = added if p.residual.data != NULL else NULL, p.residual.sc
+    end.bias, end.activation = p.bias + start * r.csize if p.deferred else NULL, p.activation if p.deferred else NONE
+    end.low, end.high = p.low, p.high
+    r.k.finish[r.dtype](&end)
+
+
+cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner, Scratch *s) noexcept nogil:
+    """The pointwise outputs of a box whose depthwise outputs are in scratch."""
+    cdef ptrdiff_t pixels = b.count[1] * b.count[2], block = 0, last, first, h, w, i, q
+    cdef ptrdiff_t together = max(1, PANEL_BYTES // (r.columns * 2 * r.k.lanes * r.csize))
+    cdef int rows, full = r.k.rows[2 if p.columns > r.k.lanes else 1]
+    cdef char *out[TILE_ROWS]
+    cdef char *residual[TILE_ROWS]
+    while block < p.blocks:
+        last = min(block + together, p.blocks)
+        first = 0
+        while first < pixels:
+            rows = <int> min(full, pixels - first)
+            for i in range(rows):
+                h, w = b.start[1] + (first + i) // b.count[2], b.start[2] + (first + i) % b.count[2]
+                out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
+                residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]
+            for q in range(block, last):
+                multiply_tile(r, p, q, first, rows, out, residual, s)
+            first += rows
+            if owner:
+                poll(r.call)
+            if r.call.cancelled:
+                return
+        block = last
+
+
+cdef void run_unit(const Run *r, const Product *p, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    """A box, through both stages where there are two."""
+    cdef Box b
+    cdef Run stage
+    box_of(r, unit, &b)
+    if p == NULL:
+        slide_box(r, &b, owner, s)
+        return
+    stage = r[0]
+    stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, p.pitch * r.csize, r.csize
+    stage.out.s[1] = b.count[2] * stage.out.s[2]
+    stage.out.data = s.middle - b.start[1] * stage.out.s[1] - b.start[2] * stage.out.s[2]
+    while b.chunk < r.blocks:
+        b.blocks = min(r.chunk, r.blocks - b.chunk)
+        slide_box(&stage, &b, owner, s)
+        b.chunk += r.chunk
+    if not r.call.cancelled:
+        multiply_box(r, p, &b, owner, s)
+
+
+# ---- how a call is cut ------------------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t strip_pitch(const Run *r) noexcept nogil:
+    """Elements of a strip's pixel: a chunk's vectors, and what a multiplier adds at the ends."""
+    return ceil_div(r.chunk * r.k.lanes + 2 * (r.repeat - 1), r.k.lanes) * r.k.lanes
+
+
+cdef double strip_positions(const Run *r) noexcept nogil:
+    cdef double positions = 1, span
+    cdef int i
+    for i in range(3):
+        span = r.ax[i].taps if r.sparse else extent(&r.ax[i], r.box[i])
+        positions *= min(span, <double> r.ax[i].size) if r.clipped else span
+    return positions
+
+
+cdef ptrdiff_t strip_bytes(const Run *r) noexcept nogil:
+    return aligned(<ptrdiff_t> min(r.csize * strip_pitch(r) * strip_positions(r), 1e15))
+
+
+cdef void shrink(ptrdiff_t *size, const Run *r, ptrdiff_t least) noexcept nogil:
+    while size[0] > least and strip_bytes(r) > STRIP_BYTES:
+        size[0] = (size[0] + 1) // 2
+
+
+cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
+    """Boxes of whole rows, at most so many pixels or any for 0, as few as the threads need; strips in L2. Where channels
+    are summed afterwards, for which pixels are counted, a unit takes them all."""
+    cdef ptrdiff_t units, parts
+    cdef int i
+    r.chunk = r.blocks
+    r.box[0], r.box[1], r.box[2] = 1, max(1, r.ax[1].out), max(1, r.ax[2].out)
+    if pixels and r.box[2] > pixels:
+        r.box[2] = max(1, pixels // SLIDE_PIXELS * SLIDE_PIXELS)
+    if pixels:
+        r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
+    units = max(1, r.x.n * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
+    if threads > 1 and units < 4 * threads:
+        parts = ceil_div(4 * threads, units)
+        r.box[1] = ceil_div(r.box[1], parts)
+        parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
+        if parts > 1:
+            r.box[2] = min(r.box[2], max(ceil_div(r.box[2], parts), 4 * SLIDE_PIXELS))
+    if not r.direct:
+        shrink(&r.box[1], r, SLIDE_ROWS)
+        shrink(&r.chunk, r, 4)
+        shrink(&r.box[2], r, 1)
+        shrink(&r.box[1], r, 1)
+        shrink(&r.chunk, r, 1)
+        if strip_bytes(r) > STRIP_MOST or strip_positions(r) > r.taps * r.box[1] * r.box[2]:
+            r.sparse, r.chunk, r.box[1], r.box[2] = True, r.blocks, 1, 1
+            r.slides, r.column = r.d.any, 1
+            shrink(&r.chunk, r, 1)
+    r.pitch = strip_pitch(r)
+    r.chunks = 1 if pixels else ceil_div(r.blocks, r.chunk)
+    r.units = r.x.n * r.chunks
+    for i in range(3):
+        r.boxes[i] = ceil_div(r.ax[i].out, r.box[i])
+        r.units *= r.boxes[i]
+
+
+cdef void count_blocks(Run *r) noexcept nogil:
+    """How many vectors of channels there are. The last one ends with the channels; the first ends where the next is aligned,
+    in the array that suffers more when vectors cross lines: the output of 3x3 filters at stride 1, which load so little,
+    else the input."""
+    cdef bint stores = r.plain_store and r.ax[2].taps == 3 and r.ax[2].stride == 1
+    r.shift = 0
+    if (stores or r.direct) and r.columns >= WORTH_A_SHIFT * r.k.lanes:
+        r.shift = -(<ptrdiff_t> (r.out.data if stores else r.x.data) // r.csize) % r.k.lanes
+        r.shift += r.k.lanes if r.shift < 0 else 0
+    r.blocks = ceil_div(r.columns - r.shift, r.k.lanes) + (1 if r.shift else 0)
+
+
+cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
+    return (size + 63) // 64 * 64
+
+
+cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
+    """The filters in vectors, the bias, zeros, and where the vectors start."""
+    return aligned(r.blocks * ((r.taps + 2) * r.k.lanes * r.csize + sizeof(ptrdiff_t)))
+
+
+cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
+    """One thread's: a tile, a strip, and between two stages what the first makes of a box."""
+    cdef ptrdiff_t tile = max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize
+    cdef ptrdiff_t pixels = r.box[1] * r.box[2]
+    return (aligned(tile) + (0 if r.direct else strip_bytes(r)) + aligned(pixels * middle)
+            + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
+
+
+cdef void place_scratch(const Run *r, char *p, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
+    cdef ptrdiff_t each = scratch_bytes(r, middle), pixels = r.box[1] * r.box[2], i
+    cdef int j
+    for j in range(threads):
+        s[j].tile = p
+        s[j].strip = p + aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
+        s[j].middle = s[j].strip + (0 if r.direct else strip_bytes(r))
+        s[j].pixels = <const char **> (s[j].middle + aligned(pixels * middle))
+        if middle:
+            for i in range(pixels):
+                s[j].pixels[i] = s[j].middle + i * middle
+            for i in range(pixels, pixels + TILE_ROWS):
+                s[j].pixels[i] = s[j].middle
+        p += each
+
+
+cdef int team_of(double work, int threads):
+    """The threads that so much work is worth, and that can be had."""
+    threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
+    return prepare(threads) if threads > 1 else 1
+
+
+cdef char *allocate(op, ptrdiff_t size) except NULL:
+    cdef char *p = <char *> allocate_large(aligned(size))
+    if p == NULL:
+        raise MemoryError(f"{op}: no memory for {size} bytes of scratch")
+    return p
+
+
+cdef int run_units(const Run *r, const Product *p, int team, Scratch *scratch) except -1:
+    cdef ptrdiff_t i
+    if team == 1:
+        with nogil:
+            for i in range(r.units):
+                if not r.call.cancelled:
+                    run_unit(r, p, i, True, scratch)
+        return 0
+    with nogil, parallel(num_threads=team):
+        for i in prange(r.units, schedule="dynamic"):
+            if not r.call.cancelled:
+                run_unit(r, p, i, threadid() == 0, scratch + threadid())
+    return 0
+
+
+# ---- the drivers --------------------------------------------------------------------------------------------------
+
+cdef class Panels:
+    """Depthwise filters as [taps][channels] in the compute type; a vector wide at least."""
+    cdef readonly cnp.ndarray dense
+    cdef readonly Py_ssize_t nbytes
+
+
+cdef class Depthwise:
+    """A depthwise Problem of one job as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Axis ax[3]
+    cdef int dtype, ndim
+    cdef bint channels_last, whole
+    cdef ptrdiff_t channels, columns, taps
+    cdef cnp.npy_intp out_shape[32]
+    cdef int out_ndim
+    cdef tuple order
+    cdef readonly object problem, layout
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef int i, k
+        cdef ptrdiff_t *numbers
+        self.problem = problem
+        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
+        self.channels, self.columns, self.taps = problem.in_channels, problem.out_channels, 1
+        self.flops = 2.0 * self.columns
+        self.whole = True
+        for n in problem.batch:
+            self.flops *= n
+        for i, axis in enumerate(problem.jobs[0]):
+            numbers = <ptrdiff_t *> &self.ax[i]
+            for k, number in enumerate(axis):
+                numbers[k] = number
+            self.taps *= axis.taps
+            self.flops *= axis.taps * <double> axis.out
+            if axis.lo > 0 or (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation - axis.lo >= axis.size:
+                self.whole = False
+        taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
+        self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
+        self.layout = ("depthwise", *taps)
+        self.out_ndim = len(problem.out_shape)
+        for i in range(self.out_ndim):
+            self.out_shape[i] = problem.out_shape[i]
+
+    @property
+    def work(self):
+        """Floating-point operations that are done."""
+        return self.flops
+
+    @property
+    def about(self):
+        """What the driver does, in words."""
+        return "windows sliding along the rows, each load of input for all the taps that it meets"
+
+    cdef void describe(self, Run *r, int isa) noexcept:
+        """What does not depend on a call's arrays."""
+        cdef int i, k
+        cdef const Axis *w = &self.ax[2]
+        memset(r, 0, sizeof(Run))
+        k = compute_type(self.dtype)
+        r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
+        r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, SIZES[self.dtype], COMPUTE_SIZES[k]
+        r.channels, r.columns, r.taps = self.channels, self.columns, self.taps
+        r.repeat = self.columns // self.channels
+        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
+        r.clipped = self.whole or r.mode == 0 and r.constant == 0
+        for i in range(3):
+            r.ax[i] = self.ax[i]
+            r.step[i] = r.ax[i].dilation if r.ax[i].stride == 1 else 1
+        r.rows = 1 if r.ax[1].stride > 1 and r.ax[1].dilation > 1 else SLIDE_ROWS if w.stride == 1 else SLIDE_ROWS - 1
+        r.x.n = 1
+        for n in self.problem.batch:
+            r.x.n *= n
+        # Kernels that know their windows do not expect one that lies outside as a whole.
+        if (w.taps in (3, 5, 7) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
+                (not r.clipped or w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < max(w.size, 1))):
+            r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
+        else:
+            r.slides, r.column, r.step[2] = r.d.any, 1, 1
+
+    cdef void take_input(self, Run *r, const View *x) noexcept:
+        r.x = x[0]
+        r.direct = r.dtype < 3 and r.repeat == 1 and x.sc == r.size and r.columns >= r.k.lanes and r.clipped
+
+    cdef void take_epilogue(self, Run *r, epilogue) except *:
+        r.activation, r.low, r.high = epilogue
+        if self.dtype == 2:
+            r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
+        r.deferred = r.activation > CLAMP
+
+    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, cnp.ndarray dense) noexcept:
+        cdef ptrdiff_t vector = r.k.lanes * r.csize, start = 0, i
+        cdef ptrdiff_t *at
+        r.w = shared
+        r.bias = shared + r.blocks * r.taps * vector
+        r.zeros = r.bias + r.blocks * vector
+        r.at = at = <ptrdiff_t *> (r.zeros + r.blocks * vector)
+        for i in range(r.blocks):
+            at[i] = max(0, min(start, r.columns - r.k.lanes))
+            start += r.k.lanes if i or not r.shift else r.shift
+        memset(<char *> r.bias, 0, 2 * r.blocks * vector)
+        if bias is not None:
+            memcpy(<char *> r.bias, cnp.PyArray_DATA(bias), r.columns * r.csize)
+        r.d.arrange(shared, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), r.at, r.blocks)
+
+    def pack(self, cnp.ndarray w, int isa):
+        """The filters as the driver reads them, for `run` on the same ISA."""
+        cdef int k = compute_type(self.dtype)
+        cdef Panels panels = Panels.__new__(Panels)
+        dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
+        if self.columns < (conv_kernels_of(isa) + k).lanes:
+            dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))
+        panels.dense, panels.nbytes = dense, dense.nbytes
+        return panels
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+        cdef Run r
+        self.describe(&r, isa)
+        r.blocks = ceil_div(r.columns, r.k.lanes) + 1
+        cut(&r, threads, 0)
+        return shared_bytes(&r) + threads * scratch_bytes(&r, 0)
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
+        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+        cdef Run r
+        cdef Call call
+        cdef View view
+        cdef ptrdiff_t head
+        cdef char *memory = NULL
+        cdef int team
+        cdef list raised = []
+        self.describe(&r, isa)
+        if out is None:
+            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+        if not view_of(x, self.ndim, self.channels_last, &view):
+            x = x.copy()
+            view_of(x, self.ndim, self.channels_last, &view)
+        if not view_of(out, self.ndim, self.channels_last, &r.out):
+            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
+            return out
+        if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
+            residual = residual.copy()
+            view_of(residual, self.ndim, self.channels_last, &r.residual)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        self.take_input(&r, &view)
+        self.take_epilogue(&r, epilogue)
+        r.deferred |= residual is not None
+        r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
+        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        r.call = &call
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads)
+        count_blocks(&r)
+        cut(&r, team, 0)
+        head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
+        memory = allocate(self.problem.op, head + team * scratch_bytes(&r, 0))
+        try:
+            self.place_shared(&r, memory, bias, (<Panels> panels).dense)
+            place_scratch(&r, memory + head, team, 0, <Scratch *> (memory + shared_bytes(&r)))
+            run_units(&r, NULL, team, <Scratch *> (memory + shared_bytes(&r)))
+        finally:
+            free(memory)
+        if raised:
+            raise raised[0]
+        return out
+
+
+cdef class Stages:
+    """Both filters packed, and what happens between the stages."""
+    cdef char *data
+    cdef readonly Panels depthwise
+    cdef readonly object bias, epilogue
+    cdef readonly Py_ssize_t nbytes
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef class Separable:
+    """A depthwise Problem and the pointwise one that follows. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Depthwise first
+    cdef ptrdiff_t columns
+    cdef cnp.npy_intp out_shape[4]
+    cdef readonly object problem, layout
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef int i
+        self.problem, self.first = problem, Depthwise(problem.first)
+        self.columns = problem.second.out_channels
+        self.flops = self.first.flops * (1 + self.columns / <double> self.first.taps)
+        self.layout = ("separable",)
+        for i in range(4):
+            self.out_shape[i] = problem.out_shape[i]
+
+    @property
+    def work(self):
+        """Floating-point operations that are done."""
+        return self.flops
+
+    @property
+    def about(self):
+        """What the driver does, in words."""
+        return "boxes of depthwise outputs, multiplied while they are in cache"
+
+    cdef void describe(self, Run *r, Product *p, int isa) noexcept:
+        self.first.describe(r, isa)
+        memset(p, 0, sizeof(Product))
+        r.out_dtype = compute_type(r.dtype)
+        p.columns, p.blocks = self.columns, ceil_div(self.columns, 2 * r.k.lanes)
+        p.pitch = ceil_div(r.columns, r.k.lanes) * r.k.lanes
+        if p.pitch * r.csize % 1024 == 0:  # pixels a multiple of 1 KiB apart would share few sets of L1
+            p.pitch += r.k.lanes
+
+    cdef ptrdiff_t panel_bytes(self, const Run *r, const Product *p) noexcept:
+        return p.blocks * r.columns * 2 * r.k.lanes * r.csize
+
+    cdef ptrdiff_t box_pixels(self, const Run *r, const Product *p) noexcept:
+        """What the stages pass on stays in cache: more of it where each box has to bring in many filters."""
+        cdef ptrdiff_t budget = (1 << 20) if self.panel_bytes(r, p) > PANEL_BYTES else 1 << 17
+        return max(TILE_ROWS, budget // (p.pitch * r.csize))
+
+    def pack(self, filters, int isa):
+        """Both filters packed once, for `run` on the same ISA."""
+        cdef Run r
+        cdef Product p
+        cdef Stages stages = Stages.__new__(Stages)
+        cdef ptrdiff_t block, row, column, wide
+        cdef cnp.ndarray w
+        depthwise, w, bias, epilogue = filters
+        self.describe(&r, &p, isa)
+        row, column = w.strides[2], w.strides[3]
+        stages.depthwise = self.first.pack(depthwise, isa)
+        stages.bias, stages.epilogue = bias, epilogue
+        stages.data = allocate(self.problem.op, self.panel_bytes(&r, &p) + 256)
+        stages.nbytes = stages.depthwise.nbytes + self.panel_bytes(&r, &p)
+        with nogil:
+            for block in range(p.blocks):
+                wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
+                r.k.pack[r.dtype](stages.data + block * r.columns * 2 * r.k.lanes * r.csize,
+                                  (2 if wide > r.k.lanes else 1) * r.k.lanes,
+                                  <const char *> cnp.PyArray_DATA(w) + block * 2 * r.k.lanes * column, r.columns, row,
+                                  wide, column)
+        return stages
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+        cdef Run r
+        cdef Product p
+        self.describe(&r, &p, isa)
+        r.blocks = ceil_div(r.columns, r.k.lanes) + 1
+        cut(&r, threads, self.box_pixels(&r, &p))
+        return (shared_bytes(&r) + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
+                + threads * scratch_bytes(&r, p.pitch * r.csize))
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
+        """Both stages on x into out (made when None), which is returned; filters are `Stages`, or (depthwise filters,
+        pointwise filters, bias and epilogue between the stages)."""
+        cdef Run r
+        cdef Product p
+        cdef Call call
+        cdef View view
+        cdef ptrdiff_t head, tail, middle
+        cdef char *memory = NULL
+        cdef int team
+        cdef bint channels_last = self.first.channels_last
+        cdef list raised = []
+        cdef Stages stages
+        self.describe(&r, &p, isa)
+        if out is None:
+            out = cnp.PyArray_EMPTY(4, self.out_shape, cnp.PyArray_TYPE(x), 0)
+        view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
+        view_of(out, 2, channels_last, &p.out)
+        if residual is not None:
+            view_of(residual, 2, channels_last, &p.residual)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        stages = filters if isinstance(filters, Stages) else self.pack(filters, isa)
+        self.first.take_input(&r, &view)
+        self.first.take_epilogue(&r, epilogue)
+        p.activation, p.low, p.high = r.activation, r.low, r.high
+        p.deferred = residual is not None or r.deferred
+        p.plain_store = r.dtype < 3 and p.out.sc == r.size and not p.deferred
+        self.first.take_epilogue(&r, stages.epilogue)
+        r.plain_store = not r.deferred
+        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        r.call = &call
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads)
+        middle = p.pitch * r.csize
+        count_blocks(&r)
+        cut(&r, team, self.box_pixels(&r, &p))
+        tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
+        head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
+        memory = allocate(self.problem.op, head + team * scratch_bytes(&r, middle))
+        try:
+            self.first.place_shared(&r, memory, stages.bias, stages.depthwise.dense)
+            memset(memory + shared_bytes(&r), 0, tail)
+            p.bias = memory + shared_bytes(&r)
+            p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
+            if bias is not None:
+                memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
+            p.panels = stages.data
+            place_scratch(&r, memory + head, team, middle, <Scratch *> (memory + shared_bytes(&r) + tail))
+            run_units(&r, &p, team, <Scratch *> (memory + shared_bytes(&r) + tail))
+        finally:
+            free(memory)
+        if raised:
+            raise raised[0]
+        return out

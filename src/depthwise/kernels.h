@@ -1,0 +1,47 @@
+/* The kernel table of the depthwise driver: sliding windows here, moves and the tiles of the product from ../gemm. */
+#pragma once
+#include "../gemm/kernels.h"
+
+#define SLIDE_PIXELS 7 /* the most outputs of a row that a tile holds: 7, 14, 28, 56, 112 are whole tiles */
+#define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
+
+/* A tile of outputs, a vector of channels after the other:
+ *     out[r][t][c] = clamp(sum_p sum_i sum_k x[p][r*stride_h + i][t*stride_w + k][c] * w[p][i][k][c] + bias[c])
+ * over the rows [top, bottom) and the columns [left, right) of the tile's input, which are those inside the image: what
+ * lies outside is left out, so that a filter's infinity does not meet a zero. In this order, one accumulator a sum.
+ * Rows and columns are a tap apart; only slide_any knows dilated windows that do not start a tap apart, and counts
+ * columns by one. */
+typedef struct {
+    const char *x;                /* IN  the tile's first plane, row and column, which may lie outside the image */
+    ptrdiff_t plane, row, column; /* steps in bytes */
+    ptrdiff_t planes, top, bottom, left, right;
+    ptrdiff_t rows, taps_h, stride_h;
+    ptrdiff_t taps_w, stride_w, dilation_w; /* for slide_any */
+    const char *w;                          /* IN  [blocks][planes][taps_h][taps_w] vectors */
+    ptrdiff_t w_block;
+    const ptrdiff_t *at; /* IN  [blocks] the first channel of each; they may overlap */
+    ptrdiff_t blocks;
+    char *out; /* OUT */
+    ptrdiff_t out_row, out_column;
+    const char *bias; /* IN  a value for every channel */
+    int clamp;
+    double low, high;
+} slide_args;
+typedef void (*slide_fn)(const slide_args *);
+
+/* Filters w[taps][pitch] in vectors, block by block: dst[blocks][taps] = w[tap][at[block]...]. */
+typedef void (*arrange_fn)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at,
+                           ptrdiff_t blocks);
+
+typedef struct {
+    slide_fn slide[3][2][SLIDE_PIXELS + 1]; /* [3, 5, 7 taps][stride 1, 2][pixels: 1, 2, 4, 7]; floats only */
+    slide_fn any[SLIDE_PIXELS + 1];         /* any taps, stride and dilation along the row */
+    arrange_fn arrange;
+} depthwise_kernels;
+
+#define DECLARE(isa, detected)                                                                                         \
+    extern const depthwise_kernels depthwise_kernels_##isa[COMPUTE_TYPES];                                             \
+    extern const conv_kernels conv_kernels_##isa[COMPUTE_TYPES];
+ISA_LIST(DECLARE)
+#undef DECLARE
+const depthwise_kernels *depthwise_kernels_of(int isa);

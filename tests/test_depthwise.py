@@ -1,0 +1,188 @@
+"""The sliding windows and the fused separable driver against the general driver: the same bits."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import cyconv as nn
+
+ISAS = nn.available_isas()
+DTYPES = [np.float32, np.float32, np.float32, np.float64, np.int32, np.float16, ml_dtypes.bfloat16]
+
+
+def values(rng, shape, dtype):
+    """Random values in one of the orders that an array may have in memory."""
+    a = (rng.integers(-9, 9, shape) if dtype is np.int32 else rng.standard_normal(shape)).astype(dtype)
+    order = rng.integers(5)
+    if order == 0:
+        return np.asfortranarray(a)
+    if order == 1:
+        return np.ascontiguousarray(a[..., ::-1])[..., ::-1]
+    if order == 2:
+        aside = np.empty(a.size + 13, dtype)[rng.integers(13) :][: a.size].reshape(shape)
+    elif order == 3:
+        aside = np.empty((*shape[:-1], shape[-1] + 3), dtype)[..., : shape[-1]]
+    else:
+        return a
+    aside[...] = a
+    return aside
+
+
+def problem(rng):
+    """(input shape, filters shape, arguments) of a depthwise convolution; not all of them make sense."""
+    k = rng.choice([1, 2, 3, 3, 3, 4, 5, 6, 7, 9, 11])
+    taps = (k, k) if rng.random() < 0.7 else (rng.choice([1, 2, 3]), k)
+    channels, multiplier = rng.choice([2, 3, 5, 8, 16, 17, 24, 32, 33, 40, 72, 96, 131]), rng.choice([1, 1, 1, 2, 3])
+    size = rng.choice([1, 2, 3, 5, 7, 8, 9, 14, 15, 19, 23], 2)
+    stride, dilation = rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 1, 2, 3, 60], 2)
+    pads = [[int(rng.integers((t - 1) * d + 3)) for _ in range(2)] for t, d in zip(taps, dilation, strict=True)]
+    modes = ["zeros"] * 4 + [("constant", 2.0), "reflect", "symmetric", "replicate", "circular"]
+    arguments = {
+        "strides": (1, int(stride), int(rng.choice([stride, stride, 1])), 1),
+        "padding": ["SAME", "VALID", pads][rng.integers(3)],
+        "padding_mode": modes[rng.integers(len(modes))],
+        "dilations": tuple(int(d) for d in dilation),
+    }
+    shape = (int(rng.integers(1, 3)), *map(int, size), int(channels))
+    if rng.random() < 0.3:
+        shape, arguments["data_format"] = (shape[0], shape[3], *shape[1:3]), "NCHW"
+        arguments["strides"] = (1, 1, *arguments["strides"][1:3])
+    return shape, (int(taps[0]), int(taps[1]), int(channels), int(multiplier)), arguments
+
+
+def activation(rng, dtype):
+    return (
+        ["relu6", None][rng.integers(2)]
+        if dtype is np.int32
+        else [None, "relu", ("clip", -0.5, 2.0), "silu"][rng.integers(4)]
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sliding_windows_equal_the_general_driver(seed):
+    rng, done = np.random.default_rng(seed), 0
+    while done < 20:
+        x_shape, f_shape, arguments = problem(rng)
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        x, f = values(rng, x_shape, dtype), values(rng, f_shape, dtype)
+        if dtype is not np.int32 and rng.random() < 0.1 and arguments["padding_mode"] == "zeros":
+            f = f.copy()
+            f.flat[rng.integers(f.size)] = math.inf
+        m = f_shape[2] * f_shape[3]
+        arguments |= {
+            "bias": values(rng, (m,), dtype) if rng.random() < 0.5 else None,
+            "activation": activation(rng, dtype),
+        }
+        try:
+            plan = nn.plan(nn.depthwise_conv2d, f, **arguments)
+            shape = plan.output_shape(x_shape)
+        except ValueError:
+            continue
+        if rng.random() < 0.3:
+            arguments["residual"] = values(rng, shape, dtype)
+        out = values(rng, shape, dtype) if rng.random() < 0.4 else None
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("direct"):
+                expected = nn.depthwise_conv2d(x, f, **arguments, num_threads=1)
+            with nn.algorithm("depthwise"):
+                assert (
+                    f_shape[2] == 1
+                    or nn.explain(nn.depthwise_conv2d, x, f, **_without(arguments)).algorithm == "depthwise"
+                )
+                made = nn.depthwise_conv2d(x, f, **arguments, out=out, num_threads=int(rng.integers(1, 4)))
+                planned = plan(x, residual=arguments.get("residual"))
+        assert out is None or made is out
+        for y in (made, planned):
+            assert np.array_equal(_float(y), _float(expected), equal_nan=True), (x_shape, f_shape, arguments)
+        done += 1
+
+
+def _float(a):
+    return a if a.dtype.kind in "if" else a.astype(np.float32)
+
+
+def _without(arguments):
+    return {name: value for name, value in arguments.items() if name != "residual"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_separable_equals_its_two_stages(seed):
+    rng, done = np.random.default_rng(seed), 0
+    while done < 20:
+        x_shape, f_shape, arguments = problem(rng)
+        data_format = arguments.get("data_format")
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        wide = np.float32 if np.dtype(dtype).itemsize == 2 else dtype  # halves are rounded once, at the end
+        m, columns = f_shape[2] * f_shape[3], int(rng.choice([1, 2, 8, 16, 17, 31, 32, 33, 64, 70, 100]))
+        stride = arguments.pop("strides")[2]
+        if arguments["dilations"] != (1, 1):
+            stride = 1
+        arguments["strides"] = stride
+        x, f, p = values(rng, x_shape, dtype), values(rng, f_shape, dtype), values(rng, (1, 1, m, columns), dtype)
+        depthwise = {
+            "bias": values(rng, (m,), dtype) if rng.random() < 0.5 else None,
+            "activation": activation(rng, dtype),
+        }
+        pointwise = {
+            "bias": values(rng, (columns,), dtype) if rng.random() < 0.5 else None,
+            "activation": activation(rng, dtype),
+        }
+        try:
+            shape = nn.plan(nn.depthwise_conv2d, f, **arguments).output_shape(x_shape)
+        except ValueError:
+            continue
+        out_shape = (shape[0], columns, *shape[2:]) if data_format else (*shape[:3], columns)
+        residual = values(rng, out_shape, dtype) if rng.random() < 0.3 else None
+        both = {"depthwise_" + name: value for name, value in depthwise.items()} | pointwise
+
+        def widened(a, wide=wide):
+            return a.astype(wide) if isinstance(a, np.ndarray) else a
+
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("direct"):
+                between = nn.depthwise_conv2d(
+                    widened(x), widened(f), **arguments, **{name: widened(a) for name, a in depthwise.items()}
+                )
+                expected = nn.conv2d(
+                    between, widened(p), 1, "VALID", data_format=data_format or "NHWC", residual=widened(residual),
+                    **{name: widened(a) for name, a in pointwise.items()},
+                ).astype(dtype)  # fmt: skip
+            threads = int(rng.integers(1, 4))
+            made = nn.separable_conv2d(x, f, p, **arguments, **both, residual=residual, num_threads=threads)
+            plan = nn.plan(nn.separable_conv2d, f, p, **arguments, **both)
+            planned = plan(x, residual=residual, num_threads=threads)
+        for y in (made, planned):
+            assert np.array_equal(_float(y), _float(expected), equal_nan=True), (x_shape, f_shape, p.shape, arguments)
+        done += 1
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "taps"),
+    [
+        ((1, 4096, 4096, 32), (3, 3)),
+        ((1, 512, 512, 1024), (7, 7)),
+        ((1, 2048, 2048, 3), (63, 63)),
+        ((8, 8, 8, 65536), (3, 3)),
+    ],
+)
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+def test_scratch_does_not_grow_with_the_image(x_shape, taps, data_format):
+    channels = x_shape[3]
+    shape = x_shape if data_format == "NHWC" else (x_shape[0], channels, *x_shape[1:3])
+    depthwise = np.zeros((*taps, channels, 1), np.float32)
+    pointwise = np.zeros((1, 1, channels, 8), np.float32)
+    one = (1, 1, 1, 1)
+    for plan, filters in (
+        (
+            nn.plan(nn.depthwise_conv2d, depthwise, strides=one, padding="SAME", data_format=data_format),
+            depthwise.nbytes,
+        ),
+        (
+            nn.plan(nn.separable_conv2d, depthwise, pointwise, strides=one, padding="SAME", data_format=data_format),
+            depthwise.nbytes + pointwise.nbytes,
+        ),
+    ):
+        for threads in (1, 2, 8):
+            assert plan.workspace_bytes(shape, threads) <= 2 * filters + threads * 2**21
