@@ -114,10 +114,15 @@ class Extras(NamedTuple):
     target: Array | None
 
 
+_NO_EXTRAS = Extras(None, None, _IDENTITY, None)
+
+
 def check(
     problem: Problem | SeparableProblem, dtype: Any, bias: Any, activation: Any, residual: Any, out: Any
 ) -> Extras:
     """The extras of an op, checked against what it makes."""
+    if bias is None and activation is None and residual is None and out is None:
+        return _NO_EXTRAS
     op = problem.op
     return Extras(
         None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
@@ -134,8 +139,8 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
     try:
         if target is None:
             return driver.run(x, filters, vector, added, epilogue, None, threads, isa)  # type: ignore[no-any-return]
-        read = (x, vector, added, *(filters if isinstance(filters, StagedFilters) else (filters,)))
-        if not target.flags.aligned or any(np.may_share_memory(target, a) for a in read if isinstance(a, np.ndarray)):
+        staged = filters if isinstance(filters, StagedFilters) else ()
+        if not target.flags.aligned or not _runtime.apart(target, x, vector, added, filters, *staged):
             target[...] = driver.run(x, filters, vector, added, epilogue, None, threads, isa)
         else:
             driver.run(x, filters, vector, added, epilogue, target, threads, isa)
@@ -196,9 +201,20 @@ def execute(
     if input is DEFERRED:
         kept = filters if isinstance(filters, StagedFilters) else array(op, names[1], filters)
         return Recipe(make, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
-    x, f, code = _operands(op, names, input, filters)
-    problem = make(op, names, n, x.shape, f.shape, code, *rest)
-    return run(problem, x, f, bias, activation, residual, out, num_threads)
+    code = _runtime.common_code(input, filters)
+    x, f = input, filters
+    if code < 0:
+        x, f, code = _operands(op, names, input, filters)
+    problem, driver = _chosen(_forced.get() or _process_wide, make, op, names, n, x.shape, f.shape, code, *rest)
+    extras = check(problem, x.dtype, bias, activation, residual, out)
+    return compute(driver, op, x, f, extras, out, num_threads)
+
+
+@lru_cache(maxsize=1024)
+def _chosen(forced: str | None, make: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    """A problem and its driver."""
+    problem = make(*arguments)
+    return problem, choose(problem, forced).driver
 
 
 def run(

@@ -1,5 +1,6 @@
 """What the drivers share at run time: ISA detection, OpenMP's teams and their cures, the FMA peak."""
 
+cimport numpy as cnp
 cimport openmp
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -10,6 +11,51 @@ cdef extern from "runtime.h" nogil:
     double fma_flops(int isa, long steps)
     int threads_probe(int wanted)
     void threads_forget()
+
+
+cnp.import_array()
+
+
+def common_code(x, f):
+    """The place in DTYPES of two ndarrays of one type that kernels can read as they are; else -1, and Python will say."""
+    cdef int number
+    if type(x) is not cnp.ndarray or type(f) is not cnp.ndarray:
+        return -1
+    if not cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) or not cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> f):
+        return -1
+    number = cnp.PyArray_TYPE(<cnp.ndarray> x)
+    if number != cnp.PyArray_TYPE(<cnp.ndarray> f):
+        return -1
+    return 0 if number == cnp.NPY_FLOAT32 else 1 if number == cnp.NPY_FLOAT64 else 2 if number == cnp.NPY_INT32 else -1
+
+
+cdef void bounds(cnp.ndarray a, char **low, char **high) noexcept:
+    """The bytes from the first of an array to behind its last."""
+    cdef int i
+    cdef cnp.npy_intp reach
+    low[0] = high[0] = <char *> cnp.PyArray_DATA(a)
+    high[0] += cnp.PyArray_ITEMSIZE(a) if cnp.PyArray_SIZE(a) else 0
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIMS(a)[i] - 1) * cnp.PyArray_STRIDES(a)[i]
+        if reach > 0:
+            high[0] += reach
+        else:
+            low[0] += reach
+
+
+def apart(cnp.ndarray target not None, *others):
+    """Whether no byte between a target's first and last can belong to another of the arrays; what is not one is skipped."""
+    cdef char *low
+    cdef char *high
+    cdef char *first
+    cdef char *last
+    bounds(target, &low, &high)
+    for a in others:
+        if isinstance(a, cnp.ndarray):
+            bounds(<cnp.ndarray> a, &first, &last)
+            if first < high and low < last:
+                return False
+    return True
 
 
 def isas():

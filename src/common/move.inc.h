@@ -60,6 +60,19 @@ static void NAME(fill)(void *dst, ptrdiff_t n, double value)
 
 /* ---- the end of a tile that is not a plain store -------------------------------------------------------------- */
 
+/* n elements, in vectors and then by halves: rows are too short for what memcpy does before it starts. */
+INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
+{
+    for (; n >= VL; n -= VL, d += VL, s += VL)
+        STORE(d, LOAD(s));
+    UNROLL for (int part = VL / 2; part > 0; part /= 2)
+        if (n & part) {
+            memcpy(d, s, part * sizeof(T));
+            d += part;
+            s += part;
+        }
+}
+
 #define FINISH_ROW(S, FORMULA)                                                                                         \
     for (ptrdiff_t j = 0; j < f->columns; j++) {                                                                       \
         const T x = row[j];                                                                                            \
@@ -71,6 +84,12 @@ static void NAME(fill)(void *dst, ptrdiff_t n, double value)
 #define FINISH(S)                                                                                                      \
     static void NAME(finish_##S)(const finish_args *f)                                                                 \
     {                                                                                                                  \
+        if (__builtin_types_compatible_p(S, T) && f->activation == NONE && !f->bias && !f->residual &&                 \
+            f->out_step == sizeof(T)) { /* only too narrow to be stored at once */                                     \
+            for (int i = 0; i < f->rows; i++)                                                                          \
+                NAME(copy_short)((T *)f->out[i], (const T *)f->tile + i * f->pitch, f->columns);                       \
+            return;                                                                                                    \
+        }                                                                                                              \
         const T low = (T)f->low, high = (T)f->high;                                                                    \
         T row[TILE_WIDE * VL];                                                                                         \
         for (int i = 0; i < f->rows; i++) {                                                                            \

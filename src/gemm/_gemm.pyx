@@ -200,7 +200,7 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
     cdef char *out
     cdef char *residual
     cdef const char *base
-    cdef int i = 0, j, first
+    cdef int i = 0, j
     cdef bint strip = t.source == STRIP
     tile.inside = True
     w_step = job.ax[2].stride * (r.pitch * r.csize if strip else r.x.s[2])
@@ -224,17 +224,23 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
             residual += o * r.residual.s[j]
         if strip:
             base = area + p * r.pitch * r.csize
-        for first in range(<int> stretch):
-            tile.base[i] = base + first * w_step
-            tile.out[i] = out + first * out_step
-            tile.residual[i] = residual + first * residual_step
-            tile.at[i][0], tile.at[i][1], tile.at[i][2] = corner[0], corner[1], corner[2] + first * job.ax[2].stride
-            i += 1
+        for j in range(<int> stretch):
+            tile.base[i + j] = base + j * w_step
+            tile.out[i + j] = out + j * out_step
+        if r.residual.data != NULL:
+            for j in range(<int> stretch):
+                tile.residual[i + j] = residual + j * residual_step
+        if not strip:
+            for j in range(<int> stretch):
+                tile.at[i + j][0], tile.at[i + j][1] = corner[0], corner[1]
+                tile.at[i + j][2] = corner[2] + j * job.ax[2].stride
+        i += <int> stretch
         c[3] += stretch
         for j in range(3, 0, -1):
-            if c[j] == count[j]:
-                c[j] = 0
-                c[j - 1] += 1
+            if c[j] < count[j]:
+                break
+            c[j] = 0
+            c[j - 1] += 1
     tile.inside |= strip
     for i in range(tile.rows, tile.full):
         tile.base[i] = tile.base[0]
@@ -388,8 +394,12 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef char *residual[TILE_ROWS]
     cdef tile_args args = pointed[0]
     cdef finish_args end
-    for i in range(tile.full):
-        out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
+    if plain and tile.rows == tile.full:
+        for i in range(tile.full):
+            out[i] = tile.out[i] + start * r.out.sc
+    else:
+        for i in range(tile.full):
+            out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out = out
     args.b = r.panels + panel_place(r, job, t, group, block)
     args.ldb, args.column, args.accumulate = width, start if r.depthwise else 0, 0
@@ -407,7 +417,9 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         return
     for i in range(tile.rows):
         out[i] = tile.out[i] + start * r.out.sc
-        residual[i] = tile.residual[i] + start * r.residual.sc
+    if r.residual.data != NULL:
+        for i in range(tile.rows):
+            residual[i] = tile.residual[i] + start * r.residual.sc
     end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, tile.rows, <int> taken
     end.out, end.out_step = out, r.out.sc
     end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc

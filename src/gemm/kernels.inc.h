@@ -41,6 +41,9 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 {
     V acc[TILE_ROWS][TILE_WIDE];
     NAME(tile_start)(t, acc, rows, wide);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < wide; j++)
+            __builtin_prefetch(t->out[i] + j * VBYTES, 1);
     const T *b = (const T *)t->b;
     const ptrdiff_t run = t->run, ldb = t->ldb;
     for (ptrdiff_t r = 0; r < t->runs; r++) {

@@ -190,68 +190,82 @@ cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) 
                     row += inside * pixel_bytes
 
 
-cdef inline ptrdiff_t read_at(const Run *r, const Box *b, int axis, ptrdiff_t at) noexcept nogil:
-    """How far a position along an axis lies from the axis's first, in bytes; negative numbers are for the constant."""
-    cdef ptrdiff_t step = r.cg * r.size
-    cdef int j
-    if r.direct:
-        at = map_index(at, r.ax[axis].size, r.mode)
-        return OUTSIDE if at < 0 else at * r.x.s[axis]
-    for j in range(axis + 1, 3):
-        step *= b.extent[j]
-    return (at - b.lo[axis]) * step
+cdef struct Along:
+    # What a tile meets along one axis: its distances in bytes from the axis's first position.
+    ptrdiff_t read[6]
+    ptrdiff_t out[6]
+    ptrdiff_t residual[6]
+    int count                 # of outputs that lie in the image
+    bint inside               # no input lies outside
+
+
+cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff_t chunk, Along *along) noexcept nogil:
+    """Where the inputs of tile q of the box are read along an axis; negative numbers are for the constant."""
+    cdef const Axis *a = &r.ax[axis]
+    cdef ptrdiff_t first = position(a, b.start[axis] + q, 0) * a.stride - a.lo + chunk * a.r * a.dilation, at
+    cdef ptrdiff_t step = r.x.s[axis] if r.direct else r.cg * r.size
+    cdef int i
+    along.inside = True
+    if not r.direct:
+        first -= b.lo[axis]
+        for i in range(axis + 1, 3):
+            step *= b.extent[i]
+    elif first < 0 or first + (a.alpha - 1) * a.dilation >= a.size:
+        for i in range(a.alpha):
+            at = map_index(first + i * a.dilation, a.size, r.mode)
+            along.read[i] = OUTSIDE if at < 0 else at * step
+            along.inside &= at >= 0
+        return
+    for i in range(a.alpha):
+        along.read[i] = (first + i * a.dilation) * step
 
 
 cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
     """V of every position of the box, for every chunk of the filter."""
-    cdef ptrdiff_t n, plane, i, j, row, far
+    cdef ptrdiff_t n, plane, row, far
     cdef ptrdiff_t[3] q
-    cdef ptrdiff_t[3] at
     cdef ptrdiff_t[3] span
     cdef ptrdiff_t[3] chunk
-    cdef ptrdiff_t[6] down
-    cdef ptrdiff_t[6] across
+    cdef Along[3] along
+    cdef int i, j, k, count
     cdef const char *pixels[36]
     cdef const char *base
+    cdef const char *line
     cdef input_args args
     cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
-    cdef const Axis *rows = &r.ax[r.rows_axis]
-    cdef const Axis *columns = &r.ax[r.columns_axis]
-    cdef ptrdiff_t rows_count = r.alpha if r.axes == 2 else 1
     args.pixels, args.channels, args.xi = pixels, r.cg, r.planes * r.rows * r.pitch * r.size
     for i in range(3):
         span[i] = b.count[i] + r.ax[i].reach
     for plane in range(r.planes):
         chunk[0] = chunk[1] = chunk[2] = 0
-        chunk[r.columns_axis] = plane % columns.chunks
+        chunk[r.columns_axis] = plane % r.ax[r.columns_axis].chunks
         if r.axes == 2:
-            chunk[r.rows_axis] = plane // columns.chunks
+            chunk[r.rows_axis] = plane // r.ax[r.columns_axis].chunks
         row = plane * r.rows
         for n in range(b.n):
+            base = s.strip + n * b.extent[0] * b.extent[1] * b.extent[2] * r.cg * r.size
+            if r.direct:
+                base = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
             for q[0] in range(span[0]):
+                reads_along(r, b, 0, q[0], chunk[0], &along[0])
                 for q[1] in range(span[1]):
+                    reads_along(r, b, 1, q[1], chunk[1], &along[1])
                     for q[2] in range(span[2]):
-                        far = 0
-                        for i in range(3):
-                            at[i] = (position(&r.ax[i], b.start[i] + q[i], 0) * r.ax[i].stride - r.ax[i].lo
-                                     + chunk[i] * r.ax[i].r * r.ax[i].dilation)
-                            if i != r.columns_axis and (i != r.rows_axis or r.axes == 1):
-                                far += read_at(r, b, <int> i, at[i])
-                        if r.direct:
-                            base = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
-                        else:
-                            base = s.strip + n * b.extent[0] * b.extent[1] * b.extent[2] * r.cg * r.size
-                        down[0] = 0
-                        if r.axes == 2:
-                            for i in range(r.alpha):
-                                down[i] = read_at(r, b, r.rows_axis, at[r.rows_axis] + i * rows.dilation)
-                        for j in range(r.alpha):
-                            across[j] = read_at(r, b, r.columns_axis, at[r.columns_axis] + j * columns.dilation)
-                        for i in range(rows_count):
-                            for j in range(r.alpha):
-                                pixels[i * r.alpha + j] = r.outside
-                                if min(far, down[i], across[j]) > FAR_OUTSIDE:
-                                    pixels[i * r.alpha + j] = base + far + down[i] + across[j]
+                        reads_along(r, b, 2, q[2], chunk[2], &along[2])
+                        count = 0
+                        for i in range(r.ax[0].alpha):
+                            for j in range(r.ax[1].alpha):
+                                far = along[0].read[i] + along[1].read[j]
+                                if along[0].inside and along[1].inside and along[2].inside:
+                                    line = base + far
+                                    for k in range(r.ax[2].alpha):
+                                        pixels[count + k] = line + along[2].read[k]
+                                else:
+                                    for k in range(r.ax[2].alpha):
+                                        pixels[count + k] = r.outside
+                                        if far > FAR_OUTSIDE and along[2].read[k] > FAR_OUTSIDE:
+                                            pixels[count + k] = base + far + along[2].read[k]
+                                count += r.ax[2].alpha
                         args.v = s.v + row * r.pitch * r.size
                         transform(&args)
                         row += 1
@@ -290,49 +304,69 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
         r.k.gemm[wide][1](&args)
 
 
+cdef void outputs_along(const Run *r, const Box *b, int axis, ptrdiff_t q, Along *along) noexcept nogil:
+    """Where the outputs of tile q of the box go along an axis."""
+    cdef const Axis *a = &r.ax[axis]
+    cdef ptrdiff_t o = position(a, b.start[axis] + q, 0), at
+    along.count = 0
+    while along.count < a.m and o < a.out:
+        at = a.out_start + o * a.out_step
+        along.out[along.count] = at * r.out.s[axis]
+        along.residual[along.count] = at * r.residual.s[axis]
+        along.count += 1
+        o += a.dilation
+
+
 cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t block, Scratch *s) noexcept nogil:
     """Y of every tile of the box, one block of columns."""
-    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, r.mg - start), n, row = 0, o
+    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, r.mg - start), n, row = 0
     cdef ptrdiff_t wide_row = 2 * lanes * r.size
     cdef ptrdiff_t[3] q
     cdef ptrdiff_t[3] tile
+    cdef Along[3] along
     cdef char *out[16]
     cdef char *place[16]
     cdef char *residual[16]
-    cdef int i, j, rows, m = r.ax[r.columns_axis].m
-    cdef bint plain, whole
+    cdef char *to
+    cdef char *added
+    cdef int i, j, k, rows
+    cdef bint plain
     cdef output_args args
     cdef finish_args end
     cdef const char *bias = r.bias + (group * r.mg + start) * r.size
     cdef output_fn transform = r.w.output[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     args.wide = 2 if taken > lanes else 1
     plain = r.plain_store and taken == args.wide * lanes
-    args.xi, args.bias = r.rows * wide_row, r.none if r.deferred else bias
+    args.xi, args.bias, args.out = r.rows * wide_row, r.none if r.deferred else bias, out
     args.clamp, args.low, args.high = r.activation == CLAMP and not r.deferred, r.low, r.high
     for n in range(b.n):
+        to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
+        added = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
         for q[0] in range(b.count[0]):
+            outputs_along(r, b, 0, q[0], &along[0])
             for q[1] in range(b.count[1]):
+                outputs_along(r, b, 1, q[1], &along[1])
                 for q[2] in range(b.count[2]):
+                    outputs_along(r, b, 2, q[2], &along[2])
+                    if along[0].count * along[1].count * along[2].count < r.m2:
+                        for i in range(r.m2):
+                            out[i] = s.tile + 16 * wide_row  # beyond the image: thrown away
                     rows = 0
-                    for i in range(r.m2):
-                        o = group * r.mg + start
-                        place[rows] = r.out.data + (b.n0 + n) * r.out.sn + o * r.out.sc
-                        residual[rows] = r.residual.data + (b.n0 + n) * r.residual.sn + o * r.residual.sc
-                        whole = True
-                        for j in range(3):
-                            tile[j] = b.start[j] + q[j]
-                            o = position(&r.ax[j], tile[j], i % m if j == r.columns_axis else i // m)
-                            whole &= o < r.ax[j].out
-                            o = r.ax[j].out_start + o * r.ax[j].out_step
-                            place[rows] += o * r.out.s[j]
-                            residual[rows] += o * r.residual.s[j]
-                        out[i] = s.tile + 16 * wide_row  # beyond the image: thrown away
-                        if whole:
-                            out[i] = place[rows] if plain else s.tile + rows * wide_row
-                            rows += 1
-                    args.m, args.out = s.m + row * wide_row, out
+                    for i in range(along[0].count):
+                        for j in range(along[1].count):
+                            for k in range(along[2].count):
+                                place[rows] = to + along[0].out[i] + along[1].out[j] + along[2].out[k]
+                                if r.residual.data != NULL:
+                                    residual[rows] = (added + along[0].residual[i] + along[1].residual[j]
+                                                      + along[2].residual[k])
+                                out[(i * r.ax[1].m + j) * r.ax[2].m + k] = (place[rows] if plain
+                                                                            else s.tile + rows * wide_row)
+                                rows += 1
+                    args.m = s.m + row * wide_row
                     row += 1
                     if transform(&args):
+                        for i in range(3):
+                            tile[i] = b.start[i] + q[i]
                         again(r, b, group, n, tile, start, args.wide, out, args.clamp, args.bias, s)
                     if plain:
                         continue
