@@ -65,7 +65,8 @@ cdef enum:
     V_BYTES = 1100000         # of transformed input a thread holds at a time
     SCRATCH_BYTES = 2 << 20   # of all that a thread holds
     STRIP_BYTES = 300000
-    TILES = 56
+    TILES = 56                # of a box, in one plane
+    DEPTHS = 4                # planes of a box
     WORTH_A_THREAD = 10000000  # floating-point operations: below, waking a thread costs more than it saves
 
 cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
@@ -797,7 +798,7 @@ cdef class Winograd:
 
     cdef void cut_for(self, Run *r, int threads, ptrdiff_t bytes) noexcept:
         """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
-        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip
+        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip, depth = 1
         cdef int i, j
         for i in range(3):
             total *= max(r.ax[i].tiles, 1)
@@ -806,12 +807,14 @@ cdef class Winograd:
         if most < 2 * TILE_ROWS and bytes == V_BYTES:  # every box reads all of U: better few boxes than V in L2
             most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
             most = max(1, min(2 * TILE_ROWS, most))
+        if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
+            depth = max(1, min(r.ax[0].tiles, DEPTHS))
+            most = max(1, most // (depth + r.ax[0].reach))
         most = min(most, TILES)
         if threads > 1 and total < most * 4 * threads:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
         for i in range(2, -1, -1):
-            # The first axis is the one whose taps reach beyond the box: those positions of V count, too.
-            r.ax[i].box = max(1, min(r.ax[i].tiles, most // n - r.ax[i].reach))
+            r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
             while True:
                 strip = r.cg * r.size
                 for j in range(3):
