@@ -3,6 +3,42 @@
  * and EXPM1, TANH_OF, ERF and SIGMOID_OF be defined. */
 #include "storage.inc.h"
 
+/* ---- rows into columns ---------------------------------------------------------------------------------------- */
+
+/* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
+INLINE void NAME(transpose)(V v[VL])
+{
+    UNROLL for (int k = 1; k < VL; k *= 2) {
+        VI upper = {0}, lower = {0};
+        UNROLL for (int j = 0; j < VL; j++) {
+            upper[j] = j & k ? VL + j - k : j;
+            lower[j] = j & k ? VL + j : j + k;
+        }
+        UNROLL for (int i = 0; i < VL; i++)
+            if (!(i & k)) {
+                const V a = v[i], b = v[i + k];
+                v[i] = __builtin_shuffle(a, b, upper);
+                v[i + k] = __builtin_shuffle(a, b, lower);
+            }
+    }
+}
+
+/* d[i*pitch + j] = src[i][j] where i is what lies side by side, sj bytes from j to j + 1; at least a vector of both. The
+ * last blocks are moved back rather than cut. */
+static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
+{
+    for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL)
+        for (ptrdiff_t j0 = 0; j0 < nj; j0 += VL) {
+            const ptrdiff_t i = i0 + VL > ni ? ni - VL : i0, j = j0 + VL > nj ? nj - VL : j0;
+            V v[VL];
+            UNROLL for (int k = 0; k < VL; k++)
+                v[k] = LOAD((const T *)(src + (j + k) * sj) + i);
+            NAME(transpose)(v);
+            UNROLL for (int k = 0; k < VL; k++)
+                STORE(d + (i + k) * pitch + j, v[k]);
+        }
+}
+
 /* ---- filters into panels -------------------------------------------------------------------------------------- */
 
 #define PACK(S)                                                                                                        \
@@ -11,11 +47,15 @@
     {                                                                                                                  \
         T *b = (T *)dst;                                                                                               \
         T strange = 0; /* x - x is 0 unless x is infinite or NaN */                                                    \
+        const int transpose = __builtin_types_compatible_p(S, T) && sj != sizeof(S) && sk == sizeof(S) &&              \
+                              rows >= VL && columns >= VL;                                                             \
+        if (transpose)                                                                                                 \
+            NAME(transposed)(b, width, w, rows, columns, sj);                                                          \
         for (ptrdiff_t k = 0; k < rows; k++, b += width, w += sk) {                                                    \
             if (sj == sizeof(S))                                                                                       \
                 for (ptrdiff_t j = 0; j < columns; j++)                                                                \
                     b[j] = LOAD_##S((const S *)w + j);                                                                 \
-            else                                                                                                       \
+            else if (!transpose)                                                                                       \
                 for (ptrdiff_t j = 0; j < columns; j++)                                                                \
                     b[j] = LOAD_##S(w + j * sj);                                                                       \
             for (ptrdiff_t j = 0; j < columns; j++)                                                                    \
@@ -28,8 +68,8 @@
 
 /* ---- planes of input into dense scratch ----------------------------------------------------------------------- */
 
-/* Channels next to each other are copied row by row; pixels next to each other (channels-first) in blocks of
- * 16 x 16, so that each cache line is read and written whole. */
+/* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
+ * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
 #define GATHER(S)                                                                                                      \
     static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni,            \
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
@@ -43,6 +83,10 @@
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (__builtin_types_compatible_p(S, T) && step == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {              \
+            NAME(transposed)(d, pitch, src, ni, nj, sj);                                                               \
             return;                                                                                                    \
         }                                                                                                              \
         for (ptrdiff_t i0 = 0; i0 < ni; i0 += 16)                                                                      \

@@ -20,15 +20,19 @@
 #undef V
 #undef VM
 #undef VU
+#undef VI
 #undef VL
 #undef LOAD
 #undef STORE
 #define V NAME(vec)
 #define VM NAME(vec_mask)
 #define VU NAME(unaligned_vec)
+#define VI NAME(vec_index) /* integers of T's size, to say which lanes a shuffle takes */
 #define VL ((int)(VBYTES / sizeof(T)))
 typedef T V __attribute__((vector_size(VBYTES)));
 typedef T VU __attribute__((vector_size(VBYTES), aligned(sizeof(T)), may_alias));
 typedef __typeof__((V){0} < (V){0}) VM;
+typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) VI
+    __attribute__((vector_size(VBYTES)));
 #define LOAD(p) (*(const VU *)(p))
 #define STORE(p, v) (*(VU *)(p) = (v))

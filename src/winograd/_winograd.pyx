@@ -46,11 +46,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef int (*output_fn)(const output_args *) noexcept nogil
     ctypedef struct filter_args:
         const char *w
-        ptrdiff_t step_h, step_w, step_column
+        ptrdiff_t step_h, step_w
         int taps_h, taps_w
-        const double *g_h
-        const double *g_w
-        int pitch_h, pitch_w, alpha_h, alpha_w
         ptrdiff_t columns, width
         char *u
         ptrdiff_t xi
@@ -58,7 +55,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct winograd_kernels:
         input_fn input[3][2]
         output_fn output[3][5][2]
-        filter_fn filter
+        filter_fn filter[3][5][2]
     const winograd_kernels *winograd_kernels_of(int isa)
 
 cdef enum:
@@ -94,7 +91,7 @@ cdef struct Run:
     int size
     bint direct, deferred, plain_store
     View x, out, residual
-    const char *panels        # U: [group][block][xi][slice][c][width]
+    const char *panels        # U: [group][block][xi][slice][c][width]; NULL where each block is met but once
     const char *filters       # [group][tap][c][mg], for tiles that are computed again
     const char *bias
     const char *none          # zeros
@@ -107,23 +104,11 @@ cdef struct Scratch:
     char *v                   # [xi][plane][row][pitch]
     char *m                   # [xi][row][2 vectors]
     char *strip
+    char *u                   # one block of U, where filters are transformed when they are met
     char *tile                # outputs of one tile
     const char **rows         # [rows] a row of V[0] for every row of the product
     const char **taps         # [taps] for a tile that is computed again
     ptrdiff_t *offset         # [max(slices, taps)]
-
-
-def toom_cook(alpha, r):
-    """G of F(alpha - r + 1, r): row p is (1, p, p^2, ...) over the product of its distances; the last is infinity's."""
-    points = {4: [0.0, 1.0, -1.0], 5: [0.5, -0.5, 1.25, -1.25], 6: [0.0, 0.75, -0.75, 1.5, -1.5]}[alpha]
-    rows = []
-    for p in points:
-        scale = 1.0
-        for q in points:
-            scale *= p - q if q != p else 1.0
-        scale = -scale if alpha == 4 and p == 0 else scale
-        rows.append([p**k / scale for k in range(r)])
-    return [*rows, [0.0] * (r - 1) + [1.0]]
 
 
 # ---- one box ----------------------------------------------------------------------------------------------------
@@ -379,7 +364,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     r.k.finish[0](&end)
 
 
-cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t block, Scratch *s) noexcept nogil:
+cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char *u, Scratch *s) noexcept nogil:
     """M[xi] = V[xi] U[xi] for one block of columns."""
     cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, xi, i, c, k
     cdef ptrdiff_t width = lanes if r.mg - block * 2 * lanes <= lanes else 2 * lanes
@@ -392,7 +377,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t 
     memset(&args, 0, sizeof(args))
     args.a_step, args.offset, args.runs, args.run, args.ldb = 0, s.offset, r.slices, r.cg, width
     args.out, args.bias = out, r.none
-    args.b = r.panels + ((group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes) * r.size
+    args.b = u
     for xi in range(r.xis):
         k = 0
         for c in range(r.planes):
@@ -413,6 +398,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t 
 cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
     cdef Box b
     cdef ptrdiff_t group, split, block, i, n, o, row = 0
+    cdef const char *u
     cdef int j
     while unit >= r.first + r.units:
         r += 1
@@ -446,7 +432,12 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
             poll(r.call)
         if r.call.cancelled:
             return
-        multiply_block(r, &b, group, block, s)
+        u = r.panels + (group * r.blocks + block) * block_bytes(r)
+        if r.panels == NULL:
+            u = s.u
+            if not pack_block(r, group * r.blocks + block, s.u):
+                r.call.not_finite = 1
+        multiply_block(r, &b, block, u, s)
         store_block(r, &b, group, block, s)
 
 
@@ -466,33 +457,30 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
 
 # ---- filters ----------------------------------------------------------------------------------------------------
 
-cdef struct Transforms:
-    # The matrices G.
-    double g_rows[6 * 6]
-    double g_columns[6 * 6]
+cdef inline ptrdiff_t block_bytes(const Run *r) noexcept nogil:
+    """Of one block of columns of U."""
+    return r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
 
 
-cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item) noexcept nogil:
+cdef bint pack_block(const Run *r, ptrdiff_t item, char *u) noexcept nogil:
     """U of one block of columns of one group of a job; False where a value is not finite."""
     cdef ptrdiff_t lanes = r.k.lanes, block = item % r.blocks, group = item // r.blocks, slice_ = 0, c, plane, i
     cdef ptrdiff_t row_bytes = r.mg * r.size
     cdef ptrdiff_t[3] strides
     cdef ptrdiff_t k[3]
     cdef filter_args f
+    cdef filter_fn transform = r.w.filter[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     cdef const Axis *rows = &r.ax[r.rows_axis]
     cdef const Axis *columns = &r.ax[r.columns_axis]
     cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
     cdef const char *w = r.filters + group * taps * r.cg * row_bytes + block * 2 * lanes * r.size
-    cdef char *u = <char *> r.panels + (group * r.blocks + block) * r.xis * r.slices * r.cg * 2 * lanes * r.size
     cdef bint finite = True
     strides[2] = r.cg * row_bytes
     strides[1] = r.ax[2].taps * strides[2]
     strides[0] = r.ax[1].taps * strides[1]
     f.columns = min(2 * lanes, r.mg - block * 2 * lanes)
     f.width = lanes if f.columns <= lanes else 2 * lanes
-    f.step_h, f.step_w, f.step_column = strides[r.rows_axis], strides[r.columns_axis], r.size
-    f.g_h, f.g_w, f.pitch_h, f.pitch_w = t.g_rows, t.g_columns, rows.r, columns.r
-    f.alpha_h, f.alpha_w = r.alpha if r.axes == 2 else 1, r.alpha
+    f.step_h, f.step_w = strides[r.rows_axis] if r.axes == 2 else 0, strides[r.columns_axis]
     f.xi = r.slices * r.cg * f.width * r.size
     for plane in range(r.planes):
         for i in range(r.ax[0].taps if r.ax[0].reach else 1):
@@ -503,12 +491,10 @@ cdef bint pack_block(const Run *r, const Transforms *t, ptrdiff_t item) noexcept
             if r.axes == 2:
                 k[r.rows_axis] = plane // columns.chunks * rows.r
                 f.taps_h = <int> min(rows.r, rows.taps - k[r.rows_axis])
-            else:
-                f.pitch_h, f.step_h = 1, 0
             for c in range(r.cg):
                 f.w = w + k[0] * strides[0] + k[1] * strides[1] + k[2] * strides[2] + c * row_bytes
                 f.u = u + (slice_ * r.cg + c) * f.width * r.size
-                finite &= r.w.filter(&f) == 0
+                finite &= transform(&f) == 0
             slice_ += 1
     return finite
 
@@ -528,7 +514,6 @@ cdef class Winograd:
     """A Problem of stride-1 jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
     cdef Axis *ax  # three for every job
     cdef int njobs, axes, rows_axis, columns_axis
-    cdef Transforms transforms
     cdef ptrdiff_t groups, cg, mg
     cdef readonly object problem, general, shape
     cdef readonly double flops, work
@@ -570,12 +555,6 @@ cdef class Winograd:
                     a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
                 products *= a.tiles * a.chunks * (a.taps if a.alpha == 1 else 1)
             self.work += products
-        flat = [x for row in toom_cook(alpha, r) for x in row]
-        self.transforms.g_rows[0] = 1
-        for i, x in enumerate(flat):
-            self.transforms.g_columns[i] = x
-            if self.axes == 2:
-                self.transforms.g_rows[i] = x
         for i, n in enumerate(problem.out_shape):
             self.out_shape[i] = n
 
@@ -613,7 +592,7 @@ cdef class Winograd:
 
     cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
         """Of one job."""
-        return r.groups * r.blocks * r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
+        return r.groups * r.blocks * block_bytes(r)
 
     cdef void place(self, Run *runs, char *packed, dense) noexcept:
         """Where each job's transformed filters, and its filters, are."""
@@ -621,9 +600,11 @@ cdef class Winograd:
         cdef const char *filters = <const char *> cnp.PyArray_DATA(dense)
         cdef int j
         for j in range(self.njobs):
-            runs[j].panels, runs[j].filters = packed + j * self.packed_bytes(runs), filters + j * each
+            runs[j].panels, runs[j].filters = NULL, filters + j * each
+            if packed != NULL:
+                runs[j].panels = packed + j * self.packed_bytes(runs)
 
-    cdef object dense_filters(self, w):
+    cdef object dense_filters(self, w, int isa):
         """The filters as [job][group][tap][c][mg], taps in the job's order, a vector to spare behind partial blocks."""
         cdef int n = self.problem.ndim, j, i
         cdef Axis *a
@@ -643,12 +624,25 @@ cdef class Winograd:
             if self.groups > 1:
                 part = np.moveaxis(part.reshape(part.shape[:n] + split), place, 0)
             parts.append(part)
-        w = np.ascontiguousarray(parts[0] if self.njobs == 1 else np.stack(parts))
-        if self.mg % 16 == 0:
-            return w
-        dense = np.zeros(w.size + 64, w.dtype)
-        dense[:w.size] = w.ravel()
+        if self.njobs == 1 and self.mg % 16 == 0 and parts[0].flags.c_contiguous:
+            return parts[0]
+        size = sum(part.size for part in parts)
+        dense = np.empty(size + 64, w.dtype)
+        dense[size:] = 0
+        place = 0
+        for part in parts:
+            self.copy_filters(part, dense[place : place + part.size].reshape(part.shape), isa)
+            place += part.size
         return dense
+
+    cdef void copy_filters(self, part, dense, int isa):
+        """Each tap's and group's matrix transposed or copied by the kernel that gathers input: NumPy's takes longer."""
+        cdef const conv_kernels *k = conv_kernels_of(isa)
+        cdef cnp.ndarray a, b
+        for index in np.ndindex(part.shape[:part.ndim - 2]):
+            a, b = part[index], dense[index]
+            k.gather[0](cnp.PyArray_DATA(b), b.shape[1], 1, <const char *> cnp.PyArray_DATA(a), a.shape[0], a.strides[0],
+                        a.shape[1], a.strides[1])
 
     cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
         cdef char *p = <char *> allocate_large(size)
@@ -663,12 +657,12 @@ cdef class Winograd:
         cdef bint finite = True
         cdef Panels panels = Panels.__new__(Panels)
         try:
-            panels.dense = self.dense_filters(w)
+            panels.dense = self.dense_filters(w, isa)
             panels.isa, panels.nbytes = isa, self.njobs * self.packed_bytes(runs)
             panels.data = self.allocate(panels.nbytes + 256, "transformed filters")
             self.place(runs, panels.data, panels.dense)
             for i in range(self.njobs * items):
-                finite &= pack_block(runs + i // items, &self.transforms, i % items)
+                finite &= pack_block(runs + i // items, i % items, panels.data + i * block_bytes(runs))
             panels.nbytes += panels.dense.nbytes
         finally:
             free(runs)
@@ -753,16 +747,19 @@ cdef class Winograd:
             if isinstance(filters, Panels):
                 dense, packed = (<Panels> filters).dense, (<Panels> filters).data
             else:
-                dense = self.dense_filters(filters)
+                dense = self.dense_filters(filters, isa)
                 each = r.groups * r.blocks
-                items = self.njobs * each
-                packed = self.allocate(self.njobs * self.packed_bytes(&r) + 256, "transformed filters")
+                for j in range(self.njobs):
+                    if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
+                        items = self.njobs * each
+                if items:
+                    packed = self.allocate(self.njobs * self.packed_bytes(&r) + 256, "transformed filters")
             self.place(runs, packed, dense)
-            scratch = self.allocate_scratch(runs, team)
+            scratch = self.allocate_scratch(runs, team, packed == NULL)
             if team == 1:
                 with nogil:
                     for i in range(items):
-                        if not pack_block(runs + i // each, &self.transforms, i % each):
+                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs)):
                             call.not_finite = 1
                     if not call.not_finite:
                         for i in range(units):
@@ -771,7 +768,7 @@ cdef class Winograd:
             else:
                 with nogil, parallel(num_threads=team):
                     for i in prange(items, schedule="dynamic"):
-                        if not pack_block(runs + i // each, &self.transforms, i % each):
+                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs)):
                             call.not_finite = 1
                     for i in prange(units, schedule="dynamic"):
                         if not call.cancelled and not call.not_finite:
@@ -780,7 +777,7 @@ cdef class Winograd:
             free(shared)
             free(scratch)
             free(runs)
-            if items:
+            if not isinstance(filters, Panels):
                 free(packed)
         if raised:
             raise raised[0]
@@ -865,8 +862,8 @@ cdef class Winograd:
                 parts[i] = size[i]
         return total
 
-    cdef Scratch *allocate_scratch(self, const Run *runs, int threads) except NULL:
-        """Each thread's scratch, all in one piece, large enough for every job."""
+    cdef Scratch *allocate_scratch(self, const Run *runs, int threads, bint filters) except NULL:
+        """Each thread's scratch, all in one piece, large enough for every job; with room for filters if wanted."""
         cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64, rows = 0, strip = 0, each
         cdef ptrdiff_t taps = max(runs.ax[0].taps * runs.ax[1].taps * runs.ax[2].taps, runs.slices)
         cdef ptrdiff_t[4] parts
@@ -875,7 +872,7 @@ cdef class Winograd:
         cdef int j
         for j in range(self.njobs):
             rows, strip = max(rows, runs[j].rows), max(strip, self.strip_bytes(runs + j))
-        each = self.scratch_parts(runs, rows, parts) + strip
+        each = self.scratch_parts(runs, rows, parts) + strip + (block_bytes(runs) + 256 if filters else 0)
         scratch = <Scratch *> self.allocate(head + threads * each, "scratch")
         for j in range(threads):
             p = <char *> scratch + head + j * each
@@ -884,5 +881,5 @@ cdef class Winograd:
             scratch[j].rows = <const char **> p
             scratch[j].taps = scratch[j].rows + rows + TILE_ROWS
             scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + taps)
-            scratch[j].strip = p + parts[3]
+            scratch[j].strip, scratch[j].u = p + parts[3], p + parts[3] + strip
         return scratch

@@ -28,14 +28,11 @@ typedef struct {
 } output_args;
 typedef int (*output_fn)(const output_args *);
 
-/* U[xi] = (G g G^T)[xi] of one input channel and a block of output channels; G is given, taps are strided. */
+/* U[xi] = (G g G^T)[xi] of one input channel and a block of output channels. */
 typedef struct {
     const char *w; /* IN  [taps_h][taps_w] of `columns` elements, steps in bytes */
-    ptrdiff_t step_h, step_w, step_column;
-    int taps_h, taps_w;
-    const double *g_h, *g_w; /* IN  [alpha][pitch] */
-    int pitch_h, pitch_w;
-    int alpha_h, alpha_w;
+    ptrdiff_t step_h, step_w;
+    int taps_h, taps_w; /* at most the transform's; the rest are zeros */
     ptrdiff_t columns, width;
     char *u; /* OUT width elements of U[0] */
     ptrdiff_t xi;
@@ -45,7 +42,7 @@ typedef int (*filter_fn)(const filter_args *); /* nonzero iff a value was not fi
 typedef struct {
     input_fn input[3][2];              /* [alpha - 4][one axis or two] */
     output_fn output[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
-    filter_fn filter;
+    filter_fn filter[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
 } winograd_kernels;
 
 #define DECLARE(isa, detected)                                                                                         \

@@ -133,38 +133,68 @@ INLINE int NAME(output)(const output_args *t, const int alpha, const int m, cons
     return !(sum == 0);
 }
 
-static __attribute__((unused)) int NAME(filter)(const filter_args *f)
+/* The polynomial of the taps g at the points p and -p, over their distances from the others: for -p it has the same sign
+ * if 0 is a point, too. */
+INLINE void NAME(filter_pair)(V *x, const int step, const V *g, const double p, const double distances, const int r,
+                              const int same)
 {
+    V even = (T)(1 / distances) * g[0], odd = (T)(p / distances) * g[1];
+    if (r > 2)
+        even += (T)(p * p / distances) * g[2];
+    if (r > 3)
+        odd += (T)(p * p * p / distances) * g[3];
+    if (r > 4)
+        even += (T)(p * p * p * p / distances) * g[4];
+    x[0] = even + odd;
+    x[step] = same ? even - odd : odd - even;
+}
+
+/* x[0], x[step], ... of which the first r are taps become the alpha values G x in place: the polynomial of the taps at
+ * every point, over the product of the point's distances from the others. */
+INLINE void NAME(filter_transform)(V *x, const int step, const int alpha, const int r)
+{
+    const double a = alpha == 4 ? 1 : alpha == 5 ? 0.5 : 0.75, b = alpha == 5 ? 1.25 : 1.5;
+    const int first = alpha == 5 ? 0 : 1; /* of the pairs */
+    V g[ALPHA_MAX];
+    UNROLL for (int i = 0; i < r; i++)
+        g[i] = x[i * step];
+    if (first)
+        x[0] = g[0] * (T)(alpha == 4 ? 1 : 1 / (a * a * b * b)); /* the sign for 4 is turned in B^T */
+    NAME(filter_pair)(x + first * step, step, g, a, alpha == 4 ? 2 * a * a : 2 * a * (first ? a : 1) * (a * a - b * b), r, first);
+    if (alpha > 4)
+        NAME(filter_pair)(x + (first + 2) * step, step, g, b, 2 * b * (first ? b : 1) * (b * b - a * a), r, first);
+    x[(alpha - 1) * step] = g[r - 1];
+}
+
+/* U of one channel's filters: taps that a last chunk lacks are zeros. */
+INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, const int axes)
+{
+    const int rows = axes == 2 ? alpha : 1;
     V strange = (V){0};
     for (ptrdiff_t c = 0; c < f->width; c += VL) {
         const ptrdiff_t n = f->columns - c < VL ? f->columns - c : VL;
-        V g[ALPHA_MAX * ALPHA_MAX], half[ALPHA_MAX * ALPHA_MAX];
-        for (int i = 0; i < f->taps_h; i++)
-            for (int j = 0; j < f->taps_w; j++) {
-                const char *w = f->w + i * f->step_h + j * f->step_w + c * f->step_column;
+        V x[ALPHA_MAX * ALPHA_MAX];
+        UNROLL for (int i = 0; i < (axes == 2 ? r : 1); i++)
+            UNROLL for (int j = 0; j < r; j++) {
                 V v = (V){0};
-                if (n == VL && f->step_column == sizeof(T))
-                    v = LOAD(w);
-                else
-                    for (ptrdiff_t k = 0; k < n; k++)
-                        v[k] = *(const T *)(w + k * f->step_column);
-                g[i * f->taps_w + j] = v;
-                strange += v - v;
+                if (i < f->taps_h && j < f->taps_w && n > 0) {
+                    const char *w = f->w + i * f->step_h + j * f->step_w + c * (ptrdiff_t)sizeof(T);
+                    if (n == VL)
+                        v = LOAD(w);
+                    else
+                        memcpy(&v, w, (size_t)n * sizeof(T));
+                }
+                x[i * alpha + j] = v;
+                strange += v - v; /* 0 unless v is infinite or NaN */
             }
-        for (int i = 0; i < f->alpha_h; i++)
-            for (int j = 0; j < f->taps_w; j++) {
-                V v = (V){0};
-                for (int k = 0; k < f->taps_h; k++)
-                    v += (T)f->g_h[i * f->pitch_h + k] * g[k * f->taps_w + j];
-                half[i * f->taps_w + j] = v;
-            }
-        for (int i = 0; i < f->alpha_h; i++)
-            for (int j = 0; j < f->alpha_w; j++) {
-                V v = (V){0};
-                for (int k = 0; k < f->taps_w; k++)
-                    v += (T)f->g_w[j * f->pitch_w + k] * half[i * f->taps_w + k];
-                STORE((T *)(f->u + (i * f->alpha_w + j) * f->xi) + c, v);
-            }
+        if (axes == 2)
+            UNROLL for (int j = 0; j < r; j++)
+                NAME(filter_transform)(x + j, alpha, alpha, r);
+        UNROLL for (int i = 0; i < rows; i++) {
+            NAME(filter_transform)(x + i * alpha, 1, alpha, r);
+            UNROLL for (int j = 0; j < alpha; j++)
+                STORE((T *)(f->u + (i * alpha + j) * f->xi) + c, x[i * alpha + j]);
+        }
     }
     T sum = 0;
     for (int i = 0; i < VL; i++)
@@ -178,6 +208,23 @@ static __attribute__((unused)) int NAME(filter)(const filter_args *f)
 #define OUTPUT(alpha, m)                                                                                               \
     static __attribute__((unused)) int NAME(output_##alpha##_##m##_1)(const output_args *t) { return NAME(output)(t, alpha, m, 1); }           \
     static __attribute__((unused)) int NAME(output_##alpha##_##m##_2)(const output_args *t) { return NAME(output)(t, alpha, m, 2); }
+#define FILTER(alpha, r)                                                                                               \
+    static __attribute__((unused)) int NAME(filter_##alpha##_##r##_1)(const filter_args *f)                            \
+    {                                                                                                                  \
+        return NAME(filter)(f, alpha, r, 1);                                                                           \
+    }                                                                                                                  \
+    static __attribute__((unused)) int NAME(filter_##alpha##_##r##_2)(const filter_args *f)                            \
+    {                                                                                                                  \
+        return NAME(filter)(f, alpha, r, 2);                                                                           \
+    }
+FILTER(4, 2)
+FILTER(4, 3)
+FILTER(5, 2)
+FILTER(5, 3)
+FILTER(6, 3)
+FILTER(6, 4)
+FILTER(6, 5)
+#undef FILTER
 INPUT(4)
 INPUT(5)
 INPUT(6)
