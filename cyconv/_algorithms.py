@@ -19,8 +19,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
+from cyconv import _isa
 from cyconv._depthwise import Depthwise
 from cyconv._gemm import Convolution
+from cyconv._pixels import Pixels
 from cyconv._problem import Problem
 from cyconv._winograd import Winograd
 
@@ -103,8 +105,37 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
     return Depthwise(problem)
 
 
+MOST_PIXEL_SCRATCH = 3 << 19
+# Half a vector of filters leaves half of the general driver's vectors empty; up to so many bytes, vectors of pixels win.
+_FEW_BYTES = max(16, {"avx2": 16, "avx512": 32}.get(_isa.available_isas()[-1], 16))
+
+
+def _pixels(problem: Problem, forced: bool) -> Any:
+    """Vectors along the pixels of a row where a group's filters are too few to fill the general driver's vectors."""
+    if not forced:
+        few = _FEW_BYTES // (8 if problem.dtype == 1 else 4)
+        channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+        if filters > few or channels > 64:
+            return f"more than {few} filters or 64 channels a group ({channels} in, {filters} out)"
+        rows = [job[2] for job in problem.jobs]
+        strided = any(row.stride > 1 for row in rows)
+        if any(row.out < 16 * row.stride for row in rows):
+            return "rows of too few pixels"
+        if strided and (any(row.taps <= row.stride for row in rows) or problem.taps[0] > 1):
+            return "strided windows that do not overlap, or of volumes"
+        if channels == 1 < problem.groups and (
+            strided or (problem.groups > 4 if problem.channels_last else min(row.out for row in rows) < 32)
+        ):
+            return "each channel by itself: sliding windows are faster"
+    driver = Pixels(problem)
+    if driver.workspace(1, _isa.current()) > MOST_PIXEL_SCRATCH:
+        return "its windows span too many rows, or too long ones, for its scratch"
+    return driver
+
+
 #: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
 ALGORITHMS = (
+    Algorithm("pixels", _pixels),
     Algorithm("depthwise", _depthwise),
     Algorithm("winograd", _winograd),
     Algorithm("direct", lambda problem, forced: Convolution(problem)),

@@ -32,7 +32,8 @@ DTYPES = {
     "float16": np.float16,
     "bfloat16": ml_dtypes.bfloat16,
 }
-EXACT = ("direct", "depthwise")  # whose sums are of the products as they are; what depthwise refuses, winograd may take
+# Whose sums are of the products as they are; what depthwise refuses, winograd may take.
+EXACT = ("direct", "pixels", "depthwise")
 MODES = ("zeros", ("constant", 2), "reflect", "symmetric", "replicate", "circular")
 LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
 
@@ -426,8 +427,10 @@ def draw(op: Op, seed: int) -> Case:
         return case
     case.num_threads = rng.choice((None, 1, 2, 3, 4))
     case.isa = rng.choice((None, *nn.available_isas()))
-    exact = EXACT if op.name in ("depthwise_conv2d", "separable_conv2d") else EXACT[:1]
+    exact = EXACT if op.name in ("depthwise_conv2d", "separable_conv2d") else EXACT[:2]
     case.algorithm = rng.choice(exact if case.exact else (None, *ALGORITHMS))
+    if case.exact and case.algorithm == "pixels" and case.terms > 500:
+        case.algorithm = "direct"  # windows too large for pixels may be winograd's
     case.out = rng.choice(OUT_ORDERS) if rng.random() < 0.25 else None
     return case
 

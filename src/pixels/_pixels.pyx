@@ -1,0 +1,920 @@
+"""The pixel driver: convolutions of few channels, vectorised over the pixels of an output row.
+
+A tile is some filters by some output rows by some vectors of a row. A vector of input is loaded once and meets every
+output row and filter that reads it: output row r meets input row i with row i - r of the filter. So the filter's rows
+share the loads, and an image filter of one channel runs at the FMA units' pace although it has one input and one output.
+Where only a row of taps is there to share (a FIR filter), the signal is read as rows a vector long: output r*lanes + j
+meets input i*lanes + j + k with tap (i - r)*lanes + k.
+
+Rows are read where they lie if their pixels lie side by side; else from a strip, a box's input as planes, [row][phase of
+the stride][channel][pixel], gathered once, padding included. Every sum is in the general driver's order, (tap, channel).
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+
+from cyconv._gemm import Convolution
+from cyconv._runtime import prepare
+
+cnp.import_array()
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "kernels.h" nogil:
+    enum: FILTERS, ROWS, ALL, TILE_WIDE, NONE, CLAMP
+    ctypedef struct meeting:
+        int range, taps
+        ptrdiff_t filter
+    ctypedef struct tile_args:
+        const char *const *input
+        const meeting *meetings
+        ptrdiff_t count
+        const ptrdiff_t *offset
+        const char *filters
+        ptrdiff_t next_tap
+        char *const *out
+        int rows, bare
+        const char *bias
+        double low, high
+        ptrdiff_t first, tiles, next, advance
+    ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
+    ctypedef void (*planes_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*interleave_fn)(char *, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef int (*pack_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef struct finish_args:
+        const void *tile
+        ptrdiff_t pitch
+        int rows, columns
+        char *const *out
+        ptrdiff_t out_step
+        char *const *residual
+        ptrdiff_t residual_step
+        const void *bias
+        int activation
+        double low, high
+    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
+    ctypedef struct pixel_kernels:
+        int lanes
+        int wide[3]
+        int rows[5][3]
+        tile_fn tile[5][3]
+        int image_wide
+        tile_fn image[6]
+        interleave_fn interleave
+        fill_fn fill
+        planes_fn planes[5]
+        pack_fn pack[5]
+        finish_fn finish[5]
+    const pixel_kernels *pixel_kernels_of(int isa)
+    int compute_type(int dtype)
+
+cdef enum:
+    STRIP_BYTES = 1 << 17     # wanted of a strip,
+    STRIP_LIMIT = 1 << 20     # and the most it may take
+    WINDOW_BYTES = 1 << 15    # of the rows that a row of tiles reads: L1 keeps them
+    LONG_ROW = 1024           # outputs: a row of taps takes them as rows of their own
+    DIRECT_PIXELS = 1024      # of a row, where it pays to read it where it lies
+    UNIT_FLOPS = 10000000     # a box's, about
+    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
+    ROWS_MOST = 1 << 12       # of a box's input
+    INTERLEAVED_MOST = 16     # channels of an output pixel that are gathered from planes at once
+
+cdef enum Store:
+    PLAIN, INTERLEAVED, FINISHED
+
+cdef int[5] SIZES
+SIZES[:] = [4, 8, 4, 2, 2]
+cdef int[3] COMPUTE_SIZES
+COMPUTE_SIZES[:] = [4, 8, 4]
+
+
+cdef struct JobAxis:
+    # _geometry.JobAxis
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+
+
+cdef struct Span:
+    # One axis of a job's boxes: [first, last) is cut into boxes, what is before and behind is a box each.
+    ptrdiff_t first, last, box, boxes
+
+
+cdef struct Source:
+    # A meeting's row of input, from the first that the tile reads, and bytes into it.
+    ptrdiff_t d, h, shift
+
+
+cdef struct Job:
+    JobAxis ax[3]
+    ptrdiff_t taps
+    # How the rows of its windows meet:
+    int wide                  # the widest tiles
+    bint fold                 # a row of taps is read as rows a vector long
+    ptrdiff_t rows            # of output a tile takes,
+    ptrdiff_t apart           # so far from each other,
+    ptrdiff_t step            # and of input between two of them; counted in dilations when these are shared
+    ptrdiff_t outer           # rows of taps that do not meet: the filter's depth, with its height when folded
+    ptrdiff_t height          # rows of taps that do
+    ptrdiff_t slots           # filter rows of a tap as packed
+    ptrdiff_t period          # taps before the next row: all, or a vector's lanes when folded
+    ptrdiff_t tail            # taps that do not make a whole row when folded
+    ptrdiff_t run             # taps and channels of a row
+    # How one call cuts it:
+    Span span[3]
+    bint direct               # rows are read where they lie, where no window leaves the input
+    ptrdiff_t pitch           # of a plane's row in a strip
+    ptrdiff_t row_bytes       # of all of its planes
+    ptrdiff_t ring            # rows that a strip holds
+    ptrdiff_t tile_pitch      # of a row of outputs that may not be stored as they are
+    ptrdiff_t unit, units     # its first, and how many
+    ptrdiff_t panel           # where its packed filters start, in elements of a group's
+    meeting *meetings[ROWS + 1]  # by output rows of the tile
+    Source *source[ROWS + 1]
+    ptrdiff_t count[ROWS + 1]
+    ptrdiff_t inputs[ROWS + 1]
+    tile_fn image             # or NULL
+    ptrdiff_t *offset[2]      # of each tap and channel: in a strip, in the array
+
+
+cdef struct Run:
+    # Everything a unit of work needs to know.
+    const pixel_kernels *k
+    Job *jobs
+    int njobs, dtype, size, csize, store, filters
+    bint direct, deferred
+    ptrdiff_t groups, cg, mg, panel_group
+    View x, out, residual
+    const char *panels
+    const char *bias
+    const char *outside       # a row of the padding constant
+    int mode, activation, bare
+    double constant, low, high, low_limit, high_limit
+    Call *call
+
+
+cdef struct Scratch:
+    # One thread's.
+    const char **rows         # every row of a box's input
+    const char **input        # those of a tile
+    ptrdiff_t *found          # of every plane: how many of its rows
+    char *tile                # planes of outputs that may not be stored as they are
+    char *strip
+
+
+cdef struct Piece:
+    # Some columns of a box: tiles side by side, all equally wide.
+    int wide
+    ptrdiff_t first, tiles
+
+
+cdef struct Box:
+    ptrdiff_t n, group
+    ptrdiff_t start[3]
+    ptrdiff_t count[3]
+    bint direct
+    ptrdiff_t lo[2]           # the first row of input, and how many from there on
+    ptrdiff_t extent[2]
+    ptrdiff_t lead            # bytes before a strip's rows, so that the array's pixels start a vector
+    ptrdiff_t unit            # columns that a tile of one vector takes: its rows', too, where a row is folded
+    Piece pieces[8]
+    int npieces
+    char *out                 # of its first output
+    char *residual
+
+
+# ---- the input of a box -----------------------------------------------------------------------------------------
+
+cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src, char *dst) noexcept nogil:
+    """A row's pixels from the box's first window to its last, as planes, padding in place."""
+    cdef const JobAxis *a = &job.ax[2]
+    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = job.pitch
+    cdef ptrdiff_t extent = span_of(a, b.count[2])
+    for phase in range(min(a.stride, extent)):
+        count = ceil_div(extent - phase, a.stride) if a.stride > 1 else extent
+        first, last = -start - phase, a.size - start - phase
+        if a.stride > 1:
+            first, last = ceil_div(first, a.stride) if first > 0 else 0, ceil_div(last, a.stride) if last > 0 else 0
+        first = min(count, max(0, first))
+        last = max(first, min(count, last))
+        if last > first:
+            r.k.planes[r.dtype](dst + first * r.csize, plane, src + (start + phase + first * a.stride) * r.x.s[2],
+                                last - first, a.stride * r.x.s[2], r.cg, r.x.sc)
+        if r.mode:
+            for i in range(count):
+                if i < first or i >= last:
+                    at = map_index(start + phase + i * a.stride, a.size, r.mode)
+                    r.k.planes[r.dtype](dst + i * r.csize, plane, src + at * r.x.s[2], 1, 0, r.cg, r.x.sc)
+        else:
+            for j in range(r.cg):
+                if first:
+                    r.k.fill(dst + j * plane * r.csize, first, r.constant)
+                if last < count:
+                    r.k.fill(dst + (j * plane + last) * r.csize, count - last, r.constant)
+        if b.count[2] < r.k.lanes:  # the tile reads a vector all the same
+            for j in range(r.cg):
+                r.k.fill(dst + (j * plane + count) * r.csize, min(r.k.lanes, plane - b.lead // r.csize - count), 0)
+        dst += r.cg * plane * r.csize
+
+
+cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end, Scratch *s) noexcept nogil:
+    """Where rows h up to end of the box's input start: in the array, in the strip that is filled here, or outside.
+
+    The strip is a ring where only one plane is read: a row takes the place of one that no later tile will read.
+    """
+    cdef ptrdiff_t id = map_index(b.lo[0] + d, job.ax[0].size, r.mode), ih, at
+    cdef const char *src
+    cdef const char **row = s.rows + d * b.extent[1]
+    while h < end:
+        ih = map_index(b.lo[1] + h, job.ax[1].size, r.mode)
+        if id < 0 or ih < 0:
+            row[h] = r.outside
+        else:
+            src = r.x.data + b.n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + b.group * r.cg * r.x.sc
+            if b.direct:
+                row[h] = src + (b.start[2] - job.ax[2].lo) * r.x.s[2]
+            else:
+                at = (d * b.extent[1] + h) % job.ring
+                row[h] = s.strip + at * job.row_bytes + b.lead
+                gather_row(r, job, b, src, s.strip + at * job.row_bytes + b.lead)
+        h += 1
+
+
+# ---- a row of tiles ---------------------------------------------------------------------------------------------
+
+cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
+    """The widest tiles that fit; for what is left the narrowest that covers it, moved back."""
+    cdef ptrdiff_t at = 0, count = b.count[2], width
+    cdef int wide
+    cdef Piece *piece = b.pieces
+    b.unit = r.k.lanes
+    if job.fold:
+        b.unit *= max(1, min(job.rows, count // r.k.lanes))
+    while at < count:
+        wide = job.wide
+        while wide > 0 and r.k.wide[wide] * b.unit > count - at:
+            wide -= 1
+        width = r.k.wide[wide] * b.unit
+        if at > 0:
+            wide = 0
+            while wide < job.wide and r.k.wide[wide] * b.unit < count - at and r.k.wide[wide + 1] * b.unit <= count:
+                wide += 1
+            width = r.k.wide[wide] * b.unit
+        piece.wide, piece.first = wide, at
+        piece.tiles = max(1, (count - at) // width)
+        if count - at < width <= count:
+            piece.first = count - width
+        at += piece.tiles * width
+        piece += 1
+    b.npieces = <int> (piece - b.pieces)
+
+
+cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t first, ptrdiff_t filters, ptrdiff_t rows,
+                       char *const *out, char *const *residual, Scratch *s) noexcept nogil:
+    """Some filters' planes into the output as it is: any strides, any dtype, residual, activation."""
+    cdef ptrdiff_t m, at, most = TILE_WIDE * r.k.lanes, i
+    cdef char *place[ROWS]
+    cdef char *added[ROWS]
+    cdef finish_args end
+    end.pitch, end.rows, end.bias = job.tile_pitch, <int> rows, NULL
+    end.out, end.out_step = place, r.out.s[2] * job.ax[2].out_step
+    end.residual, end.residual_step = added if r.residual.data != NULL else NULL, r.residual.s[2] * job.ax[2].out_step
+    end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
+    for m in range(filters):
+        at = 0
+        while at < b.count[2]:
+            end.tile = s.tile + (m * job.rows * job.tile_pitch + at) * r.csize
+            end.columns = <int> min(most, b.count[2] - at)
+            for i in range(rows):
+                place[i] = out[i] + (first + m) * r.out.sc + at * end.out_step
+                added[i] = residual[i] + (first + m) * r.residual.sc + at * end.residual_step
+            r.k.finish[r.dtype](&end)
+            at += most
+
+
+cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows, Scratch *s) noexcept nogil:
+    """All filters of a group over output rows h, h + apart, ... of the box."""
+    cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = job.rows * job.tile_pitch * r.csize
+    cdef ptrdiff_t down = job.ax[1].out_step * r.out.s[1], met = b.unit // r.k.lanes if job.fold else rows
+    cdef ptrdiff_t next_row = r.k.lanes * r.csize if job.fold else job.tile_pitch * r.csize
+    cdef int store = FINISHED if r.store == PLAIN and b.count[2] < r.k.lanes else r.store
+    cdef const char **row = s.rows + d * job.ax[0].stride * b.extent[1] + h * job.ax[1].stride
+    cdef const Source *source = job.source[met]
+    cdef char *out[ROWS]
+    cdef char *residual[ROWS]
+    cdef char *target[FILTERS * ROWS]
+    cdef tile_args args
+    for i in range(rows):
+        out[i] = b.out + d * job.ax[0].out_step * r.out.s[0] + (h + i * job.apart) * down
+        residual[i] = b.residual + (d * job.ax[0].out_step * r.residual.s[0]
+                                    + (h + i * job.apart) * job.ax[1].out_step * r.residual.s[1])
+    args.input, args.offset, args.out, args.meetings, args.count = s.input, job.offset[b.direct], target, job.meetings[met], job.count[met]
+    args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
+    args.low, args.high = r.low_limit, r.high_limit
+    if r.activation == CLAMP and not r.deferred:
+        args.low, args.high = r.low, r.high
+    for i in range(job.inputs[met]):
+        s.input[i] = row[source[i].d * b.extent[1] + source[i].h] + source[i].shift
+    while first < r.mg:
+        filters = min(r.filters, r.mg - first)
+        for m in range(filters):
+            for i in range(met):
+                if store != PLAIN:
+                    target[m * ROWS + i] = s.tile + ((first if store == INTERLEAVED else 0) + m) * plane + i * next_row
+                elif job.fold:
+                    target[m * ROWS + i] = out[0] + (first + m) * r.out.sc + i * next_row
+                else:
+                    target[m * ROWS + i] = out[i] + (first + m) * r.out.sc
+        args.filters = r.panels + (b.group * r.panel_group + job.panel + panel) * r.csize
+        args.bias = r.bias + (b.group * r.mg + first) * r.csize
+        for i in range(b.npieces):
+            args.first, args.tiles, args.advance = b.pieces[i].first, b.pieces[i].tiles, r.k.wide[b.pieces[i].wide] * b.unit
+            if job.image != NULL and rows == job.rows and r.k.wide[b.pieces[i].wide] % r.k.image_wide == 0:
+                args.tiles *= r.k.wide[b.pieces[i].wide] // r.k.image_wide
+                args.advance = r.k.image_wide * b.unit
+                job.image(&args)
+            else:
+                r.k.tile[filters][b.pieces[i].wide](&args)
+        if store == FINISHED:
+            finish_block(r, job, b, first, filters, rows, out, residual, s)
+        panel += filters * job.outer * job.run * job.slots
+        first += filters
+    if store == INTERLEAVED:
+        for i in range(rows):
+            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, job.rows * job.tile_pitch, b.count[2], r.mg)
+
+
+cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) noexcept nogil:
+    """Row of tiles by row of tiles; rows of input are found, or gathered, as they are needed."""
+    cdef ptrdiff_t d, h, k, first, rows, block = job.apart * (1 if job.fold else job.rows), end, spent = 0
+    cdef ptrdiff_t *found = s.found
+    cdef int i
+    for i in range(2):
+        b.lo[i] = b.start[i] * job.ax[i].stride - job.ax[i].lo
+        b.extent[i] = span_of(&job.ax[i], b.count[i])
+    b.lead = max(0, job.ax[2].lo - b.start[2]) * r.csize
+    b.lead = (64 - b.lead % 64) % 64 if job.ax[2].stride == 1 else 0
+    memset(found, 0, b.extent[0] * sizeof(ptrdiff_t))
+    cut_columns(r, job, b)
+    for d in range(b.count[0]):
+        h = 0
+        while h < b.count[1]:
+            end = span_of(&job.ax[1], min(h + block, b.count[1]))
+            for k in range(job.ax[0].taps):
+                i = <int> (d * job.ax[0].stride + k * job.ax[0].dilation)
+                if found[i] < end:
+                    find_rows(r, job, b, i, found[i], end, s)
+                    found[i] = end
+            for first in range(min(job.apart, b.count[1] - h)):
+                rows = 1 if job.fold else min(job.rows, (b.count[1] - h - first + job.apart - 1) // job.apart)
+                run_rows(r, job, b, d, h + first, rows, s)
+                if owner:
+                    spent += rows * b.count[2] * (job.taps * r.cg * r.mg // 16 + 1)
+                    if spent > 40000:
+                        spent = 0
+                        poll(r.call)
+                if r.call.cancelled:
+                    return
+            h += block
+
+
+cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+    """One box of one job: all filters of a group."""
+    cdef const Job *job = r.jobs
+    cdef const Span *span
+    cdef ptrdiff_t i, j, last
+    cdef Box b
+    while unit >= job.unit + job.units:
+        job += 1
+    unit -= job.unit
+    b.direct = job.direct
+    for i in range(2, -1, -1):
+        span = &job.span[i]
+        j = unit % span.boxes - (span.first > 0)
+        unit //= span.boxes
+        b.start[i] = min(span.first + j * span.box, span.last) if j >= 0 else 0
+        last = span.first if j < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else job.ax[i].out
+        b.count[i] = last - b.start[i]
+        # A row outside the input has a place of its own; several channels of it have not.
+        if (i == 2 or r.cg > 1 and not r.mode) and not inside(&job.ax[i], b.start[i], b.count[i]):
+            b.direct = False
+    b.direct = b.direct and b.count[2] >= r.k.lanes
+    b.group, b.n = unit % r.groups, unit // r.groups
+    b.out = r.out.data + b.n * r.out.sn + b.group * r.mg * r.out.sc
+    b.residual = r.residual.data + b.n * r.residual.sn + b.group * r.mg * r.residual.sc
+    for i in range(3):
+        j = job.ax[i].out_start + b.start[i] * job.ax[i].out_step
+        b.out += j * r.out.s[i]
+        b.residual += j * r.residual.s[i]
+    run_box(r, job, &b, owner, s)
+
+
+cdef inline ptrdiff_t span_of(const JobAxis *a, ptrdiff_t count) noexcept nogil:
+    """How many input positions so many outputs read."""
+    return (count - 1) * a.stride + max(a.taps - 1, 0) * a.dilation + 1
+
+
+cdef inline bint inside(const JobAxis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
+    """Whether no window of these outputs leaves the input."""
+    return start * a.stride >= a.lo and start * a.stride - a.lo + span_of(a, count) <= a.size
+
+
+# ---- how a job is cut -------------------------------------------------------------------------------------------
+
+cdef void arrange(const Run *r, Job *job) noexcept nogil:
+    """Which rows meet: what is packed follows from the taps, the dilation and the stride alone."""
+    cdef const JobAxis *h = &job.ax[1]
+    cdef const JobAxis *w = &job.ax[2]
+    cdef ptrdiff_t lanes = r.k.lanes
+    job.wide = 2
+    job.apart = job.step = 1
+    job.tail, job.period = 0, w.taps
+    job.fold = w.stride == 1 and h.taps == 1 and (h.out < r.k.rows[r.filters][2] or w.out >= LONG_ROW)
+    if w.stride == 1 and w.dilation == 1 and w.taps >= 2 * lanes and w.taps > 4 * lanes * (h.taps - 1):
+        job.fold, job.period = True, lanes
+    while not job.fold and job.wide > 0 and r.k.wide[job.wide] * lanes > w.out:
+        job.wide -= 1
+    job.rows = r.k.rows[r.filters][job.wide]
+    job.outer, job.height = job.ax[0].taps, h.taps
+    if job.fold:
+        job.outer, job.height = job.ax[0].taps * h.taps, w.taps // lanes if job.period == lanes else 0
+        job.tail = w.taps - job.height * job.period
+    elif h.stride == 1:
+        job.apart = h.dilation
+    elif h.dilation == 1:
+        job.step = h.stride
+    else:
+        job.rows = 1
+    job.run = job.period * r.cg
+    job.slots = ceil_div(w.taps, max(job.period, 1)) if job.fold else ceil_div(job.height, job.step) * job.step
+    if job.taps == 0:
+        job.outer = 0
+    job.image = NULL
+    if (r.cg == r.mg == job.step == w.stride == w.dilation == 1 and not job.fold and job.ax[0].taps == 1
+            and h.taps == w.taps < 6 and job.rows == r.k.rows[1][2]):
+        job.image = r.k.image[w.taps]
+
+
+cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *source) noexcept nogil:
+    """The meetings of a tile of so many output rows, in the order of the taps, and their sources."""
+    cdef ptrdiff_t outer, i, first, last, tap, vector = r.k.lanes * r.csize, down = job.ax[1].dilation if job.step == 1 else 1
+    cdef bint together = rows == job.rows and (job.tail > 0 if job.fold else job.height == 1)
+    cdef meeting *m0 = m
+    cdef Source *source0 = source
+    cdef Source start
+    for outer in range(job.outer):
+        start.d, start.h, start.shift = outer * job.ax[0].dilation, 0, 0
+        if job.fold:
+            start.d, start.h = outer // job.ax[1].taps * job.ax[0].dilation, outer % job.ax[1].taps * job.ax[1].dilation
+        for i in range((rows - 1) * job.step + job.height if job.fold or not together else 0):
+            first = ceil_div(i - job.height + 1, job.step) if i >= job.height else 0
+            last = min(rows - 1, i // job.step)
+            if first > last:
+                continue
+            tap = i - first * job.step
+            m.range, m.taps = <int> (first * ROWS + last), <int> job.run
+            m.filter = outer * job.run * job.slots + tap % job.step * (job.slots // job.step) + tap // job.step
+            source[0] = start
+            if job.fold:
+                source.shift = i * vector
+            else:
+                source.h = i * down
+            m += 1
+            source += 1
+        for i in range(rows if job.tail > 0 or not job.fold and together else 0):
+            source[0] = start
+            if job.fold:
+                source.shift = (job.height + i) * vector
+            else:
+                source.h = i * job.step * down
+            source += 1
+            if i == 0 or not together:
+                m.range = ALL if together else <int> (i * ROWS + i)
+                m.taps = <int> (job.tail * r.cg if job.fold else job.run)
+                m.filter = outer * job.run * job.slots + (job.height if job.fold else 0)
+                m += 1
+    job.count[rows], job.inputs[rows] = m - m0, source - source0
+
+
+cdef void measure(const Run *r, Job *job) noexcept nogil:
+    """The strip that the boxes need: rows of planes, each an odd number of cache lines long, so that planes do not
+    share the same sets of L1."""
+    cdef ptrdiff_t line = 64 // r.csize, columns = max(job.span[2].box, r.k.lanes), rows = job.span[1].box
+    job.tile_pitch = ceil_div(columns, r.k.lanes) * r.k.lanes
+    columns = ceil_div(span_of(&job.ax[2], columns), job.ax[2].stride)
+    job.pitch = (ceil_div(columns, line) + 1 | 1) * line
+    job.row_bytes = job.ax[2].stride * r.cg * job.pitch * r.csize
+    if job.ax[0].taps == 1:
+        rows = min(rows, job.apart * (1 if job.fold else job.rows))
+    job.ring = span_of(&job.ax[1], rows) * span_of(&job.ax[0], job.span[0].box)
+
+
+cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
+    """The boxes: rows as long as L1 holds a window of them, as many as the strip may hold and a thread may take."""
+    cdef ptrdiff_t widest = r.k.wide[job.wide] * r.k.lanes, each, pixels = 1, most
+    cdef Span *span
+    cdef const JobAxis *a = &job.ax[2]
+    cdef int i
+    job.direct = r.direct and a.stride == 1
+    for i in range(3):
+        job.span[i].first, job.span[i].last, job.span[i].box = 0, job.ax[i].out, 1
+        pixels *= max(job.ax[i].out, 1)
+    most = pixels // (4 * threads) if threads > 1 else pixels
+    most = max(job.rows * widest, min(most, UNIT_FLOPS // max(1, 2 * job.taps * r.cg * r.mg)))
+    each = max(1, (job.rows - 1) * job.step + job.height) * max(1, job.ax[0].taps) * a.stride * r.cg * r.csize
+    if job.fold:
+        widest *= job.rows
+        each = r.csize
+    else:
+        job.span[1].box = min(job.rows * job.apart, job.ax[1].out)
+    span = &job.span[2]
+    span.box = min(max(widest, WINDOW_BYTES // each // widest * widest), a.out)
+    measure(r, job)
+    while span.box > r.k.lanes and job.ring * job.row_bytes > STRIP_LIMIT:
+        span.box = ceil_div(span.box, 2 * r.k.lanes) * r.k.lanes
+        measure(r, job)
+    if job.direct:
+        # Where no window leaves the input, whole vectors of it: only what is left and right of that needs a strip.
+        span.first = min(a.out, ceil_div(max(a.lo, 0), r.k.lanes) * r.k.lanes)
+        span.last = a.size - max(a.taps - 1, 0) * a.dilation + a.lo
+        span.last = a.out if span.last >= a.out else min(span.last, a.out - r.k.lanes)
+        if span.last - span.first < DIRECT_PIXELS or max(span.first, a.out - span.last) > span.box:
+            job.direct = job.direct and job.fold
+            span.first, span.last = 0, a.out
+    # Rows first, then planes of a volume: as long as each shares more of its input than it adds.
+    pixels = span.box * job.span[1].box
+    while pixels < most:
+        i = 1
+        if job.span[0].box < job.ax[0].out and job.ax[0].taps > 1 and (
+                job.span[1].box >= job.ax[1].out or job.span[1].box >= 4 * job.ax[1].taps * job.span[0].box):
+            i = 0
+        each = job.span[i].box
+        if each >= job.ax[i].out:
+            break
+        job.span[i].box = min(job.ax[i].out, 2 * each)
+        measure(r, job)
+        if (job.ring * job.row_bytes > STRIP_BYTES and job.ax[0].taps > 1 and not (job.direct and r.cg == 1)
+                or span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box) > ROWS_MOST):
+            job.span[i].box = each
+            measure(r, job)
+            break
+        pixels = pixels // each * job.span[i].box
+    job.units = r.x.n * r.groups
+    for i in range(3):
+        span = &job.span[i]
+        span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < job.ax[i].out)
+        job.units *= span.boxes
+
+
+# ---- filters ----------------------------------------------------------------------------------------------------
+
+cdef struct Filters:
+    # How to read filters: w[tap][row][column] of a group, strides in bytes.
+    const char *data
+    ptrdiff_t s[3]
+    ptrdiff_t row, column, group
+
+
+cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
+    """Pack some filters of one job and group as the tiles read them; False where a value is not finite."""
+    cdef ptrdiff_t blocks = ceil_div(r.mg, r.filters), block = item % blocks, group = item // blocks % r.groups
+    cdef const Job *job = r.jobs + item // (blocks * r.groups)
+    cdef ptrdiff_t first = block * r.filters, filters = min(r.filters, r.mg - first)
+    cdef ptrdiff_t outer_size = job.run * job.slots, at, c
+    cdef ptrdiff_t[3] k
+    cdef const char *w
+    cdef char *dst = panels + (group * r.panel_group + job.panel + first * job.outer * outer_size) * r.csize
+    cdef bint finite = True
+    for k[0] in range(job.ax[0].taps):
+        for k[1] in range(job.ax[1].taps):
+            for k[2] in range(job.ax[2].taps):
+                w = f.data + group * f.group + first * f.column
+                for c in range(3):
+                    w += (job.ax[c].tap_start + k[c] * job.ax[c].tap_step) * f.s[c]
+                for c in range(r.cg):
+                    if job.fold:
+                        at = ((k[0] * job.ax[1].taps + k[1]) * outer_size + (k[2] % job.period * r.cg + c) * job.slots
+                              + k[2] // job.period)
+                    else:
+                        at = (k[0] * outer_size + (k[2] * r.cg + c) * job.slots
+                              + k[1] % job.step * (job.slots // job.step) + k[1] // job.step)
+                    finite &= r.k.pack[r.dtype](dst + at * filters * r.csize, filters, w + c * f.row, 1, 0, filters, f.column) != 0
+    return finite
+
+
+cdef class Panels:
+    """Packed filters; as the general driver packs them where some are not finite."""
+    cdef char *data
+    cdef readonly Py_ssize_t nbytes
+    cdef readonly object general
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef class Pixels:
+    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Job *jobs
+    cdef int njobs, dtype, ndim, filters
+    cdef bint channels_last
+    cdef ptrdiff_t groups, cg, mg
+    cdef cnp.npy_intp out_shape[32]
+    cdef int out_ndim
+    cdef readonly object problem, general, layout
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef int i, k
+        cdef ptrdiff_t *numbers
+        self.problem, self.general = problem, Convolution(problem)
+        self.flops = self.general.flops
+        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
+        self.groups = problem.groups
+        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
+        self.filters = next((m for m in (4, 3, 2, 1) if self.mg % m == 0), 4) if self.mg < 4 or self.mg % 3 == 0 else 4
+        self.layout = ("pixels", tuple(a[1:2] + a[3:5] + a[6:8] for axes in problem.jobs for a in axes))
+        self.njobs = len(problem.jobs)
+        self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
+        if self.jobs == NULL:
+            raise MemoryError
+        for i, axes in enumerate(problem.jobs):
+            self.jobs[i].taps = axes[0].taps * axes[1].taps * axes[2].taps
+            numbers = <ptrdiff_t *> self.jobs[i].ax
+            for k, number in enumerate(n for axis in axes for n in axis):
+                numbers[k] = number
+        self.out_ndim = len(problem.out_shape)
+        for i in range(self.out_ndim):
+            self.out_shape[i] = problem.out_shape[i]
+
+    def __dealloc__(self):
+        free(self.jobs)
+
+    @property
+    def work(self):
+        """Floating-point operations that are done."""
+        return self.flops
+
+    @property
+    def about(self):
+        """What the driver does, in words."""
+        return "vectors of output pixels, filter rows sharing each load of input"
+
+    cdef Job *describe(self, Run *r, int isa) except NULL:
+        """What does not depend on a call's arrays; the jobs returned are the caller's to free."""
+        cdef int j
+        cdef ptrdiff_t total = 0
+        cdef Job *jobs = <Job *> calloc(self.njobs, sizeof(Job))
+        if jobs == NULL:
+            raise MemoryError
+        memset(r, 0, sizeof(Run))
+        memcpy(jobs, self.jobs, self.njobs * sizeof(Job))
+        r.k = pixel_kernels_of(isa) + compute_type(self.dtype)
+        r.dtype, r.size, r.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.jobs, r.njobs, r.filters = jobs, self.njobs, self.filters
+        r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
+        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
+        r.x.n = 1
+        for n in self.problem.batch:
+            r.x.n *= n
+        for j in range(r.njobs):
+            arrange(r, jobs + j)
+            jobs[j].panel = total
+            total += jobs[j].outer * jobs[j].run * jobs[j].slots * r.mg
+        r.panel_group = total
+        return jobs
+
+    cdef void read_filters(self, cnp.ndarray w, Filters *f) noexcept:
+        """Strides of the filters in their role."""
+        cdef int n = self.ndim, i
+        cdef ptrdiff_t last = cnp.PyArray_STRIDES(w)[n + 1], other = cnp.PyArray_STRIDES(w)[n]
+        cdef str role = self.problem.filters
+        f.data = <const char *> cnp.PyArray_DATA(w)
+        for i in range(3):
+            f.s[i] = cnp.PyArray_STRIDES(w)[i + n - 3] if i + n >= 3 else 0
+        if role == "forward":
+            f.row, f.column, f.group = other, last, self.mg * last
+        elif role == "transposed":
+            f.row, f.column, f.group = last, other, self.cg * last
+        elif role == "depthwise":
+            f.row, f.column, f.group = 0, last, other
+        else:
+            f.row, f.column, f.group = last, 0, other
+
+    cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
+        cdef char *p = <char *> aligned_alloc(64, (size + 63) // 64 * 64)
+        if p == NULL:
+            raise MemoryError(f"{self.problem.op}: no memory for {size} bytes of {what}")
+        return p
+
+    def pack(self, cnp.ndarray w, int isa):
+        """The filters packed once, for `run` on the same ISA."""
+        cdef Run r
+        cdef Filters f
+        cdef ptrdiff_t i
+        cdef bint finite = True
+        cdef Panels panels = Panels.__new__(Panels)
+        cdef Job *jobs = self.describe(&r, isa)
+        try:
+            self.read_filters(w, &f)
+            panels.nbytes = r.panel_group * r.groups * r.csize
+            panels.data = self.allocate(panels.nbytes + 64, "packed filters")
+            for i in range(self.njobs * r.groups * ceil_div(r.mg, r.filters)):
+                finite &= pack_block(&r, &f, i, panels.data)
+        finally:
+            free(jobs)
+        if not finite and self.has_padding():
+            panels.general = self.general.pack(w, isa)
+        return panels
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart."""
+        cdef Run r
+        cdef ptrdiff_t most = 0
+        if 0 in self.problem.out_shape:
+            return 0
+        for direct in (False, True):
+            jobs = self.describe(&r, isa)
+            r.direct, r.store = direct, FINISHED if self.mg > INTERLEAVED_MOST else INTERLEAVED
+            self.cut_all(&r, threads)
+            most = max(most, self.place(&r, NULL, threads, NULL))
+            free(jobs)
+        return most
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+        cdef Run r
+        cdef Filters f
+        cdef Call call
+        cdef Panels panels = None
+        cdef Job *jobs = NULL
+        cdef char *packed = NULL
+        cdef char *memory = NULL
+        cdef Scratch *scratch
+        cdef ptrdiff_t units = 0, packs = 0, i
+        cdef int team = 1
+        cdef list raised = []
+        if isinstance(filters, Panels):
+            panels = <Panels> filters
+            if panels.general is not None:
+                return self.general.run(x, panels.general, bias, residual, epilogue, out, threads, isa)
+        if out is None:
+            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        jobs = self.describe(&r, isa)
+        try:
+            if not view_of(x, self.ndim, self.channels_last, &r.x):
+                x = x.copy()
+                view_of(x, self.ndim, self.channels_last, &r.x)
+            if not view_of(out, self.ndim, self.channels_last, &r.out):
+                out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
+                return out
+            if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
+                residual = residual.copy()
+                view_of(residual, self.ndim, self.channels_last, &r.residual)
+            r.activation, r.low, r.high = epilogue
+            r.low_limit, r.high_limit = -INFINITY, INFINITY
+            if self.dtype == 2:
+                r.low_limit, r.high_limit = -2147483648.0, 2147483647.0
+                r.low, r.high = max(r.low, r.low_limit), min(r.high, r.high_limit)
+            r.deferred = residual is not None or r.activation > CLAMP
+            r.bare = bias is None and (r.deferred or r.activation != CLAMP)
+            self.choose_store(&r)
+            call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+            r.call = &call
+            threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
+            if threads > 1:
+                team = prepare(threads)
+            units = self.cut_all(&r, team)
+            memory = self.allocate(self.place(&r, NULL, team, NULL), "scratch")
+            self.place(&r, memory, team, &scratch)
+            if bias is not None:
+                memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
+            if panels is not None:
+                packed = panels.data
+            else:
+                self.read_filters(filters, &f)
+                packs = self.njobs * r.groups * ceil_div(r.mg, r.filters)
+                packed = self.allocate(r.panel_group * r.groups * r.csize + 64, "packed filters")
+            r.panels = packed
+            if team == 1:
+                with nogil:
+                    for i in range(packs):
+                        if not pack_block(&r, &f, i, packed):
+                            call.not_finite = 1
+                    for i in range(units):
+                        if not call.cancelled:
+                            run_unit(&r, i, True, scratch)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(packs, schedule="dynamic"):
+                        if not pack_block(&r, &f, i, packed):
+                            call.not_finite = 1
+                    for i in prange(units, schedule="dynamic"):
+                        if not call.cancelled:
+                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+        finally:
+            free(jobs)
+            free(memory)
+            if panels is None:
+                free(packed)
+        if raised:
+            raise raised[0]
+        if call.not_finite and self.has_padding():
+            # The zeros of the padding have met an infinity: the general driver can leave them out.
+            return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
+        return out
+
+    cdef void choose_store(self, Run *r) noexcept:
+        """Where the input's pixels lie side by side, rows are read in place; where the output's do, they are stored so."""
+        cdef bint native = self.dtype < 3 and not r.deferred
+        r.direct = self.dtype < 3 and r.x.s[2] == r.size
+        r.store = FINISHED
+        if native and self.njobs == 1 and r.out.s[2] == r.size and r.jobs[0].ax[2].out_step == 1:
+            r.store = PLAIN
+        elif native and r.out.sc == r.size and 1 < r.mg <= INTERLEAVED_MOST:
+            r.store = INTERLEAVED
+
+    cdef ptrdiff_t cut_all(self, Run *r, int threads) noexcept:
+        cdef ptrdiff_t units = 0
+        cdef int j
+        for j in range(r.njobs):
+            cut(r, r.jobs + j, threads)
+            r.jobs[j].unit = units
+            units += r.jobs[j].units
+        return units
+
+    cdef bint has_padding(self) noexcept:
+        """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
+        cdef int i, j
+        if self.problem.padding_mode or self.problem.padding_value:
+            return False
+        for j in range(self.njobs):
+            for i in range(3):
+                if not inside(&self.jobs[j].ax[i], 0, self.jobs[j].ax[i].out):
+                    return True
+        return False
+
+    cdef ptrdiff_t place(self, const Run *r, char *base, int threads, Scratch **scratch) except -1:
+        """Lay out a call's memory; with base NULL only count its bytes."""
+        cdef ptrdiff_t used = 0, rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0, i, n, most, q, phase
+        cdef int j
+        cdef Job *job
+        cdef Run *w = <Run *> r
+        if base != NULL:
+            memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
+            w.bias = base
+        used = aligned((r.groups * r.mg + FILTERS) * r.csize)
+        for j in range(r.njobs):
+            job = r.jobs + j
+            most = job.rows
+            if not job.fold:
+                most = min(most, ceil_div(job.ax[1].out, job.apart))
+            for n in range(1, most + 1):
+                i = job.outer * ((n - 1) * job.step + job.height + n)
+                input = max(input, i)
+                if base != NULL:
+                    job.meetings[n] = <meeting *> (base + used)
+                    job.source[n] = <Source *> (job.meetings[n] + i)
+                    meet(r, job, n, job.meetings[n], job.source[n])
+                used += i * (sizeof(meeting) + sizeof(Source))
+            for i in range(2):
+                if base != NULL:
+                    job.offset[i] = <ptrdiff_t *> (base + used)
+                    for q in range(job.run):
+                        n = q // r.cg * job.ax[2].dilation
+                        phase = n % job.ax[2].stride
+                        job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
+                                            ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
+                used += job.run * sizeof(ptrdiff_t)
+            planes = max(planes, span_of(&job.ax[0], job.span[0].box))
+            rows = max(rows, span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box))
+            tile = max(tile, job.rows * job.tile_pitch * (r.mg if r.store == INTERLEAVED else r.filters) * r.csize)
+            strip = max(strip, job.ring * job.row_bytes)
+            outside = max(outside, job.row_bytes)
+        used = aligned(used)
+        if base != NULL:
+            r.k.fill(base + used, outside // r.csize, r.constant)
+            w.outside = base + used
+        used += aligned(outside)
+        if base != NULL:
+            scratch[0] = <Scratch *> (base + used)
+        used += aligned(threads * sizeof(Scratch))
+        for j in range(threads):
+            if base != NULL:
+                scratch[0][j].rows = <const char **> (base + used)
+                scratch[0][j].input = scratch[0][j].rows + rows
+                scratch[0][j].found = <ptrdiff_t *> (scratch[0][j].input + input)
+                scratch[0][j].tile = base + used + aligned((rows + input + planes) * sizeof(void *))
+                scratch[0][j].strip = scratch[0][j].tile + aligned(tile)
+            used += aligned((rows + input + planes) * sizeof(void *)) + aligned(tile) + aligned(strip)
+        return used
+
+
+cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
+    return (size + 63) // 64 * 64

@@ -1,0 +1,47 @@
+/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES, the ACCUMULATORS of a
+ * tile, and how many vectors wide it is at most; image filters' tiles are IMAGE_WIDE. */
+#include "kernels.h"
+
+#define KERNELS_H "kernels.inc.h"
+#include "types.inc.h"
+
+#undef T
+#undef TN
+#define T float
+#define TN f32
+#include "vector.h"
+PLANES(float, 1)
+PLANES(half, 0)
+PLANES(bfloat, 0)
+#undef T
+#undef TN
+#define T double
+#define TN f64
+#include "vector.h"
+PLANES(double, 1)
+#undef T
+#undef TN
+#define T int32_t
+#define TN i32
+#include "vector.h"
+PLANES(int32_t, 1)
+
+#define OF_WIDTH(filters, tn)                                                                                          \
+    {JOIN(tile_##filters##x1, tn, ISA), JOIN(tile_##filters##x2, tn, ISA), JOIN(tile_##filters##xmost, tn, ISA)}
+#define ROWS_TO(filters) {ROWS_OF(filters, 1), ROWS_OF(filters, 2), ROWS_OF(filters, MOST)}
+#define KERNELS(tn, type)                                                                                              \
+    .lanes = VBYTES / sizeof(type), .wide = {1, 2, MOST},                                                              \
+    .rows = {{0}, ROWS_TO(1), ROWS_TO(2), ROWS_TO(3), ROWS_TO(4)},                                                     \
+    .tile = {{0}, OF_WIDTH(1, tn), OF_WIDTH(2, tn), OF_WIDTH(3, tn), OF_WIDTH(4, tn)}, .image_wide = IMAGE_WIDE,       \
+    .image = {[3] = JOIN(image_3, tn, ISA), [5] = JOIN(image_5, tn, ISA)}, .interleave = JOIN(interleave, tn, ISA),    \
+    .fill = JOIN(fill, tn, ISA)
+#define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
+#define TABLE_(isa) pixel_kernels_##isa
+#define TABLE(isa) TABLE_(isa)
+#define STORED(tn, D, S) .planes[D] = OF(planes, tn, S), .pack[D] = OF(pack, tn, S), .finish[D] = OF(finish, tn, S)
+
+const pixel_kernels TABLE(ISA)[COMPUTE_TYPES] = {
+    [F32] = {KERNELS(f32, float), STORED(f32, F32, float), STORED(f32, F16, half), STORED(f32, BF16, bfloat)},
+    [F64] = {KERNELS(f64, double), STORED(f64, F64, double)},
+    [I32] = {KERNELS(i32, int32_t), STORED(i32, I32, int32_t)},
+};

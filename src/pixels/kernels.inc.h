@@ -1,0 +1,279 @@
+/* The kernels of the pixel driver in vector extensions, for one compute type T on one ISA. */
+#include "vector.h"
+
+typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) NAME(index)
+    __attribute__((vector_size(VBYTES)));
+
+/* ---- register tiles ------------------------------------------------------------------------------------------- */
+
+/* Every vector of input is loaded once for all rows and filters that it meets: (last - first + 1) * filters FMAs a
+ * load. A load that crosses a cache line takes two of the two slots a cycle, so one FMA a load would be half the peak.
+ */
+INLINE void NAME(meet)(V acc[FILTERS][ROWS][WIDE], const T *x, const tile_args *t, const meeting *in,
+                             const int filters, const int wide, const int first, const int last)
+{
+    const ptrdiff_t *offset = t->offset;
+    const ptrdiff_t next = t->next, next_tap = t->next_tap * filters;
+    const T *w = (const T *)t->filters + in->filter * filters;
+    for (int q = 0; q < in->taps; q++, w += next_tap) {
+        const T *at = (const T *)((const char *)x + offset[q]);
+        V v[WIDE];
+    UNROLL for (int j = 0; j < wide; j++)
+            v[j] = LOAD(at + j * next);
+        UNROLL for (int r = first; r <= last; r++)
+            UNROLL for (int m = 0; m < filters; m++) {
+                const V f = w[m - (r - first) * filters] - (V){0};
+                UNROLL for (int j = 0; j < wide; j++)
+                    acc[m][r][j] += v[j] * f;
+            }
+    }
+}
+
+/* All rows meet one row of the filter, each with a row of input of its own: a load for every vector, one FMA a load and
+ * filter, but no loop for every row. */
+INLINE void NAME(meet_all)(V acc[FILTERS][ROWS][WIDE], const char *const *input, ptrdiff_t column, const tile_args *t,
+                           const meeting *in, const int filters, const int rows, const int wide)
+{
+    const ptrdiff_t next = t->next, next_tap = t->next_tap * filters;
+    const T *w = (const T *)t->filters + in->filter * filters, *x[ROWS];
+    UNROLL for (int r = 0; r < rows; r++)
+        x[r] = (const T *)input[r < t->rows ? r : 0] + column; /* a narrow tile has room for more rows than are met */
+    for (int q = 0; q < in->taps; q++, w += next_tap) {
+        const ptrdiff_t offset = t->offset[q];
+        V f[FILTERS];
+        UNROLL for (int m = 0; m < filters; m++)
+            f[m] = w[m] - (V){0};
+        UNROLL for (int r = 0; r < rows; r++) {
+            const T *at = (const T *)((const char *)x[r] + offset);
+            UNROLL for (int j = 0; j < wide; j++) {
+                const V v = LOAD(at + j * next);
+                UNROLL for (int m = 0; m < filters; m++)
+                    acc[m][r][j] += v * f[m];
+            }
+        }
+    }
+}
+
+/* Stores `taken` of the rows; a constant where all are, or the compiler would compute each row behind its test. */
+INLINE void NAME(end)(const tile_args *t, V acc[FILTERS][ROWS][WIDE], ptrdiff_t column, const int filters,
+                      const int rows, const int wide, const int taken)
+{
+    const V low = (T)t->low - (V){0}, high = (T)t->high - (V){0};
+    const ptrdiff_t next = t->next;
+    const int bare = t->bare;
+    UNROLL for (int m = 0; m < filters; m++) {
+        const V bias = ((const T *)t->bias)[m] - (V){0};
+        UNROLL for (int r = 0; r < rows; r++) {
+            T *out = (T *)t->out[m * ROWS + r] + column;
+            if (r < taken)
+                UNROLL for (int j = 0; j < wide; j++) {
+                    V y = acc[m][r][j];
+                    if (!bare) {
+                        y += bias;
+                        y = SELECT(y < low, low, y); /* no comparison holds for NaN: it comes through */
+                        y = SELECT(y > high, high, y);
+                    }
+                    STORE(out + j * next, y);
+                }
+        }
+    }
+}
+
+#define CASE(first, last)                                                                                              \
+    case first * ROWS + last:                                                                                          \
+        if (last < rows)                                                                                               \
+            NAME(meet)(acc, x, t, in, filters, wide, first, last);                                                     \
+        break;
+
+INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, const int wide)
+{
+    ptrdiff_t column = t->first;
+    for (ptrdiff_t n = 0; n < t->tiles; n++, column += t->advance) {
+        V acc[FILTERS][ROWS][WIDE];
+        UNROLL for (int m = 0; m < filters; m++)
+            UNROLL for (int r = 0; r < rows; r++)
+                UNROLL for (int j = 0; j < wide; j++)
+                    acc[m][r][j] = (V){0};
+        const char *const *input = t->input;
+        for (const meeting *in = t->meetings; in < t->meetings + t->count; in++) {
+            if (in->range == ALL) {
+                NAME(meet_all)(acc, input, column, t, in, filters, rows, wide);
+                input += t->rows;
+                continue;
+            }
+            const T *x = (const T *)*input++ + column;
+            switch (in->range) {
+                CASE(0, 0) CASE(0, 1) CASE(0, 2) CASE(0, 3) CASE(0, 4) CASE(0, 5)
+                CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)
+                CASE(2, 2) CASE(2, 3) CASE(2, 4) CASE(2, 5)
+                CASE(3, 3) CASE(3, 4) CASE(3, 5)
+                CASE(4, 4) CASE(4, 5)
+                CASE(5, 5)
+            }
+        }
+        NAME(end)(t, acc, column, filters, rows, wide, t->rows);
+    }
+}
+#undef CASE
+
+/* As many rows as the accumulators leave registers for: the input's vectors and one filter. */
+#define ROWS_OF(filters, wide) (ACCUMULATORS / (filters * wide) < ROWS ? ACCUMULATORS / (filters * wide) : ROWS)
+#define TILE(filters, name, wide)                                                                                      \
+    static void NAME(tile_##filters##x##name)(const tile_args *t)                                                      \
+    {                                                                                                                  \
+        NAME(tile)(t, filters, ROWS_OF(filters, wide), wide);                                                          \
+    }
+#define TILES(filters) TILE(filters, 1, 1) TILE(filters, 2, 2) TILE(filters, most, MOST)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+#undef TILE
+#undef TILES
+
+/* One filter of taps*taps on one channel, all in registers: the smallest tile's loops would cost more than its FMAs. */
+INLINE void NAME(image)(const tile_args *t, const int taps, const int rows, const int wide)
+{
+    V f[5][5];
+    UNROLL for (int i = 0; i < taps; i++)
+        UNROLL for (int q = 0; q < taps; q++)
+            f[i][q] = ((const T *)t->filters)[q * taps + i] - (V){0};
+    ptrdiff_t column = t->first;
+    for (ptrdiff_t n = 0; n < t->tiles; n++, column += t->advance) {
+        V acc[FILTERS][ROWS][WIDE];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[0][r][j] = (V){0};
+        UNROLL for (int i = 0; i < rows + taps - 1; i++) {
+            const T *x = (const T *)t->input[i] + column;
+            UNROLL for (int q = 0; q < taps; q++) {
+                V v[WIDE];
+                UNROLL for (int j = 0; j < wide; j++)
+                    v[j] = LOAD(x + q + j * VL);
+                UNROLL for (int r = 0; r < rows; r++)
+                    if (i - r >= 0 && i - r < taps)
+                        UNROLL for (int j = 0; j < wide; j++)
+                            acc[0][r][j] += v[j] * f[i - r][q];
+            }
+        }
+        NAME(end)(t, acc, column, 1, rows, wide, rows);
+    }
+}
+static void NAME(image_3)(const tile_args *t) { NAME(image)(t, 3, ROWS_OF(1, MOST), IMAGE_WIDE); }
+static void NAME(image_5)(const tile_args *t) { NAME(image)(t, 5, ROWS_OF(1, MOST), IMAGE_WIDE); }
+
+/* ---- pixels to planes and back -------------------------------------------------------------------------------- */
+
+/* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
+INLINE void NAME(transpose)(V v[VL])
+{
+    UNROLL for (int k = 1; k < VL; k *= 2) {
+        NAME(index) upper = {0}, lower = {0};
+        UNROLL for (int j = 0; j < VL; j++) {
+            upper[j] = j & k ? VL + j - k : j;
+            lower[j] = j & k ? VL + j : j + k;
+        }
+        UNROLL for (int i = 0; i < VL; i++)
+            if (!(i & k)) {
+                const V a = v[i], b = v[i + k];
+                v[i] = __builtin_shuffle(a, b, upper);
+                v[i + k] = __builtin_shuffle(a, b, lower);
+            }
+    }
+}
+
+#define EACH_OF(n, count, STATEMENT)                                                                                   \
+    for (ptrdiff_t i = 0; i < count; i++)                                                                              \
+        UNROLL for (ptrdiff_t j = 0; j < n; j++) { STATEMENT; }
+
+/* Where the next block of VL starts: the last one moved back rather than cut. */
+#define NEXT(i, count) ((i) + VL < (count) && (i) + 2 * VL > (count) ? (count) - VL : (i) + VL)
+
+/* Dense pixels of a small constant size become shuffles by themselves; more channels are transposed in registers. */
+static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t plane, ptrdiff_t n,
+                             ptrdiff_t channels)
+{
+    T *restrict d = (T *)dst;
+    const T *restrict s = (const T *)src;
+    const int dense = step == channels * (ptrdiff_t)sizeof(T);
+    switch (dense ? channels : 0) {
+    case 2: EACH_OF(2, n, d[i * 2 + j] = s[j * plane + i]) return;
+    case 3: EACH_OF(3, n, d[i * 3 + j] = s[j * plane + i]) return;
+    case 4: EACH_OF(4, n, d[i * 4 + j] = s[j * plane + i]) return;
+    }
+    if (n < VL || channels < 5 || (channels < VL && !dense)) {
+        EACH_OF(channels, n, ((T *)(dst + i * step))[j] = s[j * plane + i])
+        return;
+    }
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
+        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
+            V v[VL];
+            UNROLL for (int k = 0; k < VL; k++)
+                v[k] = LOAD(s + (j + (channels < VL && k >= channels ? 0 : k)) * plane + i);
+            NAME(transpose)(v);
+            /* Fewer channels than a vector has: what is beyond them belongs to the next pixel, which comes later. */
+            UNROLL for (int k = 0; k < VL; k++)
+                if (channels >= VL || (n - i - k) * channels >= VL)
+                    STORE((T *)(dst + (i + k) * step) + j, v[k]);
+                else
+                    memcpy(dst + (i + k) * step, &v[k], channels * sizeof(T));
+        }
+}
+
+/* The other way round: channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
+INLINE int NAME(transposed)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
+                            ptrdiff_t channels)
+{
+    if (n < VL || channels < 5 || (channels < VL && si < channels * (ptrdiff_t)sizeof(T)))
+        return 0;
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
+        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
+            V v[VL];
+            UNROLL for (int k = 0; k < VL; k++)
+                if (channels >= VL || (n - i - k - 1) * si + channels * (ptrdiff_t)sizeof(T) >= VBYTES)
+                    v[k] = LOAD((const T *)(src + (i + k) * si) + j);
+                else
+                    memcpy(&v[k], src + (i + k) * si, channels * sizeof(T));
+            NAME(transpose)(v);
+            for (int k = 0; k < VL && j + k < channels; k++)
+                STORE(d + (j + k) * plane + i, v[k]);
+        }
+    return 1;
+}
+
+/* Rows are too short for what memcpy does before it starts. */
+INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
+{
+    ptrdiff_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        UNROLL for (int k = 0; k < 4; k++)
+            STORE(d + i + k * VL, LOAD(s + i + k * VL));
+    for (; i + VL <= n; i += VL)
+        STORE(d + i, LOAD(s + i));
+    for (; i < n; i++)
+        d[i] = s[i];
+}
+
+#define PLANES_OF(S, n) EACH_OF(n, count, d[j * plane + i] = LOAD_##S((const S *)src + i * n + j)) return;
+#define PLANES(S, SAME)                                                                                                \
+    static void NAME(planes_##S)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t count, ptrdiff_t si,           \
+                                 ptrdiff_t channels, ptrdiff_t sj)                                                     \
+    {                                                                                                                  \
+        T *restrict d = (T *)dst;                                                                                      \
+        if (si == sizeof(S)) {                                                                                         \
+            for (ptrdiff_t j = 0; j < channels; j++)                                                                   \
+                if (SAME)                                                                                              \
+                    NAME(copy)(d + j * plane, (const T *)(src + j * sj), count);                                       \
+                else                                                                                                   \
+                    for (ptrdiff_t i = 0; i < count; i++)                                                              \
+                        d[j * plane + i] = LOAD_##S((const S *)(src + j * sj) + i);                                    \
+            return;                                                                                                    \
+        }                                                                                                              \
+        switch (channels > 1 && sj == sizeof(S) && si == channels * sj ? channels : 0) {                               \
+        case 2: PLANES_OF(S, 2)                                                                                        \
+        case 3: PLANES_OF(S, 3)                                                                                        \
+        case 4: PLANES_OF(S, 4)                                                                                        \
+        }                                                                                                              \
+        if (!SAME || sj != sizeof(S) || !NAME(transposed)(d, plane, src, count, si, channels))                         \
+            NAME(gather_##S)(dst, 1, plane, src, count, si, channels, sj);                                             \
+    }
