@@ -6,7 +6,7 @@
 /* ---- rows into columns ---------------------------------------------------------------------------------------- */
 
 /* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
-INLINE void NAME(transpose)(V v[VL])
+INLINE void NAME(transpose_registers)(V v[VL])
 {
     UNROLL for (int k = 1; k < VL; k *= 2) {
         VI upper = {0}, lower = {0};
@@ -23,17 +23,17 @@ INLINE void NAME(transpose)(V v[VL])
     }
 }
 
-/* d[i*pitch + j] = src[i][j] where i is what lies side by side, sj bytes from j to j + 1; at least a vector of both. The
- * last blocks are moved back rather than cut. */
+/* d[i*pitch + j] = src[i][j] where i is what lies side by side, sj bytes from j to j + 1; at least a vector of both.
+ * The last blocks are moved back rather than cut. */
 static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
 {
     for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL)
         for (ptrdiff_t j0 = 0; j0 < nj; j0 += VL) {
             const ptrdiff_t i = i0 + VL > ni ? ni - VL : i0, j = j0 + VL > nj ? nj - VL : j0;
             V v[VL];
-            UNROLL for (int k = 0; k < VL; k++)
+    UNROLL for (int k = 0; k < VL; k++)
                 v[k] = LOAD((const T *)(src + (j + k) * sj) + i);
-            NAME(transpose)(v);
+            NAME(transpose_registers)(v);
             UNROLL for (int k = 0; k < VL; k++)
                 STORE(d + (i + k) * pitch + j, v[k]);
         }

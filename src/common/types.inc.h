@@ -1,12 +1,12 @@
-/* KERNELS_H, an .inc.h of kernels for one compute type T, and move.inc.h, once for every compute type: the body of
+/* move.inc.h and KERNELS_H, an .inc.h of kernels for one compute type T, once for every compute type: the body of
  * every ISA file. Defines what the ends of tiles need of mathematics on the way. */
 #include <math.h>
 
 #define T float
 #define TN f32
 #include "vector.h"
-#include KERNELS_H
 #include "move.inc.h"
+#include KERNELS_H
 /* e^x for x <= 0, within 2 ulp: 2^n times a polynomial of the rest, 2^n in two factors because it may be subnormal;
  * without branches, so that loops vectorise. */
 INLINE float NAME(exp_negative)(float x)
@@ -46,8 +46,8 @@ STORAGE(bfloat)
 #define T double
 #define TN f64
 #include "vector.h"
-#include KERNELS_H
 #include "move.inc.h"
+#include KERNELS_H
 STORAGE(double)
 #undef T
 #undef TN
@@ -64,8 +64,8 @@ STORAGE(double)
 #define ERF(x) (x)
 #define SIGMOID_OF(x) (x)
 #include "vector.h"
-#include KERNELS_H
 #include "move.inc.h"
+#include KERNELS_H
 STORAGE(int32_t)
 #undef T
 #undef TN

@@ -9,7 +9,9 @@
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(f) JOIN(f, TN, ISA)
-#ifndef UNROLL /* empty in a sanitized build, where every copy of a load or store is checked and compiles slowly */
+#ifdef UNROLL /* empty in a sanitized build, where every copy of a load or store is checked and compiles slowly */
+#define SANITIZED
+#else
 #define UNROLL _Pragma("GCC unroll 64")
 #endif
 /* mask ? yes : no, lane by lane; C has no ?: on vectors */

@@ -1,9 +1,6 @@
 /* The kernels of the pixel driver in vector extensions, for one compute type T on one ISA. */
 #include "vector.h"
 
-typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) NAME(index)
-    __attribute__((vector_size(VBYTES)));
-
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
 /* Every vector of input is loaded once for all rows and filters that it meets: (last - first + 1) * filters FMAs a
@@ -84,6 +81,18 @@ INLINE void NAME(end)(const tile_args *t, V acc[FILTERS][ROWS][WIDE], ptrdiff_t 
         if (last < rows)                                                                                               \
             NAME(meet)(acc, x, t, in, filters, wide, first, last);                                                     \
         break;
+#ifdef SANITIZED /* one copy for all: with every load checked, 21 take minutes to compile */
+#define CASES                                                                                                          \
+    default: NAME(meet)(acc, x, t, in, filters, wide, in->range / ROWS, in->range % ROWS);
+#else
+#define CASES                                                                                                          \
+    CASE(0, 0) CASE(0, 1) CASE(0, 2) CASE(0, 3) CASE(0, 4) CASE(0, 5)                                                  \
+    CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)                                                             \
+    CASE(2, 2) CASE(2, 3) CASE(2, 4) CASE(2, 5)                                                                        \
+    CASE(3, 3) CASE(3, 4) CASE(3, 5)                                                                                   \
+    CASE(4, 4) CASE(4, 5)                                                                                              \
+    CASE(5, 5)
+#endif
 
 INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, const int wide)
 {
@@ -103,17 +112,13 @@ INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, co
             }
             const T *x = (const T *)*input++ + column;
             switch (in->range) {
-                CASE(0, 0) CASE(0, 1) CASE(0, 2) CASE(0, 3) CASE(0, 4) CASE(0, 5)
-                CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)
-                CASE(2, 2) CASE(2, 3) CASE(2, 4) CASE(2, 5)
-                CASE(3, 3) CASE(3, 4) CASE(3, 5)
-                CASE(4, 4) CASE(4, 5)
-                CASE(5, 5)
+                CASES
             }
         }
         NAME(end)(t, acc, column, filters, rows, wide, t->rows);
     }
 }
+#undef CASES
 #undef CASE
 
 /* As many rows as the accumulators leave registers for: the input's vectors and one filter. */
@@ -164,24 +169,6 @@ static void NAME(image_5)(const tile_args *t) { NAME(image)(t, 5, ROWS_OF(1, MOS
 
 /* ---- pixels to planes and back -------------------------------------------------------------------------------- */
 
-/* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
-INLINE void NAME(transpose)(V v[VL])
-{
-    UNROLL for (int k = 1; k < VL; k *= 2) {
-        NAME(index) upper = {0}, lower = {0};
-        UNROLL for (int j = 0; j < VL; j++) {
-            upper[j] = j & k ? VL + j - k : j;
-            lower[j] = j & k ? VL + j : j + k;
-        }
-        UNROLL for (int i = 0; i < VL; i++)
-            if (!(i & k)) {
-                const V a = v[i], b = v[i + k];
-                v[i] = __builtin_shuffle(a, b, upper);
-                v[i + k] = __builtin_shuffle(a, b, lower);
-            }
-    }
-}
-
 #define EACH_OF(n, count, STATEMENT)                                                                                   \
     for (ptrdiff_t i = 0; i < count; i++)                                                                              \
         UNROLL for (ptrdiff_t j = 0; j < n; j++) { STATEMENT; }
@@ -210,7 +197,7 @@ static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff
             V v[VL];
             UNROLL for (int k = 0; k < VL; k++)
                 v[k] = LOAD(s + (j + (channels < VL && k >= channels ? 0 : k)) * plane + i);
-            NAME(transpose)(v);
+            NAME(transpose_registers)(v);
             /* Fewer channels than a vector has: what is beyond them belongs to the next pixel, which comes later. */
             UNROLL for (int k = 0; k < VL; k++)
                 if (channels >= VL || (n - i - k) * channels >= VL)
@@ -221,7 +208,7 @@ static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff
 }
 
 /* The other way round: channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
-INLINE int NAME(transposed)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
+INLINE int NAME(to_planes)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
                             ptrdiff_t channels)
 {
     if (n < VL || channels < 5 || (channels < VL && si < channels * (ptrdiff_t)sizeof(T)))
@@ -234,7 +221,7 @@ INLINE int NAME(transposed)(T *restrict d, ptrdiff_t plane, const char *src, ptr
                     v[k] = LOAD((const T *)(src + (i + k) * si) + j);
                 else
                     memcpy(&v[k], src + (i + k) * si, channels * sizeof(T));
-            NAME(transpose)(v);
+            NAME(transpose_registers)(v);
             for (int k = 0; k < VL && j + k < channels; k++)
                 STORE(d + (j + k) * plane + i, v[k]);
         }
@@ -274,6 +261,6 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
-        if (!SAME || sj != sizeof(S) || !NAME(transposed)(d, plane, src, count, si, channels))                         \
+        if (!SAME || sj != sizeof(S) || !NAME(to_planes)(d, plane, src, count, si, channels))                         \
             NAME(gather_##S)(dst, 1, plane, src, count, si, channels, sj);                                             \
     }

@@ -1,0 +1,157 @@
+"""Plans, explanations and the switches between algorithms."""
+
+import concurrent.futures
+import pickle
+
+import numpy as np
+import pytest
+
+import cyconv as nn
+
+rng = np.random.default_rng(0)
+IMAGE, SIGNAL = rng.standard_normal((2, 20, 21, 32), np.float32), rng.standard_normal((2, 90, 32), np.float32)
+VOLUME = rng.standard_normal((1, 8, 9, 10, 32), np.float32)
+
+
+def filters(*shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+#: op, input, filters, arguments
+CASES = {
+    "conv1d": (nn.conv1d, SIGNAL, (filters(3, 32, 32),), {"stride": 1, "padding": "CAUSAL", "dilations": 2}),
+    "conv2d": (nn.conv2d, IMAGE, (filters(3, 3, 32, 48),), {"strides": 1, "padding": "SAME", "bias": filters(48)}),
+    "conv2d, strided": (nn.conv2d, IMAGE, (filters(5, 3, 32, 7),), {"strides": 2, "padding": "VALID", "activation": "silu"}),
+    "conv2d, one channel": (nn.conv2d, IMAGE[..., :1], (filters(5, 5, 1, 2),), {"strides": 1, "padding": "SAME"}),
+    "conv2d, groups": (nn.conv2d, IMAGE, (filters(3, 3, 8, 16),), {"strides": 1, "padding": "SAME"}),
+    "conv3d": (nn.conv3d, VOLUME, (filters(3, 3, 3, 32, 32),), {"strides": 1, "padding": "SAME"}),
+    "atrous_conv2d": (nn.atrous_conv2d, IMAGE, (filters(3, 3, 32, 32),), {"rate": 2, "padding": "SAME"}),
+    "conv2d_transpose": (nn.conv2d_transpose, IMAGE, (filters(4, 4, 16, 32),), {"strides": 2, "padding": "SAME"}),
+    "depthwise_conv2d": (nn.depthwise_conv2d, IMAGE, (filters(3, 3, 32, 2),), {"strides": (1, 1, 1, 1), "padding": "SAME"}),
+    "separable_conv2d": (
+        nn.separable_conv2d, IMAGE, (filters(3, 3, 32, 1), filters(1, 1, 32, 24)), {"strides": (1, 1, 1, 1), "padding": "SAME"},
+    ),
+}  # fmt: skip
+
+
+def call(name, **more):
+    op, x, f, arguments = CASES[name]
+    if op is nn.conv2d_transpose:
+        arguments = {"output_shape": None, **arguments}
+    return op(x, *f, **arguments, **more)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_is_the_call(name):
+    op, x, f, arguments = CASES[name]
+    expected = call(name, num_threads=1)
+    plan = nn.plan(op, *f, **arguments)
+    assert plan.output_shape(x.shape) == expected.shape
+    for threads in (1, 2, 3):
+        assert np.array_equal(plan(x, num_threads=threads), expected)
+        assert np.array_equal(nn.plan(op, *f, **arguments, num_threads=threads)(x), expected)
+    out = np.empty_like(expected)
+    assert plan(x, out) is out
+    assert np.array_equal(out, expected)
+    assert np.array_equal(plan(x[:1]), expected[:1]), "another batch, the same plan"
+    assert np.array_equal(plan(np.asfortranarray(x)), expected)
+    residual = rng.standard_normal(expected.shape, np.float32)
+    assert np.array_equal(plan(x, residual=residual), call(name, residual=residual))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_can_be_pickled_and_keeps_its_filters(name):
+    op, x, f, arguments = CASES[name]
+    mine = [a.copy() for a in f]
+    plan = nn.plan(op, *mine, **arguments)
+    for a in mine:
+        a[...] = np.nan
+    expected = call(name)
+    assert np.array_equal(plan(x), expected)
+    assert np.array_equal(pickle.loads(pickle.dumps(plan))(x), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_may_be_called_by_many(name):
+    op, x, f, arguments = CASES[name]
+    plan, expected = nn.plan(op, *f, **arguments), call(name)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for made in pool.map(lambda i: plan(x[: 1 + i % len(x)], num_threads=1 + i % 2), range(64)):
+            assert np.array_equal(made, expected[: len(made)])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_plan_says_of_itself(name):
+    op, x, f, arguments = CASES[name]
+    plan = nn.plan(op, *f, **arguments)
+    given = sum(a.nbytes for a in f)
+    assert plan.nbytes >= given
+    plan(x)
+    assert given < plan.nbytes < 30 * given + 2**16, "the filters as given and as packed"
+    assert plan.flops(x.shape) > 0
+    assert 2 * plan.flops((1, *x.shape[1:])) == plan.flops((2, *x.shape[1:]))
+    for threads in (1, 2):
+        assert plan.workspace_bytes(x.shape, threads) <= threads * 2**21
+    explanation = plan.explain(x.shape)
+    assert explanation.output_shape == plan.output_shape(x.shape)
+    assert explanation.flops == plan.flops(x.shape)
+    assert 0 < explanation.predicted_seconds < 1
+    assert explanation.algorithm in str(explanation)
+    assert all(f"not {name}: {why}" in str(explanation) for name, why in explanation.refused)
+    assert op.__name__ in repr(plan)
+
+
+def test_flops_are_counted_as_of_a_direct_convolution():
+    plan = nn.plan(nn.conv2d, np.ones((3, 3, 32, 48), np.float32), strides=1, padding="VALID")
+    assert plan.flops((2, 20, 21, 32)) == 2 * 2 * 18 * 19 * 9 * 32 * 48
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"out": np.zeros(1)}, TypeError, "plan: conv2d takes no 'out'"),
+        ({"stride": 1}, TypeError, "takes no 'stride' here; it takes strides"),
+        ({"num_threads": 0}, ValueError, "num_threads must be between 1"),
+        ({"num_threads": 1.5}, TypeError, "num_threads"),
+        ({"activation": "relux"}, ValueError, "activation"),
+    ],
+)
+def test_arguments_that_a_plan_refuses(arguments, error, says):
+    with pytest.raises(error, match=says):
+        nn.plan(nn.conv2d, filters(3, 3, 1, 1), **{"strides": 1, "padding": "SAME"} | arguments)(
+            np.ones((1, 4, 4, 1), np.float32)
+        )
+
+
+def test_inputs_that_a_plan_refuses():
+    plan = nn.plan(nn.conv2d, filters(3, 3, 4, 4), strides=1, padding="SAME")
+    with pytest.raises(nn.ShapeError, match="conv2d: "):
+        plan(np.ones((1, 4, 4, 3), np.float32))
+    with pytest.raises(TypeError, match="float64"):
+        plan(np.ones((1, 4, 4, 4)))
+    with pytest.raises(nn.ShapeError, match="out"):
+        plan(np.ones((1, 4, 4, 4), np.float32), np.zeros((1, 4, 4, 3), np.float32))
+
+
+def test_algorithms_by_name():
+    x, f = IMAGE, filters(3, 3, 32, 32)
+
+    def chosen():
+        return nn.explain(nn.conv2d, x, f, strides=1, padding="SAME").algorithm
+
+    best = chosen()
+    assert best == "winograd"
+    with nn.algorithm("direct"):
+        assert chosen() == "direct"
+        with nn.algorithm("auto"):
+            assert chosen() == best
+    nn.set_algorithm("direct")
+    try:
+        assert chosen() == "direct"
+        with nn.algorithm("winograd"):
+            assert chosen() == "winograd"
+    finally:
+        nn.set_algorithm("auto")
+    assert chosen() == best
+    with pytest.raises(ValueError, match=r"algorithm must be one of auto, .*not 'fft'"), nn.algorithm("fft"):
+        pass
