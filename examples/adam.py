@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+PART = 1 << 15  # numbers at a time: what is made on the way stays in the cache
 
 
 class Adam:
@@ -14,7 +15,7 @@ class Adam:
     Parameters
     ----------
     parameters
-        The arrays to train.
+        The arrays to train, contiguous.
     rate
         The learning rate.
     decay
@@ -28,8 +29,12 @@ class Adam:
 
     def step(self, gradients: Sequence[Array]) -> None:
         self.steps += 1
-        for p, g, mean, square in zip(self.parameters, gradients, self.means, self.squares):
-            g = g + self.decay * p
-            mean += 0.1 * (g - mean)
-            square += 0.001 * (g * g - square)
-            p -= self.rate * (mean / (1 - 0.9**self.steps)) / (np.sqrt(square / (1 - 0.999**self.steps)) + 1e-8)
+        rate, scale = self.rate / (1 - 0.9**self.steps), (1 - 0.999**self.steps) ** -0.5
+        for arrays in zip(self.parameters, gradients, self.means, self.squares):
+            flat = [a.reshape(-1) for a in arrays]
+            for i in range(0, flat[0].size, PART):
+                p, g, mean, square = (a[i : i + PART] for a in flat)
+                g = g + self.decay * p if self.decay else g
+                mean += 0.1 * (g - mean)
+                square += 0.001 * (g * g - square)
+                p -= rate * mean / (scale * np.sqrt(square) + 1e-8)

@@ -137,7 +137,7 @@ def main() -> None:
     left.legend(frameon=False)
     for (name, error), style in zip(errors.items(), (":", "--", "-.", "-")):
         right.plot(ahead, error, style, color=ACCENT if name == "network" else GREY, label=name)
-    right.set(title="mean absolute error", xlabel="weeks ahead", ylim=(0, None))
+    right.set(title="mean absolute error", xlabel="weeks ahead", ylim=(0, 1.4 * max(map(np.max, errors.values()))))
     right.legend(frameon=False)
     save(figure, chosen.output)
 

@@ -103,6 +103,6 @@ OPS: dict[str, Callable[..., Array]] = {
     "scale_shift": filling(lambda x, scale, shift: x * scale + shift),
     "reshape": filling(lambda x, shape: x.reshape(len(x), *shape)),
     "leaky_relu": filling(lambda x, alpha: np.where(x > 0, x, alpha * x)),
-    "sigmoid": filling(lambda x: 1 / (1 + np.exp(-x))),
+    "sigmoid": filling(lambda x: 0.5 + 0.5 * np.tanh(0.5 * x)),
     "softmax": filling(softmax),
 }

@@ -143,6 +143,8 @@ def main() -> None:
             views = (random_view(image, size, rng) for _ in range(chosen.views) for image in images)
             varied = features(trunk, views, chosen.views * len(images), "random views")
             x[split] = np.concatenate([x[split], varied]).reshape(1 + chosen.views, len(images), -1)
+    mean, spread = x["train"].mean((0, 1)), x["train"].std((0, 1)) + 1e-3
+    x = {split: (each - mean) / spread for split, each in x.items()}
     seen = sum(array.size // array.shape[-1] for array in x.values())
     seconds = time.perf_counter() - start
     print(f"{chosen.trunk}: {x['test'].shape[1]} features of {seen} views in {seconds:.1f} s")

@@ -1,5 +1,6 @@
 """The example programs: every one runs, and the pretrained networks give what was recorded, layer by layer."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -78,7 +79,24 @@ def test_program(program, models, data, tmp_path):
     assert picture.stat().st_size > 5000
 
 
-@pytest.mark.parametrize("program", [*SMOKE, "network_speed.py"])
+def test_mnist_cnn(tmp_path):
+    """Learns made-up digits, a bright square in one of ten places; the files are MNIST's, one form each."""
+    rng = np.random.default_rng(0)
+    for part, count, pack in (("train", 640, gzip.compress), ("t10k", 100, bytes)):
+        labels, end = rng.integers(0, 10, count, np.uint8), ".gz" if part == "train" else ""
+        images = rng.integers(0, 50, (count, 28, 28), np.uint8)
+        for image, k in zip(images, labels):
+            image[k // 5 * 14 + 4 :, k % 5 * 5 + 1 :][:6, :4] += 200
+        (tmp_path / f"{part}-images-idx3-ubyte{end}").write_bytes(pack(bytes(16) + images.tobytes()))
+        (tmp_path / f"{part}-labels-idx1-ubyte{end}").write_bytes(pack(bytes(8) + labels.tobytes()))
+    done = run("mnist_cnn.py", "--data", tmp_path, "--epochs", 4, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "421,642 weights, 640 images" in done.stdout
+    assert float(done.stdout.split("test accuracy: ")[-1].split("%")[0]) >= 80
+    assert (tmp_path / "mnist_cnn.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("program", [*SMOKE, "mnist_cnn.py", "network_speed.py"])
 def test_help_needs_no_folder(program, tmp_path):
     done = run(program, "--help", cwd=tmp_path)
     assert done.returncode == 0
