@@ -112,6 +112,8 @@ _FEW_BYTES = max(16, {"avx2": 16, "avx512": 32}.get(_isa.available_isas()[-1], 1
 
 def _pixels(problem: Problem, forced: bool) -> Any:
     """Vectors along the pixels of a row where a group's filters are too few to fill the general driver's vectors."""
+    if not problem.jobs:
+        return "there are no outputs"
     if not forced:
         few = _FEW_BYTES // (8 if problem.dtype == 1 else 4)
         channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups

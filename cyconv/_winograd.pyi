@@ -4,7 +4,6 @@ from cyconv._gemm import Convolution
 from cyconv._gemm import Panels as DirectPanels
 from cyconv._problem import Array, Epilogue, Problem
 
-
 @final
 class Panels:
     @property
