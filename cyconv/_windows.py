@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyconv import _geometry as geometry
-from cyconv import _isa, _threads
+from cyconv import _isa, _runtime, _threads
 from cyconv._geometry import LIMIT, UNIT, JobAxis
 from cyconv._problem import (
     DTYPES,
@@ -150,7 +150,7 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
 def empty(op: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """A new array, or the MemoryError that names the op."""
     try:
-        return np.empty(shape, dtype)
+        return _runtime.empty(shape, dtype)
     except (MemoryError, ValueError):
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {dtype}") from None
 

@@ -34,6 +34,7 @@ from cyconv._problem import (
     split_shape,
     transposed_problem,
 )
+from cyconv._runtime import empty
 
 #: NumPy's names of the padding modes that read other positions, by number.
 _NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wrap"}
@@ -75,6 +76,15 @@ def _backprop_input(
         )  # fmt: skip
 
     whole = problem(sizes, padding, code)
+    one, window = (1,) * n, sizes[-n - 1 :]
+    if padding == "VALID" and layout(op, data_format, n) and not depthwise and out is None and f.shape[:-1] == window:
+        # One window, the whole input: a product, not sums over positions of which all but one lie outside.
+        if f.shape[:n] != one == g.shape[-n - 1 : -1]:
+            flat = (*one, f.size // f.shape[-1])
+            f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
+            return _backprop_input(
+                op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
+            ).reshape(sizes)  # fmt: skip
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)
@@ -140,7 +150,7 @@ def _backprop_filter(
     target = None if out is None else out_argument(op, out, sizes, x.dtype)
     threads = _threads.wanted(op, num_threads)
     fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
-    result = target if target is not None and fits else np.empty(sizes, x.dtype)
+    result = target if target is not None and fits else empty(sizes, x.dtype)
     _driver(problem).run(x, g, result, threads, _isa.current())
     if target is None:
         return result

@@ -32,6 +32,7 @@ from cyconv._problem import (
     padding_mode_argument,
     sequence,
 )
+from cyconv._runtime import empty
 from cyconv.convolution import atrous_conv2d, bias_add, conv1d, conv2d, conv3d, convolution
 from cyconv.depthwise import depthwise_conv2d, separable_conv2d
 from cyconv.gradients import (
@@ -90,7 +91,7 @@ def _slope(op: str, y: Array, g: Array, epilogue: Epilogue, code: int, num_threa
             op, "out_backprop", (g.shape, y.shape),
         )  # fmt: skip
     y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
-    result = np.empty_like(g)
+    result = empty(g.shape, g.dtype)
     activation_gradient(y, g, result, epilogue, code, _threads.wanted(op, num_threads), _isa.current())
     return result
 

@@ -1,8 +1,32 @@
 """What the drivers share at run time: ISA detection, OpenMP's teams and their cures, the FMA peak."""
 
+import numpy as np
+
 cimport numpy as cnp
 cimport openmp
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef extern from "Python.h":
+    object PyCapsule_New(void *pointer, const char *name, void *destructor)
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *, size_t)
+        void *(*calloc)(void *, size_t, size_t)
+        void *(*realloc)(void *, void *, size_t)
+        void (*free)(void *, void *, size_t)
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        unsigned char version
+        PyDataMemAllocator allocator
+    object PyDataMem_SetHandler(object handler)
+
+cdef extern from "outputs.h":
+    void *output_malloc(void *, size_t)
+    void *output_calloc(void *, size_t, size_t)
+    void *output_realloc(void *, void *, size_t)
+    void output_free(void *, void *, size_t)
 
 cdef extern from "runtime.h" nogil:
     int isa_detected(int isa)
@@ -29,12 +53,30 @@ def common_code(x, f):
     return 0 if number == cnp.NPY_FLOAT32 else 1 if number == cnp.NPY_FLOAT64 else 2 if number == cnp.NPY_INT32 else -1
 
 
+cdef PyDataMem_Handler HANDLER
+HANDLER.name, HANDLER.version, HANDLER.allocator.ctx = b"cyconv outputs", 1, NULL
+HANDLER.allocator.malloc, HANDLER.allocator.calloc = output_malloc, output_calloc
+HANDLER.allocator.realloc, HANDLER.allocator.free = output_realloc, output_free
+cdef object OUTPUTS = PyCapsule_New(&HANDLER, "mem_handler", NULL)
+
+
+def empty(shape, dtype):
+    """An array for a large output, from memory that an earlier one gave back if there is any (src/common/outputs.h)."""
+    before = PyDataMem_SetHandler(OUTPUTS)
+    try:
+        return np.empty(shape, dtype)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
 cdef void bounds(cnp.ndarray a, char **low, char **high) noexcept:
     """The bytes from the first of an array to behind its last."""
     cdef int i
     cdef cnp.npy_intp reach
     low[0] = high[0] = <char *> cnp.PyArray_DATA(a)
-    high[0] += cnp.PyArray_ITEMSIZE(a) if cnp.PyArray_SIZE(a) else 0
+    if cnp.PyArray_SIZE(a) == 0:
+        return
+    high[0] += cnp.PyArray_ITEMSIZE(a)
     for i in range(cnp.PyArray_NDIM(a)):
         reach = (cnp.PyArray_DIMS(a)[i] - 1) * cnp.PyArray_STRIDES(a)[i]
         if reach > 0:
@@ -53,7 +95,7 @@ def apart(cnp.ndarray target not None, *others):
     for a in others:
         if isinstance(a, cnp.ndarray):
             bounds(<cnp.ndarray> a, &first, &last)
-            if first < high and low < last:
+            if low < high and first < last and first < high and low < last:
                 return False
     return True
 

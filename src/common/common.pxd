@@ -39,6 +39,21 @@ cdef inline bint view_of(cnp.ndarray a, int ndim, bint channels_last, View *v) n
     return True
 
 
+cdef enum:
+    LARGE_OUTPUT = 1 << 17    # bytes, from which on memory is kept for the next one
+
+
+cdef inline object output(int ndim, cnp.npy_intp *shape, cnp.ndarray like, empty):
+    """A new array of a shape and another's dtype; `empty` is _runtime's."""
+    cdef double size = cnp.PyArray_ITEMSIZE(like)
+    cdef int i
+    for i in range(ndim):
+        size *= shape[i]
+    if size < LARGE_OUTPUT:
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(like), 0)
+    return empty(tuple([shape[i] for i in range(ndim)]), like.dtype)
+
+
 cdef struct Call:
     # A call under way, shared by its threads.
     int cancelled

@@ -15,10 +15,10 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
 from kernels cimport CLAMP, NONE, TILE_ROWS, compute_type, conv_kernels, conv_kernels_of, finish_args, tile_args
 
-from cyconv._runtime import prepare
+from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
@@ -53,7 +53,7 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
-    WORTH_A_THREAD = 10000000  # floating-point operations, 50 to 100 us: below, waking a thread takes longer
+    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
     MOVE = 10                 # of them that take as long as moving a value in or out
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
@@ -682,7 +682,7 @@ cdef class Depthwise:
         cdef list raised = []
         self.describe(&r, isa)
         if out is None:
-            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+            out = output(self.out_ndim, self.out_shape, x, empty)
         if not view_of(x, self.ndim, self.channels_last, &view):
             x = x.copy()
             view_of(x, self.ndim, self.channels_last, &view)
@@ -821,7 +821,7 @@ cdef class Separable:
         cdef Stages stages
         self.describe(&r, &p, isa)
         if out is None:
-            out = cnp.PyArray_EMPTY(4, self.out_shape, cnp.PyArray_TYPE(x), 0)
+            out = output(4, self.out_shape, x, empty)
         view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
         view_of(out, 2, channels_last, &p.out)
         if residual is not None:

@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
 from kernels cimport (
     CLAMP,
     NONE,
@@ -28,7 +28,7 @@ from kernels cimport (
     tile_fn,
 )
 
-from cyconv._runtime import prepare
+from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
@@ -44,7 +44,7 @@ cdef enum:
     STRIP_BYTES = 1 << 20   # the most a strip may hold
     BOX_PIXELS = 1024
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
-    WORTH_A_THREAD = 10000000  # floating-point operations, 50 to 100 us: below, waking a thread takes longer
+    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
     MOVE = 10                 # of them that take as long as moving a value in or out
 
 cdef enum Source:
@@ -830,7 +830,7 @@ cdef class Convolution:
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
         if out is None:
-            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+            out = output(self.out_ndim, self.out_shape, x, empty)
         if not view_of(x, self.ndim, self.channels_last, &r.x):
             x = x.copy()
             view_of(x, self.ndim, self.channels_last, &r.x)

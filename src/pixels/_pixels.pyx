@@ -16,10 +16,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import prepare
+from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
@@ -763,7 +763,7 @@ cdef class Pixels:
             if panels.general is not None:
                 return self.general.run(x, panels.general, bias, residual, epilogue, out, threads, isa)
         if out is None:
-            out = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, cnp.PyArray_TYPE(x), 0)
+            out = output(self.out_ndim, self.out_shape, x, empty)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         jobs = self.describe(&r, isa)

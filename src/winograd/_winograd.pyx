@@ -17,11 +17,11 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
 from kernels cimport CLAMP, NONE, TILE_ROWS, conv_kernels, conv_kernels_of, finish_args, tile_args
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import prepare
+from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
@@ -64,7 +64,7 @@ cdef enum:
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
     DEPTHS = 4                # planes of a box
-    WORTH_A_THREAD = 10000000  # floating-point operations: below, waking a thread costs more than it saves
+    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
 
 cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
 cdef ptrdiff_t FAR_OUTSIDE = -(<ptrdiff_t> 1 << 60)
@@ -704,7 +704,7 @@ cdef class Winograd:
             return self.general.run(x, (<Panels> filters).general, bias, residual, epilogue, out, threads, isa)
         self.describe(&r, isa, 0)
         if out is None:
-            out = cnp.PyArray_EMPTY(len(self.problem.out_shape), self.out_shape, cnp.PyArray_TYPE(x), 0)
+            out = output(len(self.problem.out_shape), self.out_shape, x, empty)
         if not view_of(x, ndim, channels_last, &r.x):
             x = x.copy()
             view_of(x, ndim, channels_last, &r.x)

@@ -1,0 +1,73 @@
+"""Where outputs are put: memory that is kept for the next one, and whether `out` overlaps what is read."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import cyconv as nn
+from cyconv import _runtime
+
+LARGE, ODD = (1, 256, 256, 16), (1, 257, 263, 13)  # 4 MiB, and a size that no other test has
+
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS"))
+
+
+def test_an_output_takes_the_memory_that_one_gave_back():
+    first = _runtime.empty(ODD, np.float32)
+    place = first.ctypes.data
+    assert place % 64 == 0
+    kept = first[:, ::2]
+    del first
+    second = _runtime.empty(ODD, np.float32)
+    assert second.ctypes.data != place, "a view keeps its array alive"
+    del kept
+    assert _runtime.empty(ODD, np.float32).ctypes.data == place
+    assert _runtime.empty((1, 257, 263, 12), np.float32).ctypes.data == place, "a little smaller"
+    assert _runtime.empty((1, 257, 263, 5), np.float32).ctypes.data != place, "half of it would be wasted"
+
+
+def test_no_more_is_kept_than_the_bound():
+    _runtime.empty(LARGE, np.float32)[...] = 0
+    before = resident()
+    held = [np.copyto(a := _runtime.empty((8 << 20,), np.float32), 1) or a for _ in range(8)]  # 32 MiB each
+    assert resident() - before > 200 << 20
+    del held
+    assert resident() - before < 80 << 20
+    for _ in range(20):
+        _runtime.empty((40 << 20,), np.float32)[...] = 1
+    assert resident() - before < 80 << 20, "larger than the bound: given back at once"
+
+
+def test_outputs_are_arrays_like_any_other():
+    x = np.ones(LARGE, np.float32)
+    y = nn.conv2d(x, np.ones((1, 1, 16, 16), np.float32), 1, "VALID")
+    assert y.flags.owndata
+    assert y.flags.c_contiguous
+    assert np.array_equal(pickle.loads(pickle.dumps(y)), y)
+    y.resize((2, *LARGE[1:]), refcheck=False)
+    assert np.all(y[0] == 16)
+    assert np.all(y[1] == 0)
+    y.resize((1, 4, 4, 16), refcheck=False)
+    assert np.all(y == 16)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_apart_is_what_numpy_says_of_bounds(seed):
+    rng = np.random.default_rng(seed)
+    base = np.zeros((12, 12, 12), np.float32)
+
+    def part():
+        index = []
+        for _ in range(3):
+            start, stop = sorted(rng.integers(0, 13, 2))
+            index.append(slice(int(start), int(stop), int(rng.integers(1, 4))))
+        a = base[tuple(index)][:: -1 if rng.random() < 0.5 else 1]
+        return a.transpose(rng.permutation(3))
+
+    for _ in range(200):
+        a, b = part(), part()
+        assert _runtime.apart(a, None, b, "not an array") == (not np.may_share_memory(a, b))
