@@ -52,6 +52,18 @@ def test_every_measurement_runs(suite, family, monkeypatch):
                 assert (result > 0) if method.startswith("track_") else (result is None)
 
 
+@pytest.mark.parametrize(("family", "name"), [("gradients", "Gradients"), ("pooling", "Pooling")])
+def test_gradients_and_pools_are_measured(suite, family, name, monkeypatch):
+    benchmark = getattr(suite(f"bench_{family}"), name)()
+    monkeypatch.setattr(suite("bench_pooling"), "seconds", lambda run: run() is None or 1.0)
+    parameters = ("tiny.8x8",) if family == "gradients" else ("global.7x7", "NCHW")
+    for method in (m for m in dir(benchmark) if m.startswith(("time_", "peakmem_", "track_"))):
+        benchmark.setup(*parameters)
+        assert getattr(benchmark, method)(*parameters) is None or method.startswith("track_")
+    for layer in benchmark.params if family == "gradients" else ():
+        assert suite("shapes").BY_NAME[layer].op in ("conv", "depthwise")
+
+
 def test_a_missing_peer_is_not_available(suite, monkeypatch):
     measure = suite("measure")
 
