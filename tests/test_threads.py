@@ -243,6 +243,9 @@ LONG = {
     "depthwise_conv2d": "nn.depthwise_conv2d(big, np.ones((127, 127, 32, 1), np.float32), 1, 'SAME')",
     "separable_conv2d": "nn.separable_conv2d(big, np.ones((127, 127, 32, 1), np.float32), "
     "np.ones((1, 1, 32, 32), np.float32), 1, 'SAME')",
+    "conv2d_backprop_input": "nn.conv2d_backprop_input(big.shape, np.ones((31, 31, 32, 32), np.float32), big, 1, 'SAME')",
+    "conv2d_backprop_filter": "nn.conv2d_backprop_filter(big, (31, 31, 32, 32), big, 1, 'SAME')",
+    "conv2d, one filter": "nn.conv2d(big, np.ones((101, 101, 32, 1), np.float32), 1, 'SAME')",
     "conv2d, float16": "nn.conv2d(big.astype(np.float16), np.ones((31, 31, 32, 32), np.float16), 1, 'SAME')",
 }
 
