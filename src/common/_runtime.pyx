@@ -4,6 +4,7 @@ import numpy as np
 
 cimport numpy as cnp
 cimport openmp
+from libc.string cimport strcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef extern from "Python.h":
@@ -54,7 +55,8 @@ def common_code(x, f):
 
 
 cdef PyDataMem_Handler HANDLER
-HANDLER.name, HANDLER.version, HANDLER.allocator.ctx = b"cyconv outputs", 1, NULL
+strcpy(HANDLER.name, "cyconv outputs")
+HANDLER.version, HANDLER.allocator.ctx = 1, NULL
 HANDLER.allocator.malloc, HANDLER.allocator.calloc = output_malloc, output_calloc
 HANDLER.allocator.realloc, HANDLER.allocator.free = output_realloc, output_free
 cdef object OUTPUTS = PyCapsule_New(&HANDLER, "mem_handler", NULL)
