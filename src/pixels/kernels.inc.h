@@ -61,7 +61,6 @@ INLINE void NAME(end)(const tile_args *t, V acc[FILTERS][ROWS][WIDE], ptrdiff_t 
     UNROLL for (int m = 0; m < filters; m++) {
         const V bias = ((const T *)t->bias)[m] - (V){0};
         UNROLL for (int r = 0; r < rows; r++) {
-            T *out = (T *)t->out[m * ROWS + r] + column;
             if (r < taken)
                 UNROLL for (int j = 0; j < wide; j++) {
                     V y = acc[m][r][j];
@@ -70,7 +69,7 @@ INLINE void NAME(end)(const tile_args *t, V acc[FILTERS][ROWS][WIDE], ptrdiff_t 
                         y = SELECT(y < low, low, y); /* no comparison holds for NaN: it comes through */
                         y = SELECT(y > high, high, y);
                     }
-                    STORE(out + j * next, y);
+                    STORE((T *)t->out[m * ROWS + r] + column + j * next, y);
                 }
         }
     }
