@@ -1,105 +1,8 @@
-/* A bench for the kernels of src/gemm and src/common/move.inc.h: every kernel of every ISA of this machine, for every
- * type, against scalar code, canaries around all that is written. Small integers make every sum exact.
+/* A bench for the kernels of src/gemm and src/common/move.inc.h.
  *
- *     kernels          check everything; a line for each kernel; exit status 1 if one is wrong
- *     kernels time     and print GFLOP/s of the register tiles */
-#include "kernels.h"
-#include <math.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+ *     kernels time     checks, and prints GFLOP/s of the register tiles */
+#include "bench.h"
 #include <time.h>
-
-static const char *const type_names[] = {"f32", "f64", "i32", "f16", "bf16"};
-static const int sizes[] = {4, 8, 4, 2, 2};
-static uint64_t state = 88172645463325252u;
-static int failures;
-#define BUFFER static _Alignas(64) char
-
-static uint32_t draw(void)
-{
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return (uint32_t)(state >> 32);
-}
-static int between(int low, int high) { return low + (int)(draw() % (uint32_t)(high - low + 1)); }
-
-static void expect(int right, const char *isa, const char *what, const char *type, const char *detail, double a,
-                   double b)
-{
-    if (!right && failures++ < 20)
-        printf("WRONG %s_%s_%s %s: %.17g, not %.17g\n", what, type, isa, detail, a, b);
-}
-
-/* ---- one element of any type, by definitions of its own ------------------------------------------------------- */
-
-static double bfloat_value(uint16_t bits)
-{
-    uint32_t u = (uint32_t)bits << 16;
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-}
-
-/* To nearest, ties to even: nearbyint at the place of the last of bfloat16's eight bits. */
-static uint16_t bfloat_bits(float f)
-{
-    int exponent;
-    if (f - f == 0 && f != 0) {
-        frexpf(f, &exponent);
-        double unit = ldexp(1, exponent - 8 < -133 ? -133 : exponent - 8);
-        f = (float)(nearbyint(f / unit) * unit);
-    }
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return (uint16_t)(u >> 16 | (f != f ? 0x40 : 0));
-}
-
-static double get(int type, const void *p)
-{
-    _Float16 h;
-    uint16_t b;
-    int32_t i;
-    memcpy(&h, p, 2), memcpy(&b, p, 2);
-    switch (type) {
-    case F32: return *(const float *)p;
-    case F64: return *(const double *)p;
-    case I32: memcpy(&i, p, 4); return i;
-    case F16: return (double)h;
-    default: return bfloat_value(b);
-    }
-}
-
-static void put(int type, void *p, double value)
-{
-    _Float16 h = (_Float16)(float)value;
-    uint16_t b = bfloat_bits((float)value);
-    switch (type) {
-    case F32: *(float *)p = (float)value; break;
-    case F64: *(double *)p = value; break;
-    case I32: *(int32_t *)p = (int32_t)(uint32_t)(int64_t)value; break;
-    case F16: memcpy(p, &h, 2); break;
-    default: memcpy(p, &b, 2);
-    }
-}
-
-static int same(double a, double b) { return a == b || (a != a && b != b); }
-
-/* A buffer whose bytes tell where nothing was written: CANARY everywhere, and `room` bytes of it on both sides. */
-#define CANARY 0xA5
-#define ROOM 256
-static char *canaries(char *block, size_t bytes)
-{
-    memset(block, CANARY, bytes + 2 * ROOM);
-    return block + ROOM;
-}
-static int untouched(const char *from, const char *to)
-{
-    for (; from < to; from++)
-        if (*(const unsigned char *)from != CANARY)
-            return 0;
-    return 1;
-}
 
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
@@ -119,12 +22,9 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     char *out[TILE_ROWS];
     ptrdiff_t offset[MAX_RUNS];
     const int big = type == I32; /* integers wrap: any will do */
-#define FILL(p, n)                                                                                                     \
-    for (int i_ = 0; i_ < (n); i_++)                                                                                   \
-        put(type, (p) + i_ * size, big ? (int32_t)draw() : between(-3, 3));
-    FILL(input, runs * TILE_ROWS * width)
-    FILL(filters, runs * run * ldb)
-    FILL(bias, columns)
+    fill_with(type, input, runs * TILE_ROWS * width);
+    fill_with(type, filters, runs * run * ldb);
+    fill_with(type, bias, columns);
     for (int r = 0; r < runs; r++) {
         offset[r] = (ptrdiff_t)(shared ? r * TILE_ROWS * width : between(0, 3)) * size;
         for (int i = 0; i < TILE_ROWS; i++)
@@ -133,7 +33,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     }
     for (int i = 0; i < TILE_ROWS; i++) {
         out[i] = canaries(block + i * (MAX_COLUMNS * 8 + 2 * ROOM), MAX_COLUMNS * 8);
-        FILL(out[i], i < rows ? columns : 0)
+        fill_with(type, out[i], i < rows ? columns : 0);
     }
     memcpy(before, block, sizeof block);
     tile_args t = {a,    shared ? 0 : TILE_ROWS, offset, runs, run,          column, filters, ldb, out,
@@ -150,7 +50,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
                 }
             double right = big ? (int32_t)(uint32_t)sum : (double)sum, found = get(type, out[i] + j * size);
             if (t.clamp)
-                right = right < -20 ? -20 : right > 30 ? 30 : right;
+                right = clamped(right, -20, 30);
             expect(same(found, right), isa, depthwise ? "depthwise" : "gemm", type_names[type], "value", found, right);
         }
         const char *end = out[i] + (i < rows ? columns : 0) * size;
@@ -163,39 +63,27 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
 
 static void check_gather(const char *isa, int storage, const conv_kernels *k)
 {
-    const int type = compute_type(storage), size = sizes[type], s = sizes[storage];
-    const int ni = between(0, 40), nj = between(0, 40), step = between(1, 2), pitch = nj * step + between(0, 5);
-    const int dense = between(0, 1), flip = between(0, 1);
-    const ptrdiff_t sj = dense ? s : (flip ? -1 : 1) * 2 * s, si = (nj + 1) * (dense ? s : 2 * s) + 3 * s;
+    const int size = sizes[compute_type(storage)], s = sizes[storage], ni = between(0, 40), nj = between(0, 40);
+    const int dense = between(0, 1), flip = between(0, 1), rows = between(0, 1); /* pixels side by side: transposed */
+    const int step = rows ? 1 : between(1, 2), pitch = nj * step + between(0, 5);
+    const ptrdiff_t sj = rows ? (ni + between(0, 3)) * s : dense ? s : (flip ? -1 : 1) * 2 * s;
+    const ptrdiff_t si = rows ? s : (nj + 1) * (dense ? s : 2 * s) + 3 * s;
     BUFFER source[64 * 64 * 64], block[64 * 128 * 8 + 2 * ROOM];
     for (size_t i = 0; i < sizeof source; i++)
         source[i] = (char)draw();
     const char *src = source + (sj < 0 ? -sj * nj : 0);
     char *dst = canaries(block, sizeof block - 2 * ROOM);
     k->gather[storage](dst, pitch, step, src, ni, si, nj, sj);
-    ptrdiff_t last = 0;
-    for (int i = 0; i < ni; i++)
-        for (int j = 0; j < nj; j++) {
-            char found[8] = {0}, right[8] = {0}, element[8];
-            memcpy(element, src + i * si + j * sj, (size_t)s);
-            memcpy(found, dst + (i * pitch + j * step) * size, (size_t)size);
-            put(type, right, get(storage, element));
-            expect(same(get(type, found), get(type, right)), isa, "gather", type_names[storage], "value",
-                   get(type, found), get(type, right));
-            expect(untouched(dst + last, dst + (i * pitch + j * step) * size), isa, "gather", type_names[storage],
-                   "wrote between", i, j);
-            last = (i * pitch + j * step + 1) * size;
-        }
-    expect(untouched(block, dst) && untouched(dst + last, block + sizeof block), isa, "gather", type_names[storage],
-           "wrote beside", ni, nj);
+    expect_moved(isa, "gather", storage, block, sizeof block, dst, pitch * size, step * size, src, ni, si, nj, sj);
 }
 
 static void check_pack(const char *isa, int storage, const conv_kernels *k)
 {
-    const int type = compute_type(storage), size = sizes[type], s = sizes[storage], rows = between(0, 9);
+    const int type = compute_type(storage), size = sizes[type], s = sizes[storage];
+    const int across = between(0, 1), rows = between(0, across ? 40 : 9); /* across: rows side by side, transposed */
     const int columns = between(1, 40), width = columns + between(0, 24);
-    const ptrdiff_t sj = between(0, 1) ? s : -2 * s, sk = 48 * s;
-    BUFFER source[200 * 48 * 8], block[9 * 64 * 8 + 2 * ROOM];
+    const ptrdiff_t sj = across ? 48 * s : between(0, 1) ? s : -2 * s, sk = across ? s : 48 * s;
+    BUFFER source[200 * 48 * 8], block[40 * 64 * 8 + 2 * ROOM];
     for (int i = 0; i < 200 * 48; i++)
         put(storage, source + i * s, between(-99, 99));
     char *w = source + 96 * s, *dst = canaries(block, sizeof block - 2 * ROOM);
@@ -219,7 +107,7 @@ static void check_pack(const char *isa, int storage, const conv_kernels *k)
 static double activate(int activation, double x, double low, double high)
 {
     switch (activation) {
-    case CLAMP: return x < low ? low : x > high ? high : x;
+    case CLAMP: return clamped(x, low, high);
     case LEAKY_RELU: return x < 0 ? low * x : x;
     case ELU: return x < 0 ? expm1(x) : x;
     case SIGMOID: return 1 / (1 + exp(-x));
@@ -334,14 +222,8 @@ static double rate(const conv_kernels *k, int wide)
 
 int main(int argc, char **argv)
 {
-    const char *const names[] = {
-#define NAME_OF(isa, detected) #isa,
-        ISA_LIST(NAME_OF)};
-    const int detected[] = {
-#define DETECTED(isa, detected) (detected) != 0,
-        ISA_LIST(DETECTED)};
-    for (int isa = 0; isa < (int)(sizeof names / sizeof *names); isa++) {
-        if (!detected[isa])
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!isa_detected(isa))
             continue;
         for (int type = 0; type < COMPUTE_TYPES; type++) {
             const conv_kernels *k = conv_kernels_of(isa) + type;
@@ -349,8 +231,8 @@ int main(int argc, char **argv)
                 for (int wide = 1; wide <= TILE_WIDE; wide++)
                     for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
                         for (int round = 0; round < 40; round++)
-                            check_tile(names[isa], type, k, depthwise, wide, wanted);
-            printf("gemm depthwise %-4s %s", type_names[type], names[isa]);
+                            check_tile(isa_names[isa], type, k, depthwise, wide, wanted);
+            printf("gemm depthwise %-4s %s", type_names[type], isa_names[isa]);
             for (int wide = 1; argc > 1 && !strcmp(argv[1], "time") && wide <= TILE_WIDE; wide++)
                 printf("   %dx%d: %.1f GFLOP/s", k->rows[wide], wide * k->lanes, rate(k, wide));
             printf("\n");
@@ -358,13 +240,13 @@ int main(int argc, char **argv)
         for (int storage = 0; storage < DTYPES; storage++) {
             const conv_kernels *k = conv_kernels_of(isa) + compute_type(storage);
             for (int round = 0; round < 400; round++) {
-                check_gather(names[isa], storage, k);
-                check_pack(names[isa], storage, k);
-                check_finish(names[isa], storage, k);
+                check_gather(isa_names[isa], storage, k);
+                check_pack(isa_names[isa], storage, k);
+                check_finish(isa_names[isa], storage, k);
             }
             if (sizes[storage] == 2)
-                check_halves(names[isa], storage, k);
-            printf("gather pack finish %-4s %s\n", type_names[storage], names[isa]);
+                check_halves(isa_names[isa], storage, k);
+            printf("gather pack finish %-4s %s\n", type_names[storage], isa_names[isa]);
         }
     }
     printf("%d wrong\n", failures);

@@ -1,0 +1,116 @@
+/* A bench for the kernels of src/depthwise. */
+#include "bench.h"
+
+enum { LANES = 16, CHANNELS = 3 * LANES + 4, BLOCKS = 4, ROWS = 7, SPAN = 25 };
+
+/* Windows of K taps at stride S, or any for K = 0. What lies outside the image is NaN, and must not come through. */
+static void check_slide(const char *isa, int type, const depthwise_kernels *d, int lanes, int K, int S, int pixels)
+{
+    BUFFER x[2 * (ROWS * 2 + 7) * SPAN * CHANNELS * 8], w[2 * 49 * CHANNELS * 8], bias[CHANNELS * 8];
+    BUFFER packed[BLOCKS * 2 * 49 * LANES * 8 + 2 * ROOM], block[ROWS * 8 * CHANNELS * 8 + 2 * ROOM];
+    const char *const what = K ? "slide" : "any";
+    const int size = sizes[type], channels = lanes + between(0, 2 * lanes), pitch = channels + between(0, 3);
+    const int planes = between(1, 2), rows = between(1, ROWS), taps_w = K ? K : between(1, 7);
+    const int taps_h = K && between(0, 1) ? K : between(1, 7), stride_h = S && between(0, 2) ? S : between(1, 2);
+    const int stride = S ? S : between(1, 2), dilation = K ? 1 : between(1, 2), clamp = between(0, 1);
+    const int height = (rows - 1) * stride_h + taps_h, width = (pixels - 1) * stride + (taps_w - 1) * dilation + 1;
+    const int out_pitch = channels + between(0, 3), out_row = pixels * out_pitch + between(0, 9);
+    /* No window of K taps lies outside as a whole. */
+    const int top = between(-2, taps_h - 1), bottom = between(height - taps_h + 1, height + 2);
+    const int left = K ? between(-2, K - 1) : between(-2, width);
+    const int right = K ? between(width - K + 1, width + 2) : between(left, width + 2);
+#define INSIDE(i, j) ((i) >= top && (i) < bottom && (j) >= left && (j) < right)
+    for (int p = 0; p < planes; p++)
+        for (int i = 0; i < height; i++)
+            for (int j = 0; j < width; j++) {
+                char *at = x + ((p * height + i) * width + j) * pitch * size;
+                fill_with(type, at, pitch);
+                for (int c = 0; c < (type == I32 || INSIDE(i, j) ? 0 : pitch); c++)
+                    put(type, at + c * size, NAN);
+            }
+    const int taps = planes * taps_h * taps_w, blocks = (channels + lanes - 1) / lanes;
+    fill_with(type, w, taps * pitch);
+    fill_with(type, bias, channels);
+    ptrdiff_t at[BLOCKS];
+    for (int b = 0; b < blocks; b++)
+        at[b] = b < blocks - 1 ? b * lanes : channels - lanes;
+    char *panels = canaries(packed, sizeof packed - 2 * ROOM), *out = canaries(block, sizeof block - 2 * ROOM);
+    d->arrange(panels, w, taps, pitch, at, blocks);
+    for (int b = 0; b < blocks; b++)
+        for (int tap = 0; tap < taps; tap++)
+            expect(!memcmp(panels + (b * taps + tap) * lanes * size, w + (tap * pitch + at[b]) * size,
+                           (size_t)(lanes * size)),
+                   isa, "arrange", type_names[type], "block, tap", b, tap);
+    expect(untouched(packed, panels) && untouched(panels + blocks * taps * lanes * size, packed + sizeof packed), isa,
+           "arrange", type_names[type], "wrote beside", blocks, taps);
+
+    slide_args s = {.x = x,
+                    .plane = height * width * pitch * size,
+                    .row = width * pitch * size,
+                    .column = pitch * size,
+                    .planes = planes,
+                    .top = top,
+                    .bottom = bottom,
+                    .left = left,
+                    .right = right,
+                    .rows = rows,
+                    .taps_h = taps_h,
+                    .stride_h = stride_h,
+                    .taps_w = taps_w,
+                    .stride_w = stride,
+                    .dilation_w = dilation,
+                    .w = panels,
+                    .w_block = taps * lanes * size,
+                    .at = at,
+                    .blocks = blocks,
+                    .out = out,
+                    .out_row = out_row * size,
+                    .out_column = out_pitch * size,
+                    .bias = bias,
+                    .clamp = clamp,
+                    .low = -20,
+                    .high = 30};
+    (K ? d->slide[(K - 3) / 2][S - 1] : d->any)[pixels](&s);
+    const char *last = block;
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < pixels; t++) {
+            const char *pixel = out + (r * out_row + t * out_pitch) * size;
+            for (int c = 0; c < channels; c++) {
+                int64_t sum = (int64_t)get(type, bias + c * size);
+                for (int p = 0; p < planes; p++)
+                    for (int i = 0; i < taps_h; i++)
+                        for (int k = 0; k < taps_w; k++) {
+                            const int h = r * stride_h + i, v = t * stride + k * dilation;
+                            if (INSIDE(h, v))
+                                sum += (int64_t)get(type, x + (((p * height + h) * width + v) * pitch + c) * size) *
+                                       (int64_t)get(type, w + (((p * taps_h + i) * taps_w + k) * pitch + c) * size);
+                        }
+                const double wrapped = type == I32 ? (int32_t)(uint32_t)sum : (double)sum;
+                const double wanted = clamp ? clamped(wrapped, -20, 30) : wrapped;
+                const double found = get(type, pixel + c * size);
+                expect(same(found, wanted), isa, what, type_names[type], "value", found, wanted);
+            }
+            expect(untouched(last, pixel), isa, what, type_names[type], "wrote between", r, t);
+            last = pixel + channels * size;
+        }
+    expect(untouched(last, block + sizeof block), isa, what, type_names[type], "wrote beside", rows, pixels);
+}
+
+int main(void)
+{
+    const int pixels[] = {1, 2, 4, 7};
+    for (int isa = 0; isa < ISAS; isa++)
+        for (int type = 0; isa_detected(isa) && type < COMPUTE_TYPES; type++) {
+            const depthwise_kernels *d = depthwise_kernels_of(isa) + type;
+            const int lanes = conv_kernels_of(isa)[type].lanes;
+            for (int round = 0; round < 40; round++)
+                for (int n = 0; n < 4; n++) {
+                    check_slide(isa_names[isa], type, d, lanes, 0, 0, pixels[n]);
+                    for (int which = 0; which < (type == I32 ? 0 : 6); which++)
+                        check_slide(isa_names[isa], type, d, lanes, 3 + which / 2 * 2, 1 + which % 2, pixels[n]);
+                }
+            printf("slide any arrange %-4s %s\n", type_names[type], isa_names[isa]);
+        }
+    printf("%d wrong\n", failures);
+    return failures != 0;
+}
