@@ -6,10 +6,6 @@ import cyconv as nn
 
 from .shapes import BY_NAME, named
 
-INPUT = {1: nn.conv1d_backprop_input, 2: nn.conv2d_backprop_input, 3: nn.conv3d_backprop_input}
-FILTER = {1: nn.conv1d_backprop_filter, 2: nn.conv2d_backprop_filter, 3: nn.conv3d_backprop_filter}
-FORWARD = {1: nn.conv1d, 2: nn.conv2d, 3: nn.conv3d}
-
 
 class Gradients:
     params = named("conv", "depthwise")
@@ -19,14 +15,13 @@ class Gradients:
     def setup(self, name: str) -> None:
         layer = BY_NAME[name]
         self.x, (self.f,) = layer.arrays()
-        depthwise = layer.op == "depthwise"
-        strides = (1, layer.stride, layer.stride, 1) if depthwise else layer.stride
+        op = "depthwise_conv2d" if layer.op == "depthwise" else f"conv{layer.rank}d"
+        strides = (1, layer.stride, layer.stride, 1) if layer.op == "depthwise" else layer.stride
         self.rest = {"padding": layer.padding, "dilations": layer.dilation}
-        forward = nn.depthwise_conv2d if depthwise else FORWARD[layer.rank]
-        self.g = np.ones_like(forward(self.x, self.f, strides, **self.rest))
+        self.g = np.ones_like(getattr(nn, op)(self.x, self.f, strides, **self.rest))
         self.rest["strides"] = strides
-        self.input = nn.depthwise_conv2d_backprop_input if depthwise else INPUT[layer.rank]
-        self.filter = nn.depthwise_conv2d_backprop_filter if depthwise else FILTER[layer.rank]
+        # By name: commits of before there were gradients have other benchmarks to run.
+        self.input, self.filter = getattr(nn, f"{op}_backprop_input"), getattr(nn, f"{op}_backprop_filter")
 
     def time_input(self, name: str) -> None:
         self.input(self.x.shape, self.f, self.g, **self.rest)
