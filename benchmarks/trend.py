@@ -11,9 +11,6 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from asv.results import iter_results
-from matplotlib.figure import Figure
-
 HERE = Path(__file__).parent
 
 
@@ -27,6 +24,8 @@ def history() -> list[str]:
 
 def series(results: Path, name: str) -> dict[str, dict[str, float]]:
     """layer -> commit -> value, of the benchmarks whose names end in `name`."""
+    from asv.results import iter_results  # asv imports every module here where neither it nor matplotlib is installed
+
     found: dict[str, dict[str, float]] = {}
     for result in iter_results(str(results)):
         for key in result.get_all_result_keys():
@@ -41,6 +40,8 @@ def series(results: Path, name: str) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    from matplotlib.figure import Figure
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE / ".asv/results")
     parser.add_argument("--benchmark", default="track_percent_of_peak")
