@@ -450,3 +450,10 @@ def test_equals_tensorflow(name):
 if __name__ == "__main__":
     name, *numbers = sys.argv[1:]
     print("\n".join(ops.sweep(RAW[name], range(int(numbers[0]), int(numbers[-1]) + 1))) or "all equal")
+
+
+def test_a_window_as_large_as_the_input_that_fits_nowhere():
+    """Taps two apart span more than the image: no outputs, and so no gradient."""
+    f, g = np.ones((3, 3, 2, 4), np.float32), np.ones((5, 0, 0, 4), np.float32)
+    x = nn.conv2d_backprop_input((5, 3, 3, 2), f, g, 3, "VALID", dilations=2)
+    assert np.array_equal(x, np.zeros((5, 3, 3, 2), np.float32))
