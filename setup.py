@@ -26,8 +26,8 @@ def extension(pyx: Path) -> Extension:
         sources=[str(p.relative_to(ROOT)) for p in sources],
         depends=[
             str(p.relative_to(ROOT))
-            for name in ("common", "gemm", folder.name)
-            for p in (ROOT / "src" / name).glob("*.h")
+            for name in ("common", "gemm", "winograd", folder.name)
+            for p in [*(ROOT / "src" / name).glob("*.h"), *folder.glob("*.pxi")]
         ],
         libraries=["m"],
         include_dirs=["src/common", str(folder.relative_to(ROOT)), numpy.get_include()],

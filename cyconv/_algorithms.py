@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from cyconv import _isa
 from cyconv._depthwise import Depthwise
+from cyconv._filter_gradient import FilterGradient
 from cyconv._gemm import Convolution
 from cyconv._pixels import Pixels
 from cyconv._problem import Problem
@@ -143,3 +144,40 @@ ALGORITHMS = (
     Algorithm("direct", lambda problem, forced: Convolution(problem)),
 )
 NAMES = tuple(row.name for row in ALGORITHMS)
+
+
+# Of a filter gradient: how many taps of an axis go together; a tile has 7 less as many outputs.
+_TAPS_TOGETHER = {2: 2, 3: 3, 4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}
+
+
+def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
+    """The driver of a filter gradient: by Winograd where that is estimated to take less than 0.9 of the direct time.
+
+    Counted in multiplications: a transform costs 16 for each value that it makes of a tile (24 along one axis), again for
+    every 64 columns or channels, and 14 for each that it makes taps of. A direct sum leaves out what lies outside.
+    """
+    job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    axes = tuple(i for i, a in enumerate(job) if a.taps in _TAPS_TOGETHER and a.stride == 1)[-2:]
+    if axes and _TAPS_TOGETHER[job[axes[0]].taps] != _TAPS_TOGETHER[job[axes[-1]].taps]:
+        axes = axes[-1:]
+    takes = axes and problem.dtype == 0 and problem.filters == "forward" and (c > 1 or problem.groups == 1)
+    if not takes or forced == "direct" or (min(c, m) < 16 and forced != "winograd"):
+        return FilterGradient(problem)
+    together = _TAPS_TOGETHER[job[axes[0]].taps]
+    tiles, chunks, direct = prod(problem.batch), 1, prod(problem.batch)
+    zeros = problem.padding_mode == 0 and problem.padding_value == 0
+    for i, a in enumerate(job):
+        if i in axes:
+            tiles *= a.dilation * -(-a.out // (a.dilation * (7 - together)))
+            chunks *= -(-a.taps // together)
+            corners = [k * a.dilation - a.lo for k in range(a.taps)]
+            direct *= sum(
+                min(a.out, max(0, a.size - at)) - min(a.out, max(0, -at)) if zeros else a.out for at in corners
+            )
+        else:
+            tiles, chunks, direct = tiles * a.out, chunks * a.taps, direct * a.out * a.taps
+    transforms = (16 if len(axes) == 2 else 24) * (c * -(-m // 64) + m * -(-c // 64))
+    cost = chunks * 6 ** len(axes) * (tiles * (c * m + transforms) + 14 * c * m)
+    if forced == "winograd" or cost < 0.9 * direct * c * m:
+        return FilterGradient(problem, (axes, together))
+    return FilterGradient(problem)

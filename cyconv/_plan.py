@@ -46,6 +46,11 @@ def _named(name: str | None) -> str | None:
     return name
 
 
+def forced_algorithm() -> str | None:
+    """The algorithm that is used wherever it accepts a problem, if there is one."""
+    return _forced.get() or _process_wide
+
+
 def set_algorithm(name: str | None) -> None:
     """Use one algorithm wherever it accepts the problem, in this whole process; "auto" or None: the best.
 
@@ -205,7 +210,7 @@ def execute(
     x, f = input, filters
     if code < 0:
         x, f, code = _operands(op, names, input, filters)
-    problem, driver = _chosen(_forced.get() or _process_wide, make, op, names, n, x.shape, f.shape, code, *rest)
+    problem, driver = _chosen(forced_algorithm(), make, op, names, n, x.shape, f.shape, code, *rest)
     extras = check(problem, x.dtype, bias, activation, residual, out)
     return compute(driver, op, x, f, extras, out, num_threads)
 
@@ -229,7 +234,7 @@ def run(
 ) -> Array:
     """Check the extras, choose the driver, compute."""
     extras = check(problem, x.dtype, bias, activation, residual, out)
-    driver = choose(problem, _forced.get() or _process_wide).driver
+    driver = choose(problem, forced_algorithm()).driver
     return compute(driver, problem.op, x, filters, extras, out, num_threads)
 
 
@@ -286,7 +291,7 @@ def _seconds(target: Array, block: Array) -> float:
 def _explain(
     problem: Problem | SeparableProblem, filters: Any, packed_bytes: int | None, num_threads: int | None
 ) -> Explanation:
-    name, driver, refused = choose(problem, _forced.get() or _process_wide)
+    name, driver, refused = choose(problem, forced_algorithm())
     threads, isa = _threads.wanted(problem.op, num_threads), _isa.current()
     size = filters.dtype.itemsize
     arrays = size * (np.prod(problem.batch) * problem.in_channels * np.prod(problem.sizes) + np.prod(problem.out_shape))
@@ -332,7 +337,7 @@ class Plan:
 
     def _bind(self, x: Array) -> tuple[Any, ...]:
         """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
-        recipe, isa, forced = self._recipe, _isa.current(), _forced.get() or _process_wide
+        recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
         code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
         problem = recipe.problem(x.shape, code)
         driver = choose(problem, forced).driver
@@ -353,7 +358,7 @@ class Plan:
             or x.shape != last[0]
             or x.dtype is not last[1]
             or _isa.current() != last[2]
-            or (_forced.get() or _process_wide) != last[3]
+            or (forced_algorithm()) != last[3]
         ):
             last = self._bind(x)
         problem, driver, packed, extras = last[4:]
@@ -384,7 +389,7 @@ class Plan:
 
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
-        driver = choose(self._problem(shape), _forced.get() or _process_wide).driver
+        driver = choose(self._problem(shape), forced_algorithm()).driver
         return int(
             driver.workspace(
                 _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads), _isa.current()

@@ -9,7 +9,7 @@ import numpy as np
 
 from cyconv import _geometry as geometry
 from cyconv import _isa, _plan, _threads
-from cyconv._filter_gradient import FilterGradient
+from cyconv._algorithms import filter_gradient
 from cyconv._problem import (
     DTYPES,
     Array,
@@ -39,7 +39,7 @@ from cyconv._runtime import empty
 #: NumPy's names of the padding modes that read other positions, by number.
 _NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wrap"}
 
-_driver = lru_cache(maxsize=1024)(FilterGradient)
+_driver = lru_cache(maxsize=1024)(filter_gradient)
 
 
 def _backprop_input(
@@ -151,7 +151,7 @@ def _backprop_filter(
     threads = _threads.wanted(op, num_threads)
     fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
     result = target if target is not None and fits else empty(sizes, x.dtype)
-    _driver(problem).run(x, g, result, threads, _isa.current())
+    _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
     if target is None:
         return result
     if not fits:
@@ -753,7 +753,7 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
         1, "VALID", None, 1, (0, 0.0), None,
     )  # fmt: skip
     result = np.empty(channels, g.dtype)
-    _driver(problem).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
+    _driver(problem, _plan.forced_algorithm()).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
     return result
 
 

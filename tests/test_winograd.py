@@ -85,3 +85,74 @@ def test_phases_without_taps():
         with nn.algorithm(name):
             y = nn.conv2d_transpose(x, w, (1, 4, 5, 1), [1, 1, 1, 3], padding, "NCHW")
             assert np.array_equal(y, np.zeros((1, 4, 5, 1), np.float32))
+
+
+# ---- filter gradients ------------------------------------------------------------------------------------------------
+
+GRADIENTS = {
+    nn.conv1d: nn.conv1d_backprop_filter,
+    nn.conv2d: nn.conv2d_backprop_filter,
+    nn.conv3d: nn.conv3d_backprop_filter,
+}
+
+
+def gradient_cases():
+    """(op, input shape, filters shape, arguments): one box and several, one block of channels or columns and several."""
+    yield from (case for case in cases() if case[0] in GRADIENTS)
+    yield nn.conv2d, (1, 14, 14, 130), (3, 3, 130, 150), {"strides": 1, "padding": "SAME"}
+    yield nn.conv2d, (3, 40, 50, 70), (3, 3, 70, 17), {"strides": 1, "padding": "SAME"}
+    yield nn.conv2d, (1, 40, 50, 16), (5, 3, 16, 100), {"strides": 1, "padding": "SAME"}
+    yield nn.conv2d, (1, 40, 50, 48), (3, 7, 16, 36), {"strides": (2, 1), "padding": "VALID"}  # three groups
+    yield nn.conv3d, (1, 6, 20, 22, 16), (3, 3, 3, 16, 16), {"strides": (1, 2, 1, 1, 1), "padding": "SAME"}
+
+
+@pytest.mark.parametrize("number", range(len(list(gradient_cases()))))
+def test_filter_gradient_equals_direct_within_its_bound(number):
+    op, x_shape, f_shape, arguments = list(gradient_cases())[number]
+    arguments = {("strides" if key == "stride" else key): value for key, value in arguments.items()}
+    mode = {key: arguments.pop(key) for key in ("padding_mode",) if key in arguments}
+    gradient = GRADIENTS[op]
+    rng = np.random.default_rng(number)
+    x = rng.standard_normal(x_shape, dtype=np.float32)
+    f = op(
+        x,
+        np.zeros(f_shape, np.float32),
+        **{("stride" if op is nn.conv1d and k == "strides" else k): v for k, v in arguments.items()},
+        **mode,
+    )
+    g = rng.standard_normal(f.shape, dtype=np.float32)
+    exact = gradient(x.astype(float), f_shape, g.astype(float), **arguments, **mode)
+    terms = gradient(np.abs(x), f_shape, np.abs(g), **arguments, **mode)
+    with nn.algorithm("direct"):
+        direct = gradient(x, f_shape, g, **arguments, **mode)
+    with nn.algorithm("winograd"):
+        for isa in ISAS:
+            with nn.isa(isa):
+                one = gradient(x, f_shape, g, **arguments, **mode, num_threads=1)
+                assert np.all(np.abs(one - exact) <= 2e-5 * terms)
+                assert not np.array_equal(one, direct)  # it is another algorithm
+                for threads in (2, 3, 7):
+                    assert np.array_equal(one, gradient(x, f_shape, g, **arguments, **mode, num_threads=threads))
+                apart = [np.asfortranarray(a)[:, ::-1][:, ::-1] for a in (x, g)]
+                assert np.array_equal(one, gradient(apart[0], f_shape, apart[1], **arguments, **mode))
+                out = np.full(f_shape, np.nan, np.float32)
+                assert gradient(x, f_shape, g, **arguments, **mode, out=out) is out
+                assert np.array_equal(one, out)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_filter_gradient_of_values_that_are_not_finite(bad):
+    """NaN and infinity reach the taps that meet them; large values do not overflow in a transform."""
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal((1, 20, 21, 16), dtype=np.float32) for _ in range(2))
+    x[0, 0, 0, 3] = bad  # no output at or before the middle tap's pairs it with the first row of taps
+    results = []
+    for name in ("direct", "winograd"):
+        with nn.algorithm(name):
+            results.append(nn.conv2d_backprop_filter(x, (3, 3, 16, 16), g, 1, "SAME"))
+    assert np.array_equal(*results, equal_nan=True) or bad == 3e38
+    assert np.isfinite(results[1][2, 2]).all()  # tap (2, 2) never meets the first pixel
+    if bad != 3e38:
+        assert not np.isfinite(results[1][0, 0, 3]).all()
+    else:
+        assert np.allclose(*results, rtol=1e-4, atol=1e-3)

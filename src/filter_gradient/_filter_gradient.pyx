@@ -47,6 +47,30 @@ cdef extern from "kernels.h" nogil:
     ctypedef void (*add_fn)(void *, const void *, ptrdiff_t) noexcept nogil
     ctypedef void (*store_fn)(char *, ptrdiff_t, const void *, ptrdiff_t) noexcept nogil
     ctypedef void (*slope_fn)(void *, const void *, const void *, ptrdiff_t, int, double, double) noexcept nogil
+    ctypedef struct input_args:
+        const char *const *pixels
+        ptrdiff_t channels
+        char *v
+        ptrdiff_t xi
+    ctypedef struct output_args:
+        const char *m
+        ptrdiff_t xi
+        int wide
+        const char *bias
+        int clamp
+        double low, high
+        char *const *out
+    ctypedef struct filter_args:
+        const char *w
+        ptrdiff_t step_h, step_w
+        int taps_h, taps_w
+        ptrdiff_t columns, width
+        char *u
+        ptrdiff_t xi
+    ctypedef struct winograd_kernels:
+        void (*input[3][2])(const input_args *) noexcept nogil
+        int (*output[3][5][2])(const output_args *) noexcept nogil
+        int (*filter[3][5][2])(const filter_args *) noexcept nogil
     ctypedef struct gradient_kernels:
         int lanes
         int rows[3]
@@ -57,6 +81,7 @@ cdef extern from "kernels.h" nogil:
         gather_fn gather[5]
         store_fn store[5]
         slope_fn slope[5]
+        winograd_kernels winograd
     const gradient_kernels *gradient_kernels_of(int isa)
     int compute_type(int dtype)
 
@@ -595,9 +620,13 @@ cdef void cut(Task *t, int threads) noexcept nogil:
             return
 
 
+include "winograd.pxi"
+
+
 cdef class FilterGradient:
     """A Problem's filter gradient as the driver wants it. Immutable; `run` may be called from many threads."""
     cdef Axis axes[3]
+    cdef readonly object transform
     cdef int dtype, ndim, mode
     cdef bint channels_last, depthwise, padded
     cdef ptrdiff_t groups, cg, mg
@@ -605,10 +634,11 @@ cdef class FilterGradient:
     cdef readonly object problem
     cdef readonly double flops
 
-    def __cinit__(self, problem):
+    def __cinit__(self, problem, transform=None):
+        """transform: the axes that Winograd's transform takes, one or two, and its m; None to sum up directly."""
         cdef Axis *a
         cdef int i
-        self.problem = problem
+        self.problem, self.transform = problem, transform
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.mode, self.constant = problem.padding_mode, problem.padding_value
         self.groups = problem.groups
@@ -652,14 +682,69 @@ cdef class FilterGradient:
         t.groups, t.cg, t.mg, t.repeat, t.depthwise = self.groups, self.cg, self.mg, 1, self.depthwise
         if self.depthwise:
             t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
         t.call = &call
         threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
         if threads > 1:
             threads = prepare(threads)
-        self.sum_up(&t, threads)
+        if self.transform is not None:
+            self.sum_tiles(&t, threads)
+        if self.transform is None or call.not_finite:
+            self.sum_up(&t, threads)
         if raised:
             raise raised[0]
+
+    cdef void sum_tiles(self, Task *t, int team) except *:
+        """Compute by Winograd in a team of threads; t.call.not_finite where that will not do."""
+        cdef Product p
+        cdef Piece *pieces = NULL
+        cdef char *shared = NULL
+        cdef ptrdiff_t i, added
+        cdef int axis
+        memset(&p, 0, sizeof(p))
+        p.t, p.tiles, p.chunks, p.xis = t, t.g.n, 1, 1
+        transformed, m = self.transform
+        p.axes, p.rows_axis, p.columns_axis = len(transformed), min(transformed), max(transformed)
+        for axis in range(3):
+            p.f[axis].alpha = p.f[axis].m = p.f[axis].r = 1
+            p.f[axis].chunks, p.f[axis].tiles = t.ax[axis].taps, t.ax[axis].out
+            if axis in transformed:
+                p.f[axis].alpha, p.f[axis].m, p.f[axis].r = ALPHA, m, ALPHA + 1 - m
+                p.f[axis].chunks = ceil_div(t.ax[axis].taps, m)
+                p.f[axis].tiles = t.ax[axis].dilation * ceil_div(ceil_div(t.ax[axis].out, t.ax[axis].dilation), p.f[axis].r)
+                p.xis *= ALPHA
+            p.chunks *= p.f[axis].chunks
+            p.tiles *= p.f[axis].tiles
+        cut_product(&p, team)
+        added = ceil_div(p.partial_bytes, ADDED) if p.parts > 1 else 0
+        try:
+            shared = <char *> aligned_alloc(64, (2 * t.k.lanes + BLOCK + t.k.lanes) * t.size)
+            if p.parts > 1:
+                p.partial = <char *> aligned_alloc(64, ((p.parts - 1) * p.partial_bytes + 63) // 64 * 64)
+            if shared == NULL or (p.parts > 1 and p.partial == NULL):
+                raise MemoryError(f"{self.problem.op}: no memory for {p.parts * p.partial_bytes} bytes of sums")
+            memset(shared, 0, 2 * t.k.lanes * t.size)
+            p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
+            t.k.fill(shared + 2 * t.k.lanes * t.size, BLOCK + t.k.lanes, t.constant)
+            pieces = allocate_pieces(&p, team)
+            if team == 1:
+                with nogil:
+                    for i in range(p.units):
+                        if not t.call.cancelled and not t.call.not_finite:
+                            run_part(&p, i, True, pieces)
+                    for i in range(added):
+                        add_parts(&p, i)
+            else:
+                with nogil, parallel(num_threads=team):
+                    for i in prange(p.units, schedule="dynamic"):
+                        if not t.call.cancelled and not t.call.not_finite:
+                            run_part(&p, i, threadid() == 0, pieces + threadid())
+                    for i in prange(added, schedule="static"):
+                        add_parts(&p, i)
+        finally:
+            free(p.partial)
+            free(shared)
+            free(pieces)
 
     cdef void sum_up(self, Task *t, int team) except *:
         """Compute in a team of threads."""

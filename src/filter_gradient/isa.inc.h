@@ -13,6 +13,7 @@
 #define EXP(x) expf(x)
 #define ERF(x) erff(x)
 #include "kernels.inc.h"
+#include "../winograd/transforms.inc.h"
 STORED(float)
 STORED(half)
 STORED(bfloat)
@@ -61,7 +62,14 @@ STORED(int32_t)
 #define TABLE(isa) TABLE_(isa)
 
 const gradient_kernels TABLE(ISA)[COMPUTE_TYPES] = {
-    [F32] = {KERNELS(f32, float), OF(f32, F32, float), OF(f32, F16, half), OF(f32, BF16, bfloat)},
+    [F32] = {KERNELS(f32, float), OF(f32, F32, float), OF(f32, F16, half), OF(f32, BF16, bfloat),
+             .winograd = {.input = {[2] = PAIR(input_6, f32)},
+                          .output = {[2] = {[2] = PAIR(output_6_2, f32),
+                                            [3] = PAIR(output_6_3, f32),
+                                            [4] = PAIR(output_6_4, f32)}},
+                          .filter = {[2] = {[2] = PAIR(filter_6_5, f32),
+                                            [3] = PAIR(filter_6_4, f32),
+                                            [4] = PAIR(filter_6_3, f32)}}}},
     [F64] = {KERNELS(f64, double), OF(f64, F64, double)},
     [I32] = {KERNELS(i32, int32_t), OF(i32, I32, int32_t)},
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include "isa.h"
 #include "move.h"
+#include "../winograd/transforms.h"
 
 #define TILE_ROWS 14 /* the most rows a register tile holds */
 #define TILE_WIDE 2  /* the most vectors it is wide */
@@ -40,6 +41,7 @@ typedef struct {
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
     store_fn store[DTYPES];
     slope_fn slope[DTYPES];
+    winograd_kernels winograd; /* in float32, for ALPHA = 6 */
 } gradient_kernels;
 
 #define DECLARE(isa, detected) extern const gradient_kernels gradient_kernels_##isa[COMPUTE_TYPES];

@@ -4,7 +4,6 @@
 #define KERNELS_H "../winograd/kernels.inc.h"
 #include "../gemm/isa.inc.h"
 
-#define PAIR(f, tn) {JOIN(f##_1, tn, ISA), JOIN(f##_2, tn, ISA)}
 #define WINOGRAD(tn)                                                                                                   \
     {                                                                                                                  \
         .input = {PAIR(input_4, tn), PAIR(input_5, tn), PAIR(input_6, tn)},                                            \

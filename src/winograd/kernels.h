@@ -1,49 +1,7 @@
-/* The kernel table of the Winograd driver. A tile of m x m outputs of an r x r filter needs ALPHA = m + r - 1 inputs
- * squared; transforms are by axis, so that 1-D filters use the same code with one axis of length 1. */
+/* The kernel table of the Winograd driver: the transforms, and the tiles of the product from ../gemm. */
 #pragma once
 #include "../gemm/kernels.h"
-
-#define ALPHA_MAX 6
-#define M_MAX 4
-
-/* V[xi] = (B^T d B)[xi] of one tile, xi = row*columns + column of the transformed tile. */
-typedef struct {
-    const char *const *pixels; /* IN  [rows*columns] of `channels` elements each */
-    ptrdiff_t channels;
-    char *v;      /* OUT channels of V[0], rounded up to vectors */
-    ptrdiff_t xi; /* from V[xi] to V[xi + 1], in bytes */
-} input_args;
-typedef void (*input_fn)(const input_args *);
-
-/* Y = A^T M A of one tile, one or two vectors of output channels: + bias, clamped, stored. Returns nonzero iff a value
- * that it made is not finite. */
-typedef struct {
-    const char *m; /* IN  a row of M[0] */
-    ptrdiff_t xi;  /* from M[xi] to M[xi + 1], in bytes */
-    int wide;
-    const char *bias;
-    int clamp;
-    double low, high;
-    char *const *out; /* OUT [m*m] */
-} output_args;
-typedef int (*output_fn)(const output_args *);
-
-/* U[xi] = (G g G^T)[xi] of one input channel and a block of output channels. */
-typedef struct {
-    const char *w; /* IN  [taps_h][taps_w] of `columns` elements, steps in bytes */
-    ptrdiff_t step_h, step_w;
-    int taps_h, taps_w; /* at most the transform's; the rest are zeros */
-    ptrdiff_t columns, width;
-    char *u; /* OUT width elements of U[0] */
-    ptrdiff_t xi;
-} filter_args;
-typedef int (*filter_fn)(const filter_args *); /* nonzero iff a value was not finite */
-
-typedef struct {
-    input_fn input[3][2];              /* [alpha - 4][one axis or two] */
-    output_fn output[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
-    filter_fn filter[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
-} winograd_kernels;
+#include "transforms.h"
 
 #define DECLARE(isa, detected)                                                                                         \
     extern const winograd_kernels winograd_kernels_##isa[COMPUTE_TYPES];                                               \
