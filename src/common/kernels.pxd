@@ -14,6 +14,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         int clamp
         double low, high
         int accumulate
+        ptrdiff_t tiles, pixel, out_pixel
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
     ctypedef void (*gather_fn)(
         void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t
@@ -37,6 +38,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         int rows[3]
         tile_fn gemm[3][15]
         tile_fn depthwise[3][15]
+        tile_fn along[3]
         fill_fn fill
         gather_fn gather[5]
         pack_fn pack[5]

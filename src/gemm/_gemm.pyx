@@ -428,6 +428,122 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     r.k.finish[r.dtype](&end)
 
 
+cdef struct Line:
+    # Pixels at one distance from each other: the first one's window, how many, and bytes to the next.
+    const char *base
+    char *out
+    char *residual
+    ptrdiff_t count, step, out_step, residual_step
+
+
+cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Line *line,
+                   tile_args *args, Scratch *s) noexcept nogil:
+    """One block of columns of a line of pixels, in full tiles: the last one is moved back."""
+    cdef int wide, i, rows
+    cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
+    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
+    cdef bint plain = r.plain_store and taken == width
+    cdef const char *base
+    cdef char *target
+    cdef char *out[TILE_ROWS]
+    cdef char *residual[TILE_ROWS]
+    cdef finish_args end
+    rows = r.k.rows[wide]
+    args.a, args.out, args.pixel = &base, &target, line.step
+    args.b, args.ldb = r.panels + panel_place(r, job, t, group, block), width
+    args.bias = r.no_bias if r.deferred else r.bias + (group * t.columns + start) * r.csize
+    args.clamp = r.activation == CLAMP and not r.deferred
+    args.out_pixel = line.out_step if plain else row
+    while first < line.count:
+        args.tiles = (line.count - first) // rows if plain else 1
+        if line.count - first < rows:
+            first, args.tiles = line.count - rows, 1
+        base = line.base + first * line.step
+        target = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
+        r.k.along[wide](args)
+        if not plain:
+            for i in range(rows):
+                out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
+                residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
+            end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, rows, <int> taken
+            end.out, end.out_step = out, r.out.sc
+            end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
+            end.bias = r.bias + (group * t.columns + start) * r.csize if r.deferred else NULL
+            end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
+            r.k.finish[r.dtype](&end)
+        first += args.tiles * rows
+
+
+cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
+                    const ptrdiff_t *box, ptrdiff_t b0, ptrdiff_t b1, bint owner, Scratch *s) noexcept nogil:
+    """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
+    cdef ptrdiff_t n, d, h, w, b, rows = max(r.k.rows[1], r.k.rows[2]), most, spent = 0, first, last
+    cdef ptrdiff_t[4] count
+    cdef ptrdiff_t[4] step
+    cdef const JobAxis *a
+    cdef const char *base = s.area
+    cdef char *out = r.out.data + start[0] * r.out.sn + group * r.mg * r.out.sc
+    cdef char *residual = r.residual.data + start[0] * r.residual.sn + group * r.mg * r.residual.sc
+    cdef Line line
+    cdef tile_args args
+    cdef int i
+    memcpy(count, box, sizeof(count))
+    step[3] = r.pitch * r.csize
+    for i in range(2, -1, -1):
+        step[i] = step[i + 1] * t.extent[i]
+    if t.source == DIRECT:
+        base = r.x.data + start[0] * r.x.sn + group * r.cg * r.x.sc
+        step[0] = r.x.sn
+    for i in range(3):
+        a = &job.ax[i]
+        first = start[i + 1] * a.stride - a.lo
+        last = first + (count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation
+        if t.source == DIRECT:
+            if first < 0 or last >= a.size:
+                return False
+            base += first * r.x.s[i]
+            step[i + 1] = r.x.s[i]
+        step[i + 1] *= a.stride
+        first = a.out_start + start[i + 1] * a.out_step
+        out += first * r.out.s[i]
+        residual += first * r.residual.s[i]
+    a = job.ax
+    line.step, line.out_step, line.residual_step = step[3], a[2].out_step * r.out.s[2], a[2].out_step * r.residual.s[2]
+    if (step[2] == count[3] * step[3] and a[1].out_step * r.out.s[1] == count[3] * line.out_step
+            and (r.residual.data == NULL or a[1].out_step * r.residual.s[1] == count[3] * line.residual_step)):
+        count[3] *= count[2]
+        count[2] = 1
+    if count[3] < rows or ceil_div(count[3], rows) * rows * 8 > count[3] * 9:
+        return False
+    args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
+    if t.fold:
+        args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
+    # As many pixels at a time as L1 holds the windows of, for every block of columns.
+    most = max(1, (1 << 14) // (max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows)) * rows
+    for n in range(count[0]):
+        for d in range(count[1]):
+            for h in range(count[2]):
+                w = 0
+                while w < count[3]:
+                    line.count = most if count[3] - w >= 2 * most else count[3] - w
+                    line.base = base + n * step[0] + d * step[1] + h * step[2] + w * step[3]
+                    line.out = (out + n * r.out.sn + d * a[0].out_step * r.out.s[0] + h * a[1].out_step * r.out.s[1]
+                                + w * line.out_step)
+                    line.residual = (residual + n * r.residual.sn + d * a[0].out_step * r.residual.s[0]
+                                     + h * a[1].out_step * r.residual.s[1] + w * line.residual_step)
+                    w += line.count
+                    for b in range(b0, b1):
+                        run_line(r, job, t, group, b, &line, &args, s)
+                        if owner:
+                            spent += line.count * (job.taps * r.cg + 16)
+                            if spent > 40000:
+                                spent = 0
+                                poll(r.call)
+                        if r.call.cancelled:
+                            return True
+    return True
+
+
 cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
     """One box of one job: a group's columns, or some of them."""
     cdef int j = 0, i, rows
@@ -461,6 +577,9 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     together = max(1, (1 << 19) // max(1, job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize))
     while b0 < b1:
         together = min(together, b1 - b0)
+        if not in_pieces and not r.depthwise and run_lines(r, job, t, group, start, count, b0, b0 + together, owner, s):
+            b0 += together
+            continue
         rows = r.k.rows[2]
         if b0 + together == t.blocks == 1:
             block_start(r, t.columns, b0, &rows)

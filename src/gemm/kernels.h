@@ -21,6 +21,8 @@ typedef struct {
     int clamp;        /* whether low and high matter */
     double low, high;
     int accumulate; /* start from what out holds */
+    /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further */
+    ptrdiff_t tiles, pixel, out_pixel;
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 
@@ -29,6 +31,7 @@ typedef struct {
     int rows[TILE_WIDE + 1];                    /* pixels of a full tile that is 1, 2 vectors wide */
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
+    tile_fn along[TILE_WIDE + 1]; /* [vectors]: full tiles side by side */
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
     pack_fn pack[DTYPES];
