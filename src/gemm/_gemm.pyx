@@ -633,7 +633,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     for i in range(4):
         pixels *= max(out[i], 1)
         t.box[i] = 1
-    wanted = max(6 * TILE_ROWS, min(BOX_PIXELS, pixels // (8 * threads) if threads > 1 else pixels))
+    wanted = max(6 * TILE_ROWS, min(BOX_PIXELS * 4 if t.fold else BOX_PIXELS, pixels // (8 * threads) if threads > 1 else pixels))
     n = 1
     for i in range(3, -1, -1):
         t.box[i] = max(1, min(out[i], wanted // n))
