@@ -175,17 +175,41 @@ static void NAME(image_5)(const tile_args *t) { NAME(image)(t, 5, ROWS_OF(1, MOS
 /* Where the next block of VL starts: the last one moved back rather than cut. */
 #define NEXT(i, count) ((i) + VL < (count) && (i) + 2 * VL > (count) ? (count) - VL : (i) + VL)
 
-/* Dense pixels of a small constant size become shuffles by themselves; more channels are transposed in registers. */
+/* Dense pixels of 2, 4, 8 channels: plane j is zipped with plane j + half, as often as the channels can be halved. */
+INLINE void NAME(zip)(T *restrict d, const T *restrict s, ptrdiff_t plane, ptrdiff_t n, const int channels)
+{
+    VI low = {0}, high = {0};
+    UNROLL for (int l = 0; l < VL; l++) {
+        low[l] = l % 2 * VL + l / 2;
+        high[l] = low[l] + VL / 2;
+    }
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n)) {
+        V v[8], zipped[8];
+        UNROLL for (int j = 0; j < channels; j++)
+            v[j] = LOAD(s + j * plane + i);
+        UNROLL for (int times = 1; times < channels; times *= 2) {
+            UNROLL for (int j = 0; j < channels; j++)
+                zipped[j] = __builtin_shuffle(v[j / 2], v[j / 2 + channels / 2], j % 2 ? high : low);
+            UNROLL for (int j = 0; j < channels; j++)
+                v[j] = zipped[j];
+        }
+        UNROLL for (int j = 0; j < channels; j++)
+            STORE(d + i * channels + j * VL, v[j]);
+    }
+}
+
+/* Dense pixels of 3 channels become shuffles by themselves; more channels are transposed in registers. */
 static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t plane, ptrdiff_t n,
                              ptrdiff_t channels)
 {
     T *restrict d = (T *)dst;
     const T *restrict s = (const T *)src;
     const int dense = step == channels * (ptrdiff_t)sizeof(T);
-    switch (dense ? channels : 0) {
-    case 2: EACH_OF(2, n, d[i * 2 + j] = s[j * plane + i]) return;
+    switch (dense && n >= VL ? channels : 0) {
+    case 2: NAME(zip)(d, s, plane, n, 2); return;
     case 3: EACH_OF(3, n, d[i * 3 + j] = s[j * plane + i]) return;
-    case 4: EACH_OF(4, n, d[i * 4 + j] = s[j * plane + i]) return;
+    case 4: NAME(zip)(d, s, plane, n, 4); return;
+    case 8: NAME(zip)(d, s, plane, n, 8); return;
     }
     if (n < VL || channels < 5 || (channels < VL && !dense)) {
         EACH_OF(channels, n, ((T *)(dst + i * step))[j] = s[j * plane + i])
