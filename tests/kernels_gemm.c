@@ -59,6 +59,48 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     }
 }
 
+/* Rows side by side: each as the tile of one row computes it. */
+static void check_along(const char *isa, int type, const conv_kernels *k, int wide)
+{
+    const int size = sizes[type], columns = wide * k->lanes, rows = k->rows[wide], tiles = between(0, 3);
+    const int runs = between(0, MAX_RUNS), run = between(1, MAX_RUN), pixel = between(0, 9),
+              next = columns + between(0, 3);
+    BUFFER input[(3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN) * 8], filters[64 * MAX_COLUMNS * 8], bias[MAX_COLUMNS * 8];
+    BUFFER block[3 * TILE_ROWS * (MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
+    const char *a = input;
+    char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start;
+    ptrdiff_t offset[MAX_RUNS];
+    fill_with(type, input, 3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN);
+    fill_with(type, filters, runs * run * columns);
+    fill_with(type, bias, columns);
+    for (int r = 0; r < runs; r++)
+        offset[r] = between(0, MAX_RUNS) * size;
+    tile_args t = {.a = &a,
+                   .offset = offset,
+                   .runs = runs,
+                   .run = run,
+                   .b = filters,
+                   .ldb = columns,
+                   .out = &out,
+                   .bias = bias,
+                   .clamp = between(0, 1),
+                   .low = -20,
+                   .high = 30,
+                   .tiles = tiles,
+                   .pixel = pixel * size,
+                   .out_pixel = next * size};
+    k->along[wide](&t);
+    out = row;
+    for (int i = 0; i < tiles * rows; i++) {
+        a = input + i * pixel * size;
+        k->gemm[wide][1](&t);
+        expect(!memcmp(start + i * next * size, row, columns * size), isa, "along", type_names[type], "row", i, rows);
+        expect(untouched(end, start + i * next * size), isa, "along", type_names[type], "wrote beside row", i, rows);
+        end = start + (i * next + columns) * size;
+    }
+    expect(untouched(end, block + sizeof block), isa, "along", type_names[type], "wrote behind", tiles, rows);
+}
+
 /* ---- moves ---------------------------------------------------------------------------------------------------- */
 
 static void check_gather(const char *isa, int storage, const conv_kernels *k)
@@ -232,7 +274,9 @@ int main(int argc, char **argv)
                     for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
                         for (int round = 0; round < 40; round++)
                             check_tile(isa_names[isa], type, k, depthwise, wide, wanted);
-            printf("gemm depthwise %-4s %s", type_names[type], isa_names[isa]);
+            for (int round = 0; round < 400; round++)
+                check_along(isa_names[isa], type, k, 1 + round % 2);
+            printf("gemm depthwise along %-4s %s", type_names[type], isa_names[isa]);
             for (int wide = 1; argc > 1 && !strcmp(argv[1], "time") && wide <= TILE_WIDE; wide++)
                 printf("   %dx%d: %.1f GFLOP/s", k->rows[wide], wide * k->lanes, rate(k, wide));
             printf("\n");

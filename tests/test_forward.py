@@ -85,3 +85,32 @@ def test_padding_modes_are_those_of_numpy_pad():
         for lo, hi in ((0, 0), (1, 2), (3, 4), (8, 11)):
             y = nn.conv1d(x, identity, 1, [(lo, hi)], padding_mode=mode)
             assert np.array_equal(y[0, :, 0], np.pad(x[0, :, 0], (lo, hi), name)), (mode, lo, hi)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_long_rows_equal_short_ones(seed):
+    """Rows of fewer pixels than a tile, and longer ones, are computed by different kernels of the general driver."""
+    rng = np.random.default_rng(seed)
+    kh, kw, stride, dilation = (int(rng.choice(some)) for some in ([1, 1, 2, 3], [1, 1, 3, 5], [1, 1, 2], [1, 1, 2]))
+    channels, filters, groups = int(rng.choice([1, 3, 4, 17, 40])), int(rng.choice([1, 8, 21, 32, 70])), seed % 2 + 1
+    rows, columns, span = int(rng.integers(1, 6)), int(rng.integers(14, 90)), (kw - 1) * dilation + 1
+    dtype = [np.float32, np.float64, np.int32, np.float16][rng.integers(4)]
+    shape = (2, (rows - 1) * stride + (kh - 1) * dilation + 1, (columns - 1) * stride + span, channels * groups)
+    x = rng.integers(-4, 5, shape).astype(dtype)
+    f = rng.integers(-4, 5, (kh, kw, channels, filters * groups)).astype(dtype)
+    residual = rng.integers(-4, 5, (2, rows, columns, filters * groups)).astype(dtype) if rng.random() < 0.3 else None
+    out = np.empty((2, rows, columns, filters * groups + int(rng.integers(2))), dtype)[..., : filters * groups]
+    rest = {
+        "strides": stride,
+        "padding": "VALID",
+        "dilations": dilation,
+        "bias": rng.integers(-9, 9, filters * groups).astype(dtype),
+        "activation": [None, "relu", ("leaky_relu", 2)][rng.integers(2 if dtype is np.int32 else 3)],
+    }
+    with nn.algorithm("direct"):
+        y = nn.conv2d(x, f, residual=residual, out=out, num_threads=int(rng.integers(1, 4)), **rest)
+        for first in range(0, columns, 9):
+            last = min(first + 9, columns)
+            part = x[:, :, first * stride : (last - 1) * stride + span]
+            added = None if residual is None else residual[:, :, first:last]
+            assert np.array_equal(y[:, :, first:last], nn.conv2d(part, f, residual=added, **rest))
