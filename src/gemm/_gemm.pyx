@@ -42,7 +42,11 @@ cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
     STRIP_BYTES = 1 << 20   # the most a strip may hold
-    BOX_PIXELS = 1024
+    FILTER_BYTES = 5 << 18  # the most that a box's tiles go through at a time: L2 keeps them
+    INPUT_BYTES = 720000    # of a box's input, where L2 has to keep it, too
+    BOX_PIXELS = 1024       # the most of a box
+    LEAST_PIXELS = 6 * TILE_ROWS
+    UNITS = 6               # wanted for each thread
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
     WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
     MOVE = 10                 # of them that take as long as moving a value in or out
@@ -80,6 +84,7 @@ cdef struct Tiling:
     ptrdiff_t panel          # where its packed filters start, in elements of a group's
     ptrdiff_t columns        # of a group, and blocks of them
     ptrdiff_t blocks
+    ptrdiff_t together       # blocks at a time, as many as keep their filters in L2
 
 
 cdef struct Run:
@@ -185,6 +190,8 @@ cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t 
 cdef struct Tile:
     int rows, full           # pixels in it, and the most that a kernel which computes them takes
     bint inside              # no window leaves the input
+    int stretches            # of pixels side by side in a row of the output,
+    int first[TILE_ROWS + 1]  # and where they start
     ptrdiff_t[3] at[TILE_ROWS]
     char *out[TILE_ROWS]
     char *residual[TILE_ROWS]
@@ -202,7 +209,7 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
     cdef const char *base
     cdef int i = 0, j
     cdef bint strip = t.source == STRIP
-    tile.inside = True
+    tile.inside, tile.stretches = True, 0
     w_step = job.ax[2].stride * (r.pitch * r.csize if strip else r.x.s[2])
     out_step, residual_step = job.ax[2].out_step * r.out.s[2], job.ax[2].out_step * r.residual.s[2]
     while i < tile.rows:
@@ -231,6 +238,8 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
             for j in range(<int> stretch):
                 tile.residual[i + j] = residual + j * residual_step
         if not strip:
+            tile.first[tile.stretches] = i
+            tile.stretches += 1
             for j in range(<int> stretch):
                 tile.at[i + j][0], tile.at[i + j][1] = corner[0], corner[1]
                 tile.at[i + j][2] = corner[2] + j * job.ax[2].stride
@@ -242,6 +251,7 @@ cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
             c[j] = 0
             c[j - 1] += 1
     tile.inside |= strip
+    tile.first[tile.stretches] = tile.rows
     for i in range(tile.rows, tile.full):
         tile.base[i] = tile.base[0]
 
@@ -286,20 +296,36 @@ cdef void point(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first,
                 Scratch *s) noexcept nogil:
     """Where a tile's pixels are for every run: at the same distances from their corners, or, where windows leave the
     input, one by one."""
-    cdef ptrdiff_t q
+    cdef ptrdiff_t q, w, w_step = job.ax[2].stride
+    cdef size_t size = job.ax[2].size
     cdef ptrdiff_t[3] k
     cdef const char **a = s.a
     cdef const char *p
-    cdef int i
+    cdef const ptrdiff_t *corner
+    cdef int i, j, g
     if tile.inside:
         args.a, args.a_step, args.offset = tile.base, 0, s.tap_offset
         return
     args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
     for q in range(runs):
         tap_of(job, first + q, k)
-        for i in range(tile.rows):
-            p = read_at(r, job, tile, i, k)
-            a[i] = p if p != NULL else r.outside
+        if r.mode == 0:
+            for g in range(tile.stretches):
+                i, j = tile.first[g], tile.first[g + 1]
+                corner = tile.at[i]
+                if (<size_t> (corner[0] + k[0] * job.ax[0].dilation) >= <size_t> job.ax[0].size
+                        or <size_t> (corner[1] + k[1] * job.ax[1].dilation) >= <size_t> job.ax[1].size):
+                    for i in range(i, j):
+                        a[i] = r.outside
+                    continue
+                w = corner[2] + k[2] * job.ax[2].dilation
+                for i in range(i, j):
+                    a[i] = tile.base[i] + s.tap_offset[q] if <size_t> w < size else r.outside
+                    w += w_step
+        else:
+            for i in range(tile.rows):
+                p = read_at(r, job, tile, i, k)
+                a[i] = p if p != NULL else r.outside
         for i in range(tile.rows, tile.full):
             a[i] = a[0]
         a += TILE_ROWS
@@ -573,10 +599,8 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
     in_pieces = runs > RUNS or t.source == WINDOWS
     if not in_pieces:
         tap_offsets(r, job, t, 0, runs, s.tap_offset)
-    # As many blocks at a time as keep their filters in L2.
-    together = max(1, (1 << 19) // max(1, job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize))
     while b0 < b1:
-        together = min(together, b1 - b0)
+        together = min(t.together, b1 - b0)
         if not in_pieces and not r.depthwise and run_lines(r, job, t, group, start, count, b0, b0 + together, owner, s):
             b0 += together
             continue
@@ -616,45 +640,91 @@ cdef ptrdiff_t strip_bytes(const Run *r, const Job *job, const ptrdiff_t *box, p
     return <ptrdiff_t> min(bytes, 1e15)
 
 
-cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nogil:
-    """Where a job's input is read, and its boxes: whole rows first, as many pixels as L2 holds the input of."""
-    cdef ptrdiff_t[4] out
+cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
+    """Of one block of columns."""
+    return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
+
+
+cdef ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, ptrdiff_t each, ptrdiff_t tile,
+                          int threads) noexcept nogil:
+    """Into how many parts to cut `whole`, `least` or some more, so that the thread that gets most of parts*others units
+    gets as few tiles as can be; a part's items are `each` of what a tile holds `tile` of."""
+    cdef ptrdiff_t parts, most, best = least, fewest = 0
+    for parts in range(least, min(whole, 2 * least if threads > 1 else least) + 1):
+        most = ceil_div(parts * others, threads) * ceil_div(ceil_div(whole, parts) * each, tile)
+        if parts == least or most < fewest:
+            best, fewest = parts, most
+    return best
+
+
+cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff_t bytes, int threads,
+                         Tiling *t) noexcept nogil:
+    """Boxes of one size, nearly, whole rows first: `wanted` pixels and `bytes` of input at most. Returns how many."""
+    cdef ptrdiff_t pixels = 1, boxes = 1, out
     cdef ptrdiff_t[3] extent
-    cdef ptrdiff_t pixels = 1, wanted, n
+    cdef bint whole = True
+    cdef int i
+    for i in range(4):
+        t.box[i] = 1
+    for i in range(3, -1, -1):
+        out = r.x.n if i == 0 else job.ax[i - 1].out
+        if whole:
+            t.box[i] = max(1, min(out, wanted // pixels))
+            while t.box[i] > 1 and strip_bytes(r, job, t.box, extent) > bytes:
+                t.box[i] = (t.box[i] + 1) // 2
+            whole = t.box[i] >= out
+        t.boxes[i] = ceil_div(out, t.box[i])
+        boxes *= t.boxes[i]
+        pixels *= t.box[i]
+    for i in range(4):
+        out = r.x.n if i == 0 else job.ax[i - 1].out
+        if t.boxes[i] > 1 and t.box[i] > 1:
+            boxes //= t.boxes[i]
+            pixels //= t.box[i]
+            t.box[i] = ceil_div(out, even_parts(out, t.boxes[i], boxes * t.splits * r.groups, pixels, r.k.rows[2], threads))
+            t.boxes[i] = ceil_div(out, t.box[i])
+            boxes *= t.boxes[i]
+    return boxes
+
+
+cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nogil:
+    """Where a job's input is read, and its units: boxes of pixels by parts of the columns. Units that share filters
+    follow each other, so filters larger than the input are cut first, the input where it is the larger one."""
+    cdef ptrdiff_t pixels = max(r.x.n, 1), bytes = STRIP_BYTES, boxes, units, most = BOX_PIXELS
+    cdef ptrdiff_t[4] all
+    cdef ptrdiff_t[3] extent
     cdef bint direct = r.dtype < 3 and r.repeat == 1 and (r.x.sc == r.size or r.cg == 1 and not r.depthwise)
     cdef int i
-    out[0] = r.x.n
+    all[0] = pixels
     for i in range(3):
-        out[i + 1] = job.ax[i].out
+        all[i + 1] = max(job.ax[i].out, 1)
+        pixels *= all[i + 1]
     t.fold = not r.depthwise and r.cg <= FOLD_CHANNELS and job.ax[2].taps > 1 and job.ax[2].dilation == 1
     if r.depthwise and t.columns < r.k.lanes:
         direct = False
     t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
-    for i in range(4):
-        pixels *= max(out[i], 1)
-        t.box[i] = 1
-    wanted = max(6 * TILE_ROWS, min(BOX_PIXELS * 4 if t.fold else BOX_PIXELS, pixels // (8 * threads) if threads > 1 else pixels))
-    n = 1
-    for i in range(3, -1, -1):
-        t.box[i] = max(1, min(out[i], wanted // n))
-        while t.box[i] > 1 and strip_bytes(r, job, t.box, extent) > STRIP_BYTES:
-            t.box[i] = (t.box[i] + 1) // 2
-        n *= t.box[i]
-        if t.box[i] < out[i]:
-            break
+    if t.fold:  # rows of a strip that two boxes share are gathered twice
+        most *= 4
+    t.together = max(1, min(t.blocks, FILTER_BYTES // max(1, filter_bytes(r, job))))
+    t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
+    if t.source == DIRECT and t.together < t.blocks:  # the input is read again for the next blocks
+        bytes = INPUT_BYTES
+    t.splits = 1
+    boxes = cut_boxes(r, job, most, bytes, threads, t)
+    units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
+    if boxes < units:
+        if t.source == DIRECT and t.blocks * filter_bytes(r, job) > 2 * strip_bytes(r, job, all, extent):
+            t.splits = even_parts(t.blocks, min(t.blocks, ceil_div(units, boxes)), boxes * r.groups, 1, 1, threads)
+        if boxes * t.splits < units:
+            boxes = cut_boxes(r, job, max(LEAST_PIXELS, min(most, pixels * t.splits // units)), bytes, threads, t)
+        if 0 < boxes * t.splits < (units * 3 // 4 if t.source == DIRECT else units // 4):
+            units = units if t.source == DIRECT else units // 4
+            t.splits = even_parts(t.blocks, min(t.blocks, ceil_div(units, boxes)), boxes * r.groups, 1, 1, threads)
+    t.units = r.groups * boxes * t.splits
     if t.source == STRIP:
         if strip_bytes(r, job, t.box, t.extent) > STRIP_BYTES:
             t.source = WINDOWS
     t.fold = t.fold and t.source == STRIP
-    t.units = r.groups
-    n = 1
-    for i in range(4):
-        t.boxes[i] = ceil_div(out[i], t.box[i])
-        t.units *= t.boxes[i]
-    t.splits = 1
-    if threads > 1 and 0 < t.units < 2 * threads:
-        t.splits = max(1, min(t.blocks, ceil_div(2 * threads, t.units)))
-    t.units *= t.splits
 
 
 # ---- filters -----------------------------------------------------------------------------------------------------
