@@ -706,7 +706,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     if t.fold:  # rows of a strip that two boxes share are gathered twice
         most *= 4
     t.together = max(1, min(t.blocks, FILTER_BYTES // max(1, filter_bytes(r, job))))
-    t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
+    t.together = ceil_div(t.blocks, max(1, ceil_div(t.blocks, t.together)))
     if t.source == DIRECT and t.together < t.blocks:  # the input is read again for the next blocks
         bytes = INPUT_BYTES
     t.splits = 1
@@ -995,6 +995,7 @@ cdef class Convolution:
         r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
         if r.tilings == NULL:
             raise MemoryError
+        self.place_panels(&r)
         self.cut_all(&r, threads)
         size = self.scratch_bytes(&r)
         free(r.tilings)
