@@ -88,6 +88,12 @@ cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
+cdef inline ptrdiff_t odd_lines(ptrdiff_t bytes) noexcept nogil:
+    """Room for them in an odd number of cache lines: what is written to many such places at once does not share few sets
+    of L1, as it would a power of two apart."""
+    return (ceil_div(bytes, 64) | 1) * 64
+
+
 cdef inline ptrdiff_t map_index(ptrdiff_t i, ptrdiff_t n, int mode) noexcept nogil:
     """Where a position is read: itself inside [0, n), -1 for the constant, or another index."""
     cdef ptrdiff_t period

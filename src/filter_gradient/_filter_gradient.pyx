@@ -21,7 +21,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, odd_lines, poll, view_of
 
 from cyconv._runtime import prepare
 

@@ -255,11 +255,6 @@ cdef void add_parts(const Product *p, ptrdiff_t piece) noexcept nogil:
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t plane(ptrdiff_t bytes) noexcept nogil:
-    """An odd number of cache lines: a tile's 36 values are written at once and must not share few sets of L1."""
-    return (ceil_div(bytes, 64) | 1) * 64
-
-
 cdef void cut_product(Product *p, int threads) noexcept nogil:
     """Boxes and parts by the problem alone; blocks of channels and columns also by the threads."""
     cdef const Task *t = p.t
@@ -288,8 +283,8 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
             break
     p.v_pitch = ceil_div(p.wide, lanes) * lanes
     p.w_pitch = ceil_div(min(p.columns, t.mg), lanes) * lanes
-    p.v_plane, p.w_plane = plane(p.box * p.v_pitch * t.size), plane(p.box * p.w_pitch * t.size)
-    p.sum_plane = plane(p.wide * p.w_pitch * t.size)
+    p.v_plane, p.w_plane = odd_lines(p.box * p.v_pitch * t.size), odd_lines(p.box * p.w_pitch * t.size)
+    p.sum_plane = odd_lines(p.wide * p.w_pitch * t.size)
 
 
 cdef Piece *allocate_pieces(const Product *p, int threads) except NULL:

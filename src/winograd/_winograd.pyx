@@ -14,10 +14,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-import numpy as np
-
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
+from common cimport Call, View, ceil_div, map_index, now, odd_lines, output, poll, view_of
 from kernels cimport CLAMP, NONE, TILE_ROWS, conv_kernels, conv_kernels_of, finish_args, tile_args
 
 from cyconv._gemm import Convolution
@@ -63,6 +61,7 @@ cdef enum:
     SCRATCH_BYTES = 2 << 20   # of all that a thread holds
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
+    CHANNELS = 16             # whose filters are transposed at a time
     DEPTHS = 4                # planes of a box
     WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
 
@@ -79,6 +78,12 @@ cdef struct Axis:
     ptrdiff_t box, boxes
     ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
 
+cdef struct Filters:
+    # How to read a job's filters: w[taps][c][column] of a group, strides in bytes.
+    const char *data
+    ptrdiff_t s[3]
+    ptrdiff_t row, column, group
+
 cdef struct Run:
     # One job: what a unit of its work needs to know.
     const conv_kernels *k
@@ -92,7 +97,7 @@ cdef struct Run:
     bint direct, deferred, plain_store
     View x, out, residual
     const char *panels        # U: [group][block][xi][slice][c][width]; NULL where each block is met but once
-    const char *filters       # [group][tap][c][mg], for tiles that are computed again
+    Filters filters
     const char *bias
     const char *none          # zeros
     const char *outside
@@ -105,6 +110,10 @@ cdef struct Scratch:
     char *m                   # [xi][row][2 vectors]
     char *strip
     char *u                   # one block of U, where filters are transformed when they are met
+    char *some                # filters of CHANNELS channels, [tap][c][column]
+    char *whole               # those of all channels, for tiles that are computed again; NULL before the first
+    const Run *whole_of       # whose they are
+    ptrdiff_t whole_block
     char *tile                # outputs of one tile
     const char **rows         # [rows] a row of V[0] for every row of the product
     const char **taps         # [taps] for a tile that is computed again
@@ -118,6 +127,16 @@ cdef inline ptrdiff_t position(const Axis *a, ptrdiff_t tile, ptrdiff_t i) noexc
     if a.alpha == 1:
         return tile
     return tile % a.dilation + a.dilation * (tile // a.dilation * a.m + i)
+
+
+cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
+    """From V[xi] to V[xi + 1]."""
+    return odd_lines(r.planes * r.rows * r.pitch * r.size)
+
+
+cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
+    """From M[xi] to M[xi + 1]."""
+    return odd_lines(r.rows * 2 * r.k.lanes * r.size)
 
 
 cdef struct Box:
@@ -219,7 +238,7 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
     cdef const char *line
     cdef input_args args
     cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
-    args.pixels, args.channels, args.xi = pixels, r.cg, r.planes * r.rows * r.pitch * r.size
+    args.pixels, args.channels, args.xi = pixels, r.cg, v_bytes(r)
     for i in range(3):
         span[i] = b.count[i] + r.ax[i].reach
     for plane in range(r.planes):
@@ -257,7 +276,34 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
                         row += 1
 
 
-cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *tile, ptrdiff_t start,
+cdef void gather_filters(const Run *r, ptrdiff_t item, ptrdiff_t first, ptrdiff_t channels, char *dst) noexcept nogil:
+    """Some channels' filters of one block of columns, [tap][c][column]."""
+    cdef const Filters *f = &r.filters
+    cdef ptrdiff_t columns = 2 * r.k.lanes, start = item % r.blocks * columns
+    cdef ptrdiff_t[3] k
+    cdef const char *w = f.data + item // r.blocks * f.group + first * f.row + start * f.column
+    for k[0] in range(r.ax[0].taps):
+        for k[1] in range(r.ax[1].taps):
+            for k[2] in range(r.ax[2].taps):
+                r.k.gather[0](dst, columns, 1, w + k[0] * f.s[0] + k[1] * f.s[1] + k[2] * f.s[2], channels, f.row,
+                              min(columns, r.mg - start), f.column)
+                dst += channels * columns * r.size
+
+
+cdef const char *whole_filters(const Run *r, ptrdiff_t item, Scratch *s) noexcept nogil:
+    """A block's filters of all channels; NULL where there is no memory for them."""
+    cdef size_t bytes = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * 2 * r.k.lanes * r.size
+    if s.whole_of == r and s.whole_block == item:
+        return s.whole
+    if s.whole == NULL:
+        s.whole = <char *> calloc(bytes, 1)
+    if s.whole != NULL:
+        gather_filters(r, item, 0, r.cg, s.whole)
+        s.whole_of, s.whole_block = r, item
+    return s.whole
+
+
+cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *tile, ptrdiff_t block,
                 int wide, char **out, bint clamp, const char *bias, Scratch *s) noexcept nogil:
     """One tile's block of columns directly, pixel by pixel."""
     cdef ptrdiff_t[3] o
@@ -270,7 +316,10 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
     for tap in range(taps):
         s.offset[tap] = 0
     args.a, args.a_step, args.offset, args.runs, args.run = s.taps, 1, s.offset, taps, r.cg
-    args.b, args.ldb = r.filters + (group * taps * r.cg * r.mg + start) * r.size, r.mg
+    args.b, args.ldb = whole_filters(r, group * r.blocks + block, s), 2 * r.k.lanes
+    if args.b == NULL:  # no memory: the caller computes everything again
+        r.call.not_finite = 1
+        return
     args.bias, args.clamp, args.low, args.high = bias, clamp, r.low, r.high
     for i in range(r.m2):
         for j in range(3):
@@ -323,7 +372,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef output_fn transform = r.w.output[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     args.wide = 2 if taken > lanes else 1
     plain = r.plain_store and taken == args.wide * lanes
-    args.xi, args.bias, args.out = r.rows * wide_row, r.none if r.deferred else bias, out
+    args.xi, args.bias, args.out = m_bytes(r), r.none if r.deferred else bias, out
     args.clamp, args.low, args.high = r.activation == CLAMP and not r.deferred, r.low, r.high
     for n in range(b.n):
         to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
@@ -353,7 +402,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     if transform(&args):
                         for i in range(3):
                             tile[i] = b.start[i] + q[i]
-                        again(r, b, group, n, tile, start, args.wide, out, args.clamp, args.bias, s)
+                        again(r, b, group, n, tile, block, args.wide, out, args.clamp, args.bias, s)
                     if plain:
                         continue
                     end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
@@ -382,17 +431,17 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
         k = 0
         for c in range(r.planes):
             for i in range(depth.taps if depth.reach else 1):
-                s.offset[k] = (xi * r.planes + c) * plane + i * tap
+                s.offset[k] = xi * v_bytes(r) + c * plane + i * tap
                 k += 1
         first = 0
         while first < b.rows:
             rows = <int> min(full, b.rows - first)
             for i in range(TILE_ROWS):
-                out[i] = s.m + (xi * r.rows + first + i) * wide_row
+                out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
             args.a = s.rows + first
             r.k.gemm[wide][rows](&args)
             first += rows
-        args.b += r.slices * r.cg * width * r.size
+        args.b += u_bytes(r, width)
 
 
 cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
@@ -435,7 +484,7 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
         u = r.panels + (group * r.blocks + block) * block_bytes(r)
         if r.panels == NULL:
             u = s.u
-            if not pack_block(r, group * r.blocks + block, s.u):
+            if not pack_block(r, group * r.blocks + block, s.u, s):
                 r.call.not_finite = 1
         multiply_block(r, &b, block, u, s)
         store_block(r, &b, group, block, s)
@@ -457,45 +506,57 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
 
 # ---- filters ----------------------------------------------------------------------------------------------------
 
+cdef inline ptrdiff_t u_bytes(const Run *r, ptrdiff_t width) noexcept nogil:
+    """From U[xi] to U[xi + 1] of a block of so many columns."""
+    return odd_lines(r.slices * r.cg * width * r.size)
+
+
 cdef inline ptrdiff_t block_bytes(const Run *r) noexcept nogil:
     """Of one block of columns of U."""
-    return r.xis * r.slices * r.cg * 2 * r.k.lanes * r.size
+    return r.xis * u_bytes(r, 2 * r.k.lanes)
 
 
-cdef bint pack_block(const Run *r, ptrdiff_t item, char *u) noexcept nogil:
+cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) noexcept nogil:
     """U of one block of columns of one group of a job; False where a value is not finite."""
-    cdef ptrdiff_t lanes = r.k.lanes, block = item % r.blocks, group = item // r.blocks, slice_ = 0, c, plane, i
-    cdef ptrdiff_t row_bytes = r.mg * r.size
+    cdef ptrdiff_t lanes = r.k.lanes, start = item % r.blocks * 2 * lanes, slice_, first = 0, count = r.cg, c, plane, i
     cdef ptrdiff_t[3] strides
     cdef ptrdiff_t k[3]
     cdef filter_args f
     cdef filter_fn transform = r.w.filter[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     cdef const Axis *rows = &r.ax[r.rows_axis]
     cdef const Axis *columns = &r.ax[r.columns_axis]
-    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
-    cdef const char *w = r.filters + group * taps * r.cg * row_bytes + block * 2 * lanes * r.size
-    cdef bint finite = True
-    strides[2] = r.cg * row_bytes
-    strides[1] = r.ax[2].taps * strides[2]
-    strides[0] = r.ax[1].taps * strides[1]
-    f.columns = min(2 * lanes, r.mg - block * 2 * lanes)
+    cdef const char *w = r.filters.data + item // r.blocks * r.filters.group + start * r.filters.column
+    cdef ptrdiff_t row = r.filters.row
+    cdef bint finite = True, there = r.filters.column == r.size
+    f.columns = min(2 * lanes, r.mg - start)
     f.width = lanes if f.columns <= lanes else 2 * lanes
-    f.step_h, f.step_w = strides[r.rows_axis] if r.axes == 2 else 0, strides[r.columns_axis]
-    f.xi = r.slices * r.cg * f.width * r.size
-    for plane in range(r.planes):
-        for i in range(r.ax[0].taps if r.ax[0].reach else 1):
-            k[0] = k[1] = k[2] = 0
-            k[0] = i
-            k[r.columns_axis] = plane % columns.chunks * columns.r
-            f.taps_h, f.taps_w = 1, <int> min(columns.r, columns.taps - k[r.columns_axis])
-            if r.axes == 2:
-                k[r.rows_axis] = plane // columns.chunks * rows.r
-                f.taps_h = <int> min(rows.r, rows.taps - k[r.rows_axis])
-            for c in range(r.cg):
-                f.w = w + k[0] * strides[0] + k[1] * strides[1] + k[2] * strides[2] + c * row_bytes
-                f.u = u + (slice_ * r.cg + c) * f.width * r.size
-                finite &= transform(&f) == 0
-            slice_ += 1
+    f.xi = u_bytes(r, f.width)
+    for i in range(3):
+        strides[i] = r.filters.s[i]
+    while first < r.cg:
+        if not there:
+            count, w, row = min(CHANNELS, r.cg - first), s.some, 2 * lanes * r.size
+            gather_filters(r, item, first, count, s.some)
+            strides[2] = count * row
+            strides[1] = r.ax[2].taps * strides[2]
+            strides[0] = r.ax[1].taps * strides[1]
+        f.step_h, f.step_w = strides[r.rows_axis] if r.axes == 2 else 0, strides[r.columns_axis]
+        slice_ = 0
+        for plane in range(r.planes):
+            for i in range(r.ax[0].taps if r.ax[0].reach else 1):
+                k[0] = k[1] = k[2] = 0
+                k[0] = i
+                k[r.columns_axis] = plane % columns.chunks * columns.r
+                f.taps_h, f.taps_w = 1, <int> min(columns.r, columns.taps - k[r.columns_axis])
+                if r.axes == 2:
+                    k[r.rows_axis] = plane // columns.chunks * rows.r
+                    f.taps_h = <int> min(rows.r, rows.taps - k[r.rows_axis])
+                for c in range(count):
+                    f.w = w + k[0] * strides[0] + k[1] * strides[1] + k[2] * strides[2] + c * row
+                    f.u = u + (slice_ * r.cg + first + c) * f.width * r.size
+                    finite &= transform(&f) == 0
+                slice_ += 1
+        first += count
     return finite
 
 
@@ -504,7 +565,7 @@ cdef class Panels:
     cdef char *data
     cdef readonly Py_ssize_t nbytes
     cdef readonly int isa
-    cdef readonly object dense, general
+    cdef readonly object filters, general
 
     def __dealloc__(self):
         free(self.data)
@@ -594,55 +655,23 @@ cdef class Winograd:
         """Of one job."""
         return r.groups * r.blocks * block_bytes(r)
 
-    cdef void place(self, Run *runs, char *packed, dense) noexcept:
-        """Where each job's transformed filters, and its filters, are."""
-        cdef ptrdiff_t each = self.groups * self.cg * self.mg * self.ax[0].taps * self.ax[1].taps * self.ax[2].taps * 4
-        cdef const char *filters = <const char *> cnp.PyArray_DATA(dense)
-        cdef int j
-        for j in range(self.njobs):
-            runs[j].panels, runs[j].filters = NULL, filters + j * each
-            if packed != NULL:
-                runs[j].panels = packed + j * self.packed_bytes(runs)
-
-    cdef object dense_filters(self, w, int isa):
-        """The filters as [job][group][tap][c][mg], taps in the job's order, a vector to spare behind partial blocks."""
+    cdef void place(self, Run *runs, char *packed, cnp.ndarray w) noexcept:
+        """Where each job's transformed filters are, and how it reads its filters, by their role."""
         cdef int n = self.problem.ndim, j, i
+        cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(w)
+        cdef bint transposed = self.problem.filters == "transposed"
+        cdef Filters *f
         cdef Axis *a
-        parts = []
         for j in range(self.njobs):
-            index = []
+            runs[j].panels = NULL if packed == NULL else packed + j * self.packed_bytes(runs)
+            f = &runs[j].filters
+            f.data = <const char *> cnp.PyArray_DATA(w)
             for i in range(3 - n, 3):
                 a = self.ax + 3 * j + i
-                stop = a.tap_start + a.taps * a.tap_step
-                index.append(slice(a.tap_start, stop if stop >= 0 else None, a.tap_step))
-            part = w[tuple(index)]
-            if self.problem.filters == "transposed":
-                part = part.swapaxes(n, n + 1)
-                place, split = n, (self.groups, self.cg, self.mg)
-            else:
-                place, split = n + 1, (self.cg, self.groups, self.mg)
-            if self.groups > 1:
-                part = np.moveaxis(part.reshape(part.shape[:n] + split), place, 0)
-            parts.append(part)
-        if self.njobs == 1 and self.mg % 16 == 0 and parts[0].flags.c_contiguous:
-            return parts[0]
-        size = sum(part.size for part in parts)
-        dense = np.empty(size + 64, w.dtype)
-        dense[size:] = 0
-        place = 0
-        for part in parts:
-            self.copy_filters(part, dense[place : place + part.size].reshape(part.shape), isa)
-            place += part.size
-        return dense
-
-    cdef void copy_filters(self, part, dense, int isa):
-        """Each tap's and group's matrix transposed or copied by the kernel that gathers input: NumPy's takes longer."""
-        cdef const conv_kernels *k = conv_kernels_of(isa)
-        cdef cnp.ndarray a, b
-        for index in np.ndindex(part.shape[:part.ndim - 2]):
-            a, b = part[index], dense[index]
-            k.gather[0](cnp.PyArray_DATA(b), b.shape[1], 1, <const char *> cnp.PyArray_DATA(a), a.shape[0], a.strides[0],
-                        a.shape[1], a.strides[1])
+                f.data += a.tap_start * strides[i + n - 3]
+                f.s[i] = a.tap_step * strides[i + n - 3]
+            f.row, f.column = strides[n + transposed], strides[n + 1 - transposed]
+            f.group = strides[n + 1] * (self.cg if transposed else self.mg)
 
     cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
         cdef char *p = <char *> allocate_large(size)
@@ -655,17 +684,19 @@ cdef class Winograd:
         cdef Run *runs = self.describe_all(isa)
         cdef ptrdiff_t i, items = runs.groups * runs.blocks
         cdef bint finite = True
+        cdef Scratch *scratch = NULL
         cdef Panels panels = Panels.__new__(Panels)
         try:
-            panels.dense = self.dense_filters(w, isa)
-            panels.isa, panels.nbytes = isa, self.njobs * self.packed_bytes(runs)
-            panels.data = self.allocate(panels.nbytes + 256, "transformed filters")
-            self.place(runs, panels.data, panels.dense)
+            panels.filters, panels.isa = w, isa
+            panels.nbytes = self.njobs * self.packed_bytes(runs) + w.nbytes
+            panels.data = self.allocate(self.njobs * self.packed_bytes(runs) + 256, "transformed filters")
+            self.place(runs, panels.data, w)
+            scratch = self.allocate_scratch(runs, 1, False)
             for i in range(self.njobs * items):
-                finite &= pack_block(runs + i // items, i % items, panels.data + i * block_bytes(runs))
-            panels.nbytes += panels.dense.nbytes
+                finite &= pack_block(runs + i // items, i % items, panels.data + i * block_bytes(runs), scratch)
         finally:
             free(runs)
+            free(scratch)
         if not finite:
             panels.general = self.general.pack(w, isa)
         return panels
@@ -745,21 +776,21 @@ cdef class Winograd:
                 runs[j].first = units
                 units += runs[j].units
             if isinstance(filters, Panels):
-                dense, packed = (<Panels> filters).dense, (<Panels> filters).data
+                w, packed = (<Panels> filters).filters, (<Panels> filters).data
             else:
-                dense = self.dense_filters(filters, isa)
+                w = filters
                 each = r.groups * r.blocks
                 for j in range(self.njobs):
                     if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
                         items = self.njobs * each
                 if items:
                     packed = self.allocate(self.njobs * self.packed_bytes(&r) + 256, "transformed filters")
-            self.place(runs, packed, dense)
+            self.place(runs, packed, w)
             scratch = self.allocate_scratch(runs, team, packed == NULL)
             if team == 1:
                 with nogil:
                     for i in range(items):
-                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs)):
+                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs), scratch):
                             call.not_finite = 1
                     if not call.not_finite:
                         for i in range(units):
@@ -768,13 +799,16 @@ cdef class Winograd:
             else:
                 with nogil, parallel(num_threads=team):
                     for i in prange(items, schedule="dynamic"):
-                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs)):
+                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs),
+                                          scratch + threadid()):
                             call.not_finite = 1
                     for i in prange(units, schedule="dynamic"):
                         if not call.cancelled and not call.not_finite:
                             run_unit(runs, i, threadid() == 0, scratch + threadid())
         finally:
             free(shared)
+            for i in range(team if scratch != NULL else 0):
+                free(scratch[i].whole)
             free(scratch)
             free(runs)
             if not isinstance(filters, Panels):
@@ -847,15 +881,16 @@ cdef class Winograd:
         return self.scratch_parts(r, r.rows, NULL) + self.strip_bytes(r)
 
     cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t rows, ptrdiff_t *parts) noexcept:
-        """The bytes of V, M, a tile, and pointers and offsets, which are all but the strip; and of each."""
-        cdef ptrdiff_t[4] size
+        """The bytes of V, M, a tile, pointers and offsets, and some filters, which are all but the strip; and of each."""
+        cdef ptrdiff_t[5] size
         cdef ptrdiff_t total = 0, taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
         cdef int i
-        size[0] = r.xis * r.planes * rows * r.pitch * r.size
-        size[1] = (r.xis * rows + TILE_ROWS) * 2 * r.k.lanes * r.size
+        size[0] = r.xis * odd_lines(r.planes * rows * r.pitch * r.size)
+        size[1] = r.xis * odd_lines(rows * 2 * r.k.lanes * r.size) + TILE_ROWS * 2 * r.k.lanes * r.size
         size[2] = 17 * 2 * r.k.lanes * r.size
         size[3] = (rows + TILE_ROWS + 2 * taps) * sizeof(void *)
-        for i in range(4):
+        size[4] = taps * CHANNELS * 2 * r.k.lanes * r.size
+        for i in range(5):
             size[i] = (size[i] + 63) // 64 * 64
             total += size[i]
             if parts != NULL:
@@ -866,7 +901,7 @@ cdef class Winograd:
         """Each thread's scratch, all in one piece, large enough for every job; with room for filters if wanted."""
         cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64, rows = 0, strip = 0, each
         cdef ptrdiff_t taps = max(runs.ax[0].taps * runs.ax[1].taps * runs.ax[2].taps, runs.slices)
-        cdef ptrdiff_t[4] parts
+        cdef ptrdiff_t[5] parts
         cdef Scratch *scratch
         cdef char *p
         cdef int j
@@ -881,5 +916,8 @@ cdef class Winograd:
             scratch[j].rows = <const char **> p
             scratch[j].taps = scratch[j].rows + rows + TILE_ROWS
             scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + taps)
-            scratch[j].strip, scratch[j].u = p + parts[3], p + parts[3] + strip
+            scratch[j].some = p + parts[3]
+            scratch[j].strip = scratch[j].some + parts[4]
+            scratch[j].u = scratch[j].strip + strip
+            scratch[j].whole, scratch[j].whole_of = NULL, NULL
         return scratch
