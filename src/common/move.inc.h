@@ -46,7 +46,7 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
                               ptrdiff_t columns, ptrdiff_t sj)                                                         \
     {                                                                                                                  \
         T *b = (T *)dst;                                                                                               \
-        T strange = 0; /* x - x is 0 unless x is infinite or NaN */                                                    \
+        V strange = (V){0}; /* x - x is 0 unless x is infinite or NaN */                                               \
         const int transpose = __builtin_types_compatible_p(S, T) && sj != sizeof(S) && sk == sizeof(S) &&              \
                               rows >= VL && columns >= VL;                                                             \
         if (transpose)                                                                                                 \
@@ -58,12 +58,18 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
             else if (!transpose)                                                                                       \
                 for (ptrdiff_t j = 0; j < columns; j++)                                                                \
                     b[j] = LOAD_##S(w + j * sj);                                                                       \
-            for (ptrdiff_t j = 0; j < columns; j++)                                                                    \
-                strange += b[j] - b[j];                                                                                \
             for (ptrdiff_t j = columns; j < width; j++)                                                                \
                 b[j] = 0;                                                                                              \
+            ptrdiff_t j = 0;                                                                                           \
+            for (; j + VL <= width; j += VL)                                                                           \
+                strange += LOAD(b + j) - LOAD(b + j);                                                                  \
+            for (; j < width; j++)                                                                                     \
+                strange[0] += b[j] - b[j];                                                                             \
         }                                                                                                              \
-        return strange == 0;                                                                                           \
+        T sum = 0;                                                                                                     \
+        for (int j = 0; j < VL; j++)                                                                                   \
+            sum += strange[j];                                                                                         \
+        return sum == 0;                                                                                               \
     }
 
 /* ---- planes of input into dense scratch ----------------------------------------------------------------------- */

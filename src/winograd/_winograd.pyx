@@ -61,7 +61,7 @@ cdef enum:
     SCRATCH_BYTES = 2 << 20   # of all that a thread holds
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
-    CHANNELS = 16             # whose filters are transposed at a time
+    CHANNELS = 64             # whose filters are transposed at a time
     DEPTHS = 4                # planes of a box
     WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
 
