@@ -44,6 +44,7 @@ NEEDS = {
 }
 
 OURS = ("cyconv", "cyconv_call")
+SETTLE = 0.1  # seconds before each turn: threads of the library that had the one before spin on, waiting for work
 
 Times = dict[str, float]
 
@@ -66,7 +67,8 @@ def worker(library: str, threads: int) -> None:
                 run()
                 name = index
             assert run is not None
-            run()  # the library that had its turn before may still be spinning
+            time.sleep(SETTLE)
+            run()
             times: list[float] = []
             end = time.perf_counter() + seconds
             while not times or time.perf_counter() < end:
