@@ -1,5 +1,6 @@
 from typing import Self, final
 
+from cyconv._gemm import _Driver
 from cyconv._problem import Array, Epilogue, Problem, SeparableProblem, StagedFilters
 
 @final
@@ -10,31 +11,12 @@ class Panels:
     def nbytes(self) -> int: ...
 
 @final
-class Depthwise:
+class Depthwise(_Driver):
     def __new__(cls, problem: Problem) -> Self: ...
     @property
     def problem(self) -> Problem: ...
     @property
-    def flops(self) -> float: ...
-    @property
-    def work(self) -> float: ...
-    @property
-    def layout(self) -> tuple[object, ...]: ...
-    @property
     def about(self) -> str: ...
-    def pack(self, w: Array, isa: int) -> Panels: ...
-    def workspace(self, threads: int, isa: int) -> int: ...
-    def run(
-        self,
-        x: Array,
-        filters: Array | Panels,
-        bias: Array | None,
-        residual: Array | None,
-        epilogue: Epilogue,
-        out: Array | None,
-        threads: int,
-        isa: int,
-    ) -> Array: ...
 
 @final
 class Stages:
@@ -48,28 +30,10 @@ class Stages:
     def nbytes(self) -> int: ...
 
 @final
-class Separable:
+class Separable(_Driver):
     def __new__(cls, problem: SeparableProblem) -> Self: ...
     @property
     def problem(self) -> SeparableProblem: ...
     @property
-    def flops(self) -> float: ...
-    @property
-    def work(self) -> float: ...
-    @property
-    def layout(self) -> tuple[object, ...]: ...
-    @property
     def about(self) -> str: ...
     def pack(self, filters: StagedFilters, isa: int) -> Stages: ...
-    def workspace(self, threads: int, isa: int) -> int: ...
-    def run(
-        self,
-        x: Array,
-        filters: StagedFilters | Stages,
-        bias: Array | None,
-        residual: Array | None,
-        epilogue: Epilogue,
-        out: Array | None,
-        threads: int,
-        isa: int,
-    ) -> Array: ...

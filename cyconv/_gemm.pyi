@@ -2,6 +2,29 @@ from typing import Any, Self, final
 
 from cyconv._problem import Array, Epilogue, Problem
 
+class _Driver:
+    """What every driver of a Problem has; `_algorithms` says what it is."""
+
+    @property
+    def flops(self) -> float: ...
+    @property
+    def work(self) -> float: ...
+    @property
+    def layout(self) -> tuple[Any, ...]: ...
+    def pack(self, w: Any, isa: int) -> Any: ...
+    def workspace(self, threads: int, isa: int) -> int: ...
+    def run(
+        self,
+        x: Array,
+        filters: Any,
+        bias: Array | None,
+        residual: Array | None,
+        epilogue: Epilogue,
+        out: Array | None,
+        threads: int,
+        isa: int,
+    ) -> Array: ...
+
 @final
 class Panels:
     @property
@@ -12,26 +35,7 @@ class Panels:
     def finite(self) -> bool: ...
 
 @final
-class Convolution:
+class Convolution(_Driver):
     def __new__(cls, problem: Problem) -> Self: ...
     @property
     def problem(self) -> Problem: ...
-    @property
-    def layout(self) -> tuple[Any, ...]: ...
-    @property
-    def flops(self) -> float: ...
-    @property
-    def work(self) -> float: ...
-    def workspace(self, threads: int, isa: int) -> int: ...
-    def pack(self, w: Array, isa: int) -> Panels: ...
-    def run(
-        self,
-        x: Array,
-        filters: Array | Panels,
-        bias: Array | None,
-        residual: Array | None,
-        epilogue: Epilogue,
-        out: Array | None,
-        threads: int,
-        isa: int,
-    ) -> Array: ...

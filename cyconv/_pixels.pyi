@@ -1,6 +1,7 @@
 from typing import Any, Self, final
 
-from cyconv._problem import Array, Epilogue, Problem
+from cyconv._gemm import _Driver
+from cyconv._problem import Problem
 
 @final
 class Panels:
@@ -10,30 +11,11 @@ class Panels:
     def general(self) -> Any: ...
 
 @final
-class Pixels:
+class Pixels(_Driver):
     def __new__(cls, problem: Problem) -> Self: ...
     @property
     def problem(self) -> Problem: ...
     @property
     def general(self) -> Any: ...
     @property
-    def flops(self) -> float: ...
-    @property
-    def work(self) -> float: ...
-    @property
-    def layout(self) -> tuple[object, ...]: ...
-    @property
     def about(self) -> str: ...
-    def pack(self, w: Array, isa: int) -> Panels: ...
-    def workspace(self, threads: int, isa: int) -> int: ...
-    def run(
-        self,
-        x: Array,
-        filters: Array | Panels,
-        bias: Array | None,
-        residual: Array | None,
-        epilogue: Epilogue,
-        out: Array | None,
-        threads: int,
-        isa: int,
-    ) -> Array: ...

@@ -1,8 +1,8 @@
-from typing import Any, Self, final
+from typing import Self, final
 
-from cyconv._gemm import Convolution
+from cyconv._gemm import Convolution, _Driver
 from cyconv._gemm import Panels as DirectPanels
-from cyconv._problem import Array, Epilogue, Problem
+from cyconv._problem import Array, Problem
 
 @final
 class Panels:
@@ -11,12 +11,12 @@ class Panels:
     @property
     def isa(self) -> int: ...
     @property
-    def dense(self) -> Array: ...
+    def filters(self) -> Array: ...
     @property
     def general(self) -> DirectPanels | None: ...
 
 @final
-class Winograd:
+class Winograd(_Driver):
     def __new__(cls, problem: Problem, shape: tuple[tuple[int, ...], int, int, int]) -> Self: ...
     @property
     def problem(self) -> Problem: ...
@@ -24,22 +24,3 @@ class Winograd:
     def general(self) -> Convolution: ...
     @property
     def shape(self) -> tuple[tuple[int, ...], int, int, int]: ...
-    @property
-    def flops(self) -> float: ...
-    @property
-    def work(self) -> float: ...
-    @property
-    def layout(self) -> tuple[Any, ...]: ...
-    def pack(self, w: Array, isa: int) -> Panels: ...
-    def workspace(self, threads: int, isa: int) -> int: ...
-    def run(
-        self,
-        x: Array,
-        filters: Array | Panels,
-        bias: Array | None,
-        residual: Array | None,
-        epilogue: Epilogue,
-        out: Array | None,
-        threads: int,
-        isa: int,
-    ) -> Array: ...

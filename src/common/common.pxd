@@ -1,9 +1,40 @@
-"""Inline pieces every driver uses: views of arrays, and the end of a long call at Ctrl-C."""
+"""Inline pieces every driver uses: axes and views of arrays, memory, and a call that threads share and Ctrl-C ends."""
 
 from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
+
+
+cdef extern from "isa.h" nogil:
+    enum: F16
+    int compute_type(int dtype)   # where kernels that compute a storage type are in their table
+    int storage_bytes(int dtype)
+    int compute_bytes(int dtype)  # of an element of its compute type
+
+cdef extern from "memory.h" nogil:
+    void *allocate_large(size_t)
+
+
+# ---- axes and arrays --------------------------------------------------------------------------------------------
+
+cdef struct JobAxis:
+    # _geometry.JobAxis
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+
+
+cdef inline int copy_axis(axis, JobAxis *to) except -1:
+    cdef ptrdiff_t *numbers = <ptrdiff_t *> to
+    cdef Py_ssize_t i
+    for i, number in enumerate(axis):
+        numbers[i] = number
+    return 0
+
+
+cdef inline bint leaves_input(const JobAxis *a) noexcept nogil:
+    """Whether some window reaches beyond the input."""
+    return a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size
 
 
 cdef struct View:
@@ -39,6 +70,14 @@ cdef inline bint view_of(cnp.ndarray a, int ndim, bint channels_last, View *v) n
     return True
 
 
+cdef inline cnp.ndarray readable(cnp.ndarray a, int ndim, bint channels_last, View *v):
+    """The array, or where its batch dimensions do not collapse a copy; and its view."""
+    if not view_of(a, ndim, channels_last, v):
+        a = a.copy()
+        view_of(a, ndim, channels_last, v)
+    return a
+
+
 cdef enum:
     LARGE_OUTPUT = 1 << 17    # bytes, from which on memory is kept for the next one
 
@@ -54,6 +93,47 @@ cdef inline object output(int ndim, cnp.npy_intp *shape, cnp.ndarray like, empty
     return empty(tuple([shape[i] for i in range(ndim)]), like.dtype)
 
 
+cdef struct Filters:
+    # How to read filters: w[taps][row of the product, an input channel][column] of a group, strides in bytes.
+    const char *data
+    ptrdiff_t s[3]
+    ptrdiff_t row, column, group
+
+
+cdef inline void read_filters(cnp.ndarray w, int ndim, str role, ptrdiff_t cg, ptrdiff_t mg, bint by_channel,
+                              Filters *f) noexcept:
+    """By their role. Where each channel goes by itself, groups are not: `by_channel` makes columns of them."""
+    cdef ptrdiff_t last = cnp.PyArray_STRIDES(w)[ndim + 1], other = cnp.PyArray_STRIDES(w)[ndim]
+    cdef int i
+    f.data = <const char *> cnp.PyArray_DATA(w)
+    for i in range(3):
+        f.s[i] = cnp.PyArray_STRIDES(w)[i + ndim - 3] if i + ndim >= 3 else 0
+    if role == "forward":
+        f.row, f.column, f.group = other, last, mg * last
+    elif role == "transposed":
+        f.row, f.column, f.group = last, last if by_channel else other, cg * last
+    elif role == "depthwise":
+        f.row, f.column, f.group = 0, other if by_channel and mg == 1 else last, other
+    else:
+        f.row, f.column, f.group = last, other if by_channel else 0, other
+
+
+cdef inline char *allocate(ptrdiff_t size, str op, str what) except NULL:
+    """Memory whose start is aligned to cache lines, from malloc."""
+    cdef char *p = <char *> allocate_large(size)
+    if p == NULL:
+        raise MemoryError(f"{op}: no memory for {size} bytes of {what}")
+    return p
+
+
+# ---- calls ------------------------------------------------------------------------------------------------------
+
+cdef inline double now() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + 1e-9 * t.tv_nsec
+
+
 cdef struct Call:
     # A call under way, shared by its threads.
     int cancelled
@@ -62,10 +142,8 @@ cdef struct Call:
     void *raised  # a list that takes what a signal handler raised
 
 
-cdef inline double now() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return t.tv_sec + 1e-9 * t.tv_nsec
+cdef inline void begin(Call *call, list raised) noexcept:
+    call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
 
 
 cdef inline void poll_signals(Call *call) noexcept with gil:
@@ -82,6 +160,39 @@ cdef inline void poll(Call *call) noexcept nogil:
     if t > call.next_poll:
         poll_signals(call)
         call.next_poll = now() + 0.05
+
+
+cdef enum:
+    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
+    MOVE = 10                 # of them that take as long as moving a value in or out
+
+
+cdef inline int team_of(double work, int threads, prepare) except -1:
+    """How many of so many threads have enough to do, and can be had; `prepare` is _runtime's."""
+    threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
+    return prepare(threads) if threads > 1 else 1
+
+
+# A unit of a task's work, and the number of the thread that does it: 0 for the one that made the call.
+ctypedef void (*unit_fn)(const void *task, ptrdiff_t unit, int thread) noexcept nogil
+
+
+cdef inline void run_units(unit_fn work, const void *task, ptrdiff_t units, int team, const Call *call) noexcept nogil:
+    """Do all units, each by whichever thread is free, until the call is cancelled."""
+    cdef ptrdiff_t i
+    if team == 1:
+        for i in range(units):
+            if not call.cancelled:
+                work(task, i, 0)
+    else:
+        for i in prange(units, schedule="dynamic", num_threads=team):
+            if not call.cancelled:
+                work(task, i, threadid())
+
+
+cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
+    """In whole cache lines."""
+    return (size + 63) // 64 * 64
 
 
 cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:

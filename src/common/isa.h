@@ -18,3 +18,5 @@ enum dtype { F32, F64, I32, F16, BF16, DTYPES };
 
 #define COMPUTE_TYPES 3
 static inline int compute_type(int dtype) { return dtype >= F16 ? F32 : dtype; }
+static inline int storage_bytes(int dtype) { return dtype == F64 ? 8 : dtype >= F16 ? 2 : 4; }
+static inline int compute_bytes(int dtype) { return dtype == F64 ? 8 : 4; }

@@ -8,22 +8,23 @@ slide over the array; else over a strip, a box's input gathered once into scratc
 driver's, (plane, row, column), so its bits are the same.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
-from kernels cimport CLAMP, NONE, TILE_ROWS, compute_type, conv_kernels, conv_kernels_of, finish_args, tile_args
+from common cimport JobAxis as Axis
+from common cimport (
+    MOVE, Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input,
+    map_index, output, poll, readable, run_units, storage_bytes, team_of, view_of
+)
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
+from move cimport CLAMP, NONE, finish_args
 
 from cyconv._runtime import empty, prepare
 
 cnp.import_array()
-
-cdef extern from "memory.h" nogil:
-    void *allocate_large(size_t)
 
 cdef extern from "kernels.h" nogil:
     enum: SLIDE_PIXELS, SLIDE_ROWS
@@ -53,20 +54,29 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
-    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
-    MOVE = 10                 # of them that take as long as moving a value in or out
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
-cdef int[5] SIZES
-SIZES[:] = [4, 8, 4, 2, 2]
-cdef int[3] COMPUTE_SIZES
-COMPUTE_SIZES[:] = [4, 8, 4]
+
+cdef struct Scratch:
+    # One thread's.
+    char *tile
+    char *strip
+    char *middle               # what the depthwise stage makes of a box
+    const char **pixels        # [a box's, and a tile's more] where each lies
 
 
-cdef struct Axis:
-    # _geometry.JobAxis
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+cdef struct Product:
+    # The pointwise stage of a separable call.
+    ptrdiff_t columns, blocks
+    ptrdiff_t pitch                        # of a pixel between the stages
+    bint plain_store, deferred
+    View out, residual
+    const char *panels
+    const char *bias
+    const char *zeros
+    int activation
+    double low, high
 
 
 cdef struct Run:
@@ -94,20 +104,9 @@ cdef struct Run:
     const char *zeros
     int mode, activation
     double constant, low, high
+    const Product *product                 # the second stage, if there is one
+    Scratch *scratch                       # each thread's
     Call *call
-
-
-cdef struct Product:
-    # The pointwise stage of a separable call.
-    ptrdiff_t columns, blocks
-    ptrdiff_t pitch                        # of a pixel between the stages
-    bint plain_store, deferred
-    View out, residual
-    const char *panels
-    const char *bias
-    const char *zeros
-    int activation
-    double low, high
 
 
 cdef struct Box:
@@ -123,14 +122,6 @@ cdef struct Source:
     ptrdiff_t s[3]
     ptrdiff_t first[3]
     ptrdiff_t last[3]
-
-
-cdef struct Scratch:
-    # One thread's.
-    char *tile
-    char *strip
-    char *middle               # what the depthwise stage makes of a box
-    const char **pixels        # [a box's, and a tile's more] where each lies
 
 
 # ---- input ------------------------------------------------------------------------------------------------------
@@ -392,8 +383,12 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
         block = last
 
 
-cdef void run_unit(const Run *r, const Product *p, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A box, through both stages where there are two."""
+    cdef const Run *r = <const Run *> task
+    cdef const Product *p = r.product
+    cdef Scratch *s = r.scratch + thread
+    cdef bint owner = thread == 0
     cdef Box b
     cdef Run stage
     box_of(r, unit, &b)
@@ -485,10 +480,6 @@ cdef void count_blocks(Run *r) noexcept nogil:
     r.blocks = ceil_div(r.columns - r.shift, r.k.lanes) + (1 if r.shift else 0)
 
 
-cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
-    return (size + 63) // 64 * 64
-
-
 cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
     """The filters in vectors, the bias, zeros, and where the vectors start."""
     return aligned(r.blocks * ((r.taps + 2) * r.k.lanes * r.csize + sizeof(ptrdiff_t)))
@@ -502,9 +493,10 @@ cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
             + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
 
 
-cdef void place_scratch(const Run *r, char *p, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
+cdef void place_scratch(Run *r, char *p, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
     cdef ptrdiff_t each = scratch_bytes(r, middle), pixels = r.box[1] * r.box[2], i
     cdef int j
+    r.scratch = s
     for j in range(threads):
         s[j].tile = p
         s[j].strip = p + aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
@@ -516,34 +508,6 @@ cdef void place_scratch(const Run *r, char *p, int threads, ptrdiff_t middle, Sc
             for i in range(pixels, pixels + TILE_ROWS):
                 s[j].pixels[i] = s[j].middle
         p += each
-
-
-cdef int team_of(double work, int threads):
-    """The threads that so much work is worth, and that can be had."""
-    threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
-    return prepare(threads) if threads > 1 else 1
-
-
-cdef char *allocate(op, ptrdiff_t size) except NULL:
-    cdef char *p = <char *> allocate_large(aligned(size))
-    if p == NULL:
-        raise MemoryError(f"{op}: no memory for {size} bytes of scratch")
-    return p
-
-
-cdef int run_units(const Run *r, const Product *p, int team, Scratch *scratch) except -1:
-    cdef ptrdiff_t i
-    if team == 1:
-        with nogil:
-            for i in range(r.units):
-                if not r.call.cancelled:
-                    run_unit(r, p, i, True, scratch)
-        return 0
-    with nogil, parallel(num_threads=team):
-        for i in prange(r.units, schedule="dynamic"):
-            if not r.call.cancelled:
-                run_unit(r, p, i, threadid() == 0, scratch + threadid())
-    return 0
 
 
 # ---- the drivers --------------------------------------------------------------------------------------------------
@@ -567,8 +531,7 @@ cdef class Depthwise:
     cdef readonly double flops
 
     def __cinit__(self, problem):
-        cdef int i, k
-        cdef ptrdiff_t *numbers
+        cdef int i
         self.problem = problem
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.channels, self.columns, self.taps = problem.in_channels, problem.out_channels, 1
@@ -577,13 +540,10 @@ cdef class Depthwise:
         for n in problem.batch:
             self.flops *= n
         for i, axis in enumerate(problem.jobs[0]):
-            numbers = <ptrdiff_t *> &self.ax[i]
-            for k, number in enumerate(axis):
-                numbers[k] = number
+            copy_axis(axis, &self.ax[i])
             self.taps *= axis.taps
             self.flops *= axis.taps * <double> axis.out
-            if axis.lo > 0 or (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation - axis.lo >= axis.size:
-                self.whole = False
+            self.whole &= not leaves_input(&self.ax[i])
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps)
@@ -608,7 +568,7 @@ cdef class Depthwise:
         memset(r, 0, sizeof(Run))
         k = compute_type(self.dtype)
         r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
-        r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, SIZES[self.dtype], COMPUTE_SIZES[k]
+        r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.channels, r.columns, r.taps = self.channels, self.columns, self.taps
         r.repeat = self.columns // self.channels
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
@@ -683,15 +643,12 @@ cdef class Depthwise:
         self.describe(&r, isa)
         if out is None:
             out = output(self.out_ndim, self.out_shape, x, empty)
-        if not view_of(x, self.ndim, self.channels_last, &view):
-            x = x.copy()
-            view_of(x, self.ndim, self.channels_last, &view)
+        x = readable(x, self.ndim, self.channels_last, &view)
         if not view_of(out, self.ndim, self.channels_last, &r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             return out
-        if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
-            residual = residual.copy()
-            view_of(residual, self.ndim, self.channels_last, &r.residual)
+        if residual is not None:
+            residual = readable(residual, self.ndim, self.channels_last, &r.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         self.take_input(&r, &view)
@@ -699,17 +656,18 @@ cdef class Depthwise:
         r.deferred |= residual is not None
         r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
         panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         r.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads)
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
         count_blocks(&r)
         cut(&r, team, 0)
         head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
-        memory = allocate(self.problem.op, head + team * scratch_bytes(&r, 0))
+        memory = allocate(head + team * scratch_bytes(&r, 0), self.problem.op, "scratch")
         try:
             self.place_shared(&r, memory, bias, (<Panels> panels).dense)
             place_scratch(&r, memory + head, team, 0, <Scratch *> (memory + shared_bytes(&r)))
-            run_units(&r, NULL, team, <Scratch *> (memory + shared_bytes(&r)))
+            with nogil:
+                run_units(run_unit, &r, r.units, team, &call)
         finally:
             free(memory)
         if raised:
@@ -784,7 +742,7 @@ cdef class Separable:
         row, column = w.strides[2], w.strides[3]
         stages.depthwise = self.first.pack(depthwise, isa)
         stages.bias, stages.epilogue = bias, epilogue
-        stages.data = allocate(self.problem.op, self.panel_bytes(&r, &p) + 256)
+        stages.data = allocate(self.panel_bytes(&r, &p) + 256, self.problem.op, "packed filters")
         stages.nbytes = stages.depthwise.nbytes + self.panel_bytes(&r, &p)
         with nogil:
             for block in range(p.blocks):
@@ -836,15 +794,15 @@ cdef class Separable:
         p.plain_store = r.dtype < 3 and p.out.sc == r.size and not p.deferred
         self.first.take_epilogue(&r, stages.epilogue)
         r.plain_store = not r.deferred
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         r.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads)
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
         middle = p.pitch * r.csize
         count_blocks(&r)
         cut(&r, team, self.box_pixels(&r, &p))
         tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
         head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
-        memory = allocate(self.problem.op, head + team * scratch_bytes(&r, middle))
+        memory = allocate(head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
         try:
             self.first.place_shared(&r, memory, stages.bias, stages.depthwise.dense)
             memset(memory + shared_bytes(&r), 0, tail)
@@ -853,8 +811,10 @@ cdef class Separable:
             if bias is not None:
                 memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
             p.panels = stages.data
+            r.product = &p
             place_scratch(&r, memory + head, team, middle, <Scratch *> (memory + shared_bytes(&r) + tail))
-            run_units(&r, &p, team, <Scratch *> (memory + shared_bytes(&r) + tail))
+            with nogil:
+                run_units(run_unit, &r, r.units, team, &call)
         finally:
             free(memory)
         if raised:

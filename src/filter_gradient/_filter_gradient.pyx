@@ -16,19 +16,22 @@ sum over a chunk is added to what the chunks before gave, and where there are fe
 up on their own and then in order. Threads share (part, rows, columns, taps) between them.
 """
 
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, odd_lines, poll, view_of
+from common cimport JobAxis as Axis
+from common cimport (
+    Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, map_index,
+    odd_lines, poll, readable, run_units, storage_bytes, team_of
+)
+from move cimport Gathering, fill_fn, gather_box, gather_fn
+from transforms cimport filter_args, input_args, output_args, winograd_kernels
 
 from cyconv._runtime import prepare
 
 cnp.import_array()
-
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
 
 cdef extern from "kernels.h" nogil:
     ctypedef struct pixel_run:
@@ -42,35 +45,9 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t pitch
         int accumulate
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
-    ctypedef void (*gather_fn)(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
     ctypedef void (*add_fn)(void *, const void *, ptrdiff_t) noexcept nogil
     ctypedef void (*store_fn)(char *, ptrdiff_t, const void *, ptrdiff_t) noexcept nogil
     ctypedef void (*slope_fn)(void *, const void *, const void *, ptrdiff_t, int, double, double) noexcept nogil
-    ctypedef struct input_args:
-        const char *const *pixels
-        ptrdiff_t channels
-        char *v
-        ptrdiff_t xi
-    ctypedef struct output_args:
-        const char *m
-        ptrdiff_t xi
-        int wide
-        const char *bias
-        int clamp
-        double low, high
-        char *const *out
-    ctypedef struct filter_args:
-        const char *w
-        ptrdiff_t step_h, step_w
-        int taps_h, taps_w
-        ptrdiff_t columns, width
-        char *u
-        ptrdiff_t xi
-    ctypedef struct winograd_kernels:
-        void (*input[3][2])(const input_args *) noexcept nogil
-        int (*output[3][5][2])(const output_args *) noexcept nogil
-        int (*filter[3][5][2])(const filter_args *) noexcept nogil
     ctypedef struct gradient_kernels:
         int lanes
         int rows[3]
@@ -83,7 +60,6 @@ cdef extern from "kernels.h" nogil:
         slope_fn slope[5]
         winograd_kernels winograd
     const gradient_kernels *gradient_kernels_of(int isa)
-    int compute_type(int dtype)
 
 cdef enum:
     CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
@@ -94,20 +70,9 @@ cdef enum:
     PARTIAL_BYTES = 1 << 20  # of all the parts together
     SUM_BYTES = 1 << 18      # of a thread's sums
     STRIP_BYTES = 1 << 20    # of a thread's gathered input
-    WORTH_A_THREAD = 5000000
 
 cdef enum Source:
     DIRECT, STRIP, TAP       # x is read where it lies; gathered a box at a time; a tap at a time
-
-cdef int[5] SIZES
-SIZES[:] = [4, 8, 4, 2, 2]
-cdef int[3] COMPUTE_SIZES
-COMPUTE_SIZES[:] = [4, 8, 4]
-
-
-cdef struct Axis:
-    # _geometry.Axis
-    ptrdiff_t size, taps, out, stride, dilation, lo
 
 
 cdef struct Reader:
@@ -115,6 +80,15 @@ cdef struct Reader:
     const char *base
     ptrdiff_t n0, sn
     ptrdiff_t[3] by_out, by_tap, origin, s
+
+
+cdef struct Scratch:
+    # One thread's.
+    pixel_run *runs
+    ptrdiff_t *lists         # where each tap group's runs start
+    char *sum
+    char *x
+    char *g
 
 
 cdef struct Task:
@@ -138,16 +112,8 @@ cdef struct Task:
     char *out
     char *partial            # the parts' sums, each [group][tap group][row][column tile], when there are several
     ptrdiff_t partial_bytes  # of a part
+    Scratch *scratch         # each thread's
     Call *call
-
-
-cdef struct Scratch:
-    # One thread's.
-    pixel_run *runs
-    ptrdiff_t *lists         # where each tap group's runs start
-    char *sum
-    char *x
-    char *g
 
 
 cdef struct Unit:
@@ -204,37 +170,10 @@ cdef inline void inside(const Task *t, const Unit *u, int axis, ptrdiff_t k, ptr
 cdef void gather(const Task *t, const Unit *u, const ptrdiff_t *first, const ptrdiff_t *step, const ptrdiff_t *extent,
                  char *row) noexcept nogil:
     """The unit's channels of x at positions first + j*step, j < extent, of every axis, padding in place."""
-    cdef ptrdiff_t n, d, h, w, at, id, ih, iw, together, q, pitch = u.x_pitch * t.csize
-    cdef bint adjacent = (t.x.sc == t.size and step[2] * t.x.s[2] == u.x_channels * t.size
-                          and u.x_pitch == u.x_channels * t.repeat == u.x_channels)
-    cdef const char *src
-    for n in range(u.start[0], u.start[0] + u.count[0]):
-        for d in range(extent[0]):
-            id = map_index(first[0] + d * step[0], t.ax[0].size, t.mode)
-            for h in range(extent[1]):
-                ih = map_index(first[1] + h * step[1], t.ax[1].size, t.mode)
-                if id < 0 or ih < 0:
-                    t.k.fill(row, extent[2] * u.x_pitch, t.constant)
-                    row += extent[2] * pitch
-                    continue
-                src = u.x.base + n * t.x.sn + id * t.x.s[0] + ih * t.x.s[1]
-                w = 0
-                while w < extent[2]:
-                    at = first[2] + w * step[2]
-                    iw = map_index(at, t.ax[2].size, t.mode)
-                    together = 1
-                    if 0 <= at < t.ax[2].size:
-                        together = min((t.ax[2].size - 1 - at) // step[2] + 1, extent[2] - w)
-                    if iw < 0:
-                        t.k.fill(row, u.x_pitch, t.constant)
-                    elif adjacent:
-                        t.k.gather[t.dtype](row, 0, 1, src + iw * t.x.s[2], 1, 0, together * u.x_channels, t.size)
-                    else:
-                        for q in range(t.repeat):
-                            t.k.gather[t.dtype](row + q * t.csize, u.x_pitch, t.repeat, src + iw * t.x.s[2], together,
-                                                step[2] * t.x.s[2], u.x_channels, t.x.sc)
-                    w += together
-                    row += together * pitch
+    cdef Gathering g
+    g.gather, g.fill, g.mode, g.csize, g.constant = t.k.gather[t.dtype], t.k.fill, t.mode, t.csize, t.constant
+    g.channels, g.repeat, g.pitch = u.x_channels, t.repeat, u.x_pitch
+    gather_box(&g, &t.x, u.x.base + u.start[0] * t.x.sn, u.count[0], first, step, extent, row)
 
 
 cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept nogil:
@@ -434,8 +373,10 @@ cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcep
         g0 = g1
 
 
-cdef void run_unit(const Task *t, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """Some tap groups, tiles of rows and tiles of columns of a group, over one part of the chunks."""
+    cdef const Task *t = <const Task *> task
+    cdef Scratch *s = t.scratch + thread
     cdef Unit u
     cdef ptrdiff_t part = unit % t.splits, chunk, rest, row, group
     cdef int i
@@ -448,7 +389,7 @@ cdef void run_unit(const Task *t, ptrdiff_t unit, bint owner, Scratch *s) noexce
     u.group = unit // ceil_div(t.tap_groups, t.by_taps)
     u.b1, u.r1 = min(u.b0 + t.by_columns, t.column_tiles), min(u.r0 + t.by_rows, t.row_tiles)
     u.t1 = min(u.t0 + t.by_taps, t.tap_groups)
-    u.row0, u.owner, u.spent = row_start(t, u.r0), owner, 0
+    u.row0, u.owner, u.spent = row_start(t, u.r0), thread == 0, 0
     channels_of(t, &u)
     rest = row_start(t, u.r1) - u.row0
     u.sum, u.pitch = s.sum, (u.b1 - u.b0) * 2 * t.k.lanes
@@ -507,7 +448,8 @@ cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff
         start = tile_start(t, b, &wide)
         columns = min(wide * t.k.lanes, t.columns - start)
         if t.swap:
-            t.k.store[t.dtype](out + ((tap_group * t.cg + start) * out_channels + row) * t.size, out_channels * t.size, sums, columns)
+            t.k.store[t.dtype](out + ((tap_group * t.cg + start) * out_channels + row) * t.size, out_channels * t.size,
+                               sums, columns)
         elif t.dtype < 3:
             memcpy(out + ((tap_group * t.rows + row) * out_channels + start) * t.size, sums, columns * t.size)
         else:
@@ -515,8 +457,9 @@ cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff
         sums += 2 * t.k.lanes * t.csize
 
 
-cdef void store_parts(const Task *t, ptrdiff_t row) noexcept nogil:
+cdef void store_parts(const void *task, ptrdiff_t row, int thread) noexcept nogil:
     """One row of the parts' sums, added up in order, into the filter gradient."""
+    cdef const Task *t = <const Task *> task
     cdef ptrdiff_t part, pitch = t.column_tiles * 2 * t.k.lanes
     cdef char *sums = t.partial + row * pitch * t.csize
     for part in range(1, t.splits):
@@ -650,8 +593,8 @@ cdef class FilterGradient:
             self.flops *= n
         for i, axis in enumerate(problem.jobs[0]):
             a = &self.axes[i]
-            a.size, a.taps, a.out, a.stride, a.dilation, a.lo = axis[:6]
-            if a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size:
+            copy_axis(axis, a)
+            if leaves_input(a):
                 self.padded = self.mode != 0 or self.constant != 0
             self.flops *= <double> a.out * a.taps
 
@@ -662,12 +605,8 @@ cdef class FilterGradient:
         cdef int j
         cdef list raised = []
         memset(&t, 0, sizeof(Task))
-        if not view_of(x, self.ndim, self.channels_last, &t.x):
-            x = x.copy()
-            view_of(x, self.ndim, self.channels_last, &t.x)
-        if not view_of(g, self.ndim, self.channels_last, &t.g):
-            g = g.copy()
-            view_of(g, self.ndim, self.channels_last, &t.g)
+        x = readable(x, self.ndim, self.channels_last, &t.x)
+        g = readable(g, self.ndim, self.channels_last, &t.g)
         if cnp.PyArray_SIZE(out) == 0:
             return
         t.out = <char *> cnp.PyArray_DATA(out)
@@ -675,18 +614,16 @@ cdef class FilterGradient:
             memset(t.out, 0, cnp.PyArray_NBYTES(out))
             return
         t.k = gradient_kernels_of(isa) + compute_type(self.dtype)
-        t.dtype, t.size, t.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        t.dtype, t.size, t.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         t.mode, t.constant, t.padded = self.mode, self.constant, self.padded
         for j in range(3):
             t.ax[j] = self.axes[j]
         t.groups, t.cg, t.mg, t.repeat, t.depthwise = self.groups, self.cg, self.mg, 1, self.depthwise
         if self.depthwise:
             t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
-        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         t.call = &call
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
-        if threads > 1:
-            threads = prepare(threads)
+        threads = team_of(self.flops, threads, prepare)
         if self.transform is not None:
             self.sum_tiles(&t, threads)
         if self.transform is None or call.not_finite:
@@ -697,9 +634,8 @@ cdef class FilterGradient:
     cdef void sum_tiles(self, Task *t, int team) except *:
         """Compute by Winograd in a team of threads; t.call.not_finite where that will not do."""
         cdef Product p
-        cdef Piece *pieces = NULL
         cdef char *shared = NULL
-        cdef ptrdiff_t i, added
+        cdef ptrdiff_t added
         cdef int axis
         memset(&p, 0, sizeof(p))
         p.t, p.tiles, p.chunks, p.xis = t, t.g.n, 1, 1
@@ -718,64 +654,36 @@ cdef class FilterGradient:
         cut_product(&p, team)
         added = ceil_div(p.partial_bytes, ADDED) if p.parts > 1 else 0
         try:
-            shared = <char *> aligned_alloc(64, (2 * t.k.lanes + BLOCK + t.k.lanes) * t.size)
+            shared = allocate((2 * t.k.lanes + BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
             if p.parts > 1:
-                p.partial = <char *> aligned_alloc(64, ((p.parts - 1) * p.partial_bytes + 63) // 64 * 64)
-            if shared == NULL or (p.parts > 1 and p.partial == NULL):
-                raise MemoryError(f"{self.problem.op}: no memory for {p.parts * p.partial_bytes} bytes of sums")
+                p.partial = allocate((p.parts - 1) * p.partial_bytes, self.problem.op, "sums")
             memset(shared, 0, 2 * t.k.lanes * t.size)
             p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
             t.k.fill(shared + 2 * t.k.lanes * t.size, BLOCK + t.k.lanes, t.constant)
-            pieces = allocate_pieces(&p, team)
-            if team == 1:
-                with nogil:
-                    for i in range(p.units):
-                        if not t.call.cancelled and not t.call.not_finite:
-                            run_part(&p, i, True, pieces)
-                    for i in range(added):
-                        add_parts(&p, i)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(p.units, schedule="dynamic"):
-                        if not t.call.cancelled and not t.call.not_finite:
-                            run_part(&p, i, threadid() == 0, pieces + threadid())
-                    for i in prange(added, schedule="static"):
-                        add_parts(&p, i)
+            p.pieces = allocate_pieces(&p, team, self.problem.op)
+            with nogil:
+                run_units(run_part, &p, p.units, team, t.call)
+                run_units(add_parts, &p, added, team, t.call)
         finally:
             free(p.partial)
             free(shared)
-            free(pieces)
+            free(p.pieces)
 
     cdef void sum_up(self, Task *t, int team) except *:
         """Compute in a team of threads."""
-        cdef Scratch *scratch = NULL
-        cdef ptrdiff_t i, rows
         cut(t, team)
-        rows = t.groups * t.tap_groups * t.rows
         try:
             if t.splits > 1:
-                t.partial = <char *> aligned_alloc(64, (t.splits * t.partial_bytes + 63) // 64 * 64)
-                if t.partial == NULL:
-                    raise MemoryError(f"{self.problem.op}: no memory for {t.splits * t.partial_bytes} bytes of sums")
-            scratch = self.allocate_scratch(t, team)
-            if team == 1:
-                with nogil:
-                    for i in range(t.units):
-                        if not t.call.cancelled:
-                            run_unit(t, i, True, scratch)
-                    for i in range(rows if t.splits > 1 and not t.call.cancelled else 0):
-                        store_parts(t, i)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(t.units, schedule="dynamic"):
-                        if not t.call.cancelled:
-                            run_unit(t, i, threadid() == 0, scratch + threadid())
-                    for i in prange(rows if t.splits > 1 and not t.call.cancelled else 0, schedule="static"):
-                        store_parts(t, i)
+                t.partial = allocate(t.splits * t.partial_bytes, self.problem.op, "sums")
+            t.scratch = self.allocate_scratch(t, team)
+            with nogil:
+                run_units(run_unit, t, t.units, team, t.call)
+                if t.splits > 1:
+                    run_units(store_parts, t, t.groups * t.tap_groups * t.rows, team, t.call)
         finally:
             free(t.partial)
-            t.partial = NULL
-            free(scratch)
+            free(t.scratch)
+            t.partial, t.scratch = NULL, NULL
 
     cdef Scratch *allocate_scratch(self, const Task *t, int threads) except NULL:
         """Each thread's scratch, all in one piece."""
@@ -784,15 +692,13 @@ cdef class FilterGradient:
         cdef ptrdiff_t x = 0 if t.source == DIRECT else strip_bytes(t)
         cdef ptrdiff_t g = 0 if t.g_direct else box_pixels(t) * max(rows if t.swap else columns, lanes) * t.csize
         cdef ptrdiff_t runs = RUNS * sizeof(pixel_run), lists = (RUNS + 1) * sizeof(ptrdiff_t)
-        cdef ptrdiff_t each, head = (threads * sizeof(Scratch) + 63) // 64 * 64
+        cdef ptrdiff_t each, head = aligned(threads * sizeof(Scratch))
         cdef Scratch *scratch
         cdef char *p
         cdef int j
         x, g, sums = (x + 127) // 64 * 64, (g + 127) // 64 * 64, (sums + 127) // 64 * 64
-        each = (x + g + sums + runs + lists + 63) // 64 * 64
-        scratch = <Scratch *> aligned_alloc(64, head + threads * each)
-        if scratch == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {threads * each} bytes of scratch")
+        each = aligned(x + g + sums + runs + lists)
+        scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
         for j in range(threads):
             p = <char *> scratch + head + j * each
             memset(p, 0, x + g)  # what is gathered does not fill the last vector
@@ -805,7 +711,7 @@ cdef class FilterGradient:
 def activation_gradient(cnp.ndarray y, cnp.ndarray g, cnp.ndarray out, epilogue, int dtype, int threads, int isa):
     """out = g * f'(y), all C-contiguous: f an activation, y its result (silu and gelu: its argument)."""
     cdef const gradient_kernels *k = gradient_kernels_of(isa) + compute_type(dtype)
-    cdef ptrdiff_t n = cnp.PyArray_SIZE(out), piece = 1 << 14, i, pieces = ceil_div(n, piece), size = SIZES[dtype]
+    cdef ptrdiff_t n = cnp.PyArray_SIZE(out), piece = 1 << 14, i, pieces = ceil_div(n, piece), size = storage_bytes(dtype)
     cdef int activation
     cdef double low, high
     cdef const char *from_y = <const char *> cnp.PyArray_DATA(y)

@@ -24,6 +24,15 @@ cdef struct Transform:
     ptrdiff_t alpha, m, r, chunks, tiles
 
 
+cdef struct Piece:
+    # One thread's scratch.
+    char *v                  # [xi][tile][channel]
+    char *w                  # [xi][tile][column]
+    char *sum                # [xi][channel][column]
+    char *pixels             # a tile's, where they are gathered
+    char *taps               # of a channel, where they do not fit into the gradient
+
+
 cdef struct Product:
     # Everything a unit of work needs to know.
     const Task *t
@@ -38,15 +47,7 @@ cdef struct Product:
     ptrdiff_t partial_bytes                     # of a part
     const char *zeros                           # a tile's row
     const char *outside                         # a run of the padding constant
-
-
-cdef struct Piece:
-    # One thread's scratch.
-    char *v                  # [xi][tile][channel]
-    char *w                  # [xi][tile][column]
-    char *sum                # [xi][channel][column]
-    char *pixels             # a tile's, where they are gathered
-    char *taps               # of a channel, where they do not fit into the gradient
+    Piece *pieces
 
 
 cdef struct Part:
@@ -211,8 +212,10 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
         base += row
 
 
-cdef void run_part(const Product *p, ptrdiff_t unit, bint owner, const Piece *s) noexcept nogil:
+cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A chunk of taps of some channels by some blocks of columns, summed over a part of the tiles."""
+    cdef const Product *p = <const Product *> task
+    cdef const Piece *s = p.pieces + thread
     cdef const Task *t = p.t
     cdef ptrdiff_t boxes = ceil_div(p.tiles, p.box), box, first, tiles, i, block, end  # first: the box that V holds
     cdef Part u
@@ -237,7 +240,7 @@ cdef void run_part(const Product *p, ptrdiff_t unit, bint owner, const Piece *s)
                 transform_tile(p, &u, box != first, box * p.box + i, i, s)
             first = box
             multiply_tiles(p, &u, tiles, box > boxes * u.part // p.parts, s)
-            if owner:
+            if thread == 0:
                 poll(t.call)
             if t.call.cancelled or t.call.not_finite:
                 return
@@ -245,8 +248,9 @@ cdef void run_part(const Product *p, ptrdiff_t unit, bint owner, const Piece *s)
         block += 1
 
 
-cdef void add_parts(const Product *p, ptrdiff_t piece) noexcept nogil:
+cdef void add_parts(const void *task, ptrdiff_t piece, int thread) noexcept nogil:
     """A piece of the parts' gradients, added up in order."""
+    cdef const Product *p = <const Product *> task
     cdef ptrdiff_t start = piece * ADDED, part
     for part in range(p.parts - 1):
         p.t.k.add(p.t.out + start, p.partial + part * p.partial_bytes + start,
@@ -287,9 +291,9 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
     p.sum_plane = odd_lines(p.wide * p.w_pitch * t.size)
 
 
-cdef Piece *allocate_pieces(const Product *p, int threads) except NULL:
+cdef Piece *allocate_pieces(const Product *p, int threads, str op) except NULL:
     """Each thread's scratch, all in one piece."""
-    cdef ptrdiff_t size = p.t.size, spare = 2 * p.t.k.lanes * size, head = (threads * sizeof(Piece) + 63) // 64 * 64, each
+    cdef ptrdiff_t size = p.t.size, spare = 2 * p.t.k.lanes * size, head = aligned(threads * sizeof(Piece)), each
     cdef ptrdiff_t[5] bytes
     cdef Piece *pieces
     cdef char *at
@@ -297,10 +301,8 @@ cdef Piece *allocate_pieces(const Product *p, int threads) except NULL:
     bytes[0], bytes[1], bytes[2] = p.xis * p.v_plane, p.xis * p.w_plane, p.xis * p.sum_plane
     bytes[3] = p.xis * max(p.v_pitch, p.w_pitch) * size + spare
     bytes[4] = 4 * 4 * spare
-    each = (bytes[0] + bytes[1] + bytes[2] + bytes[3] + bytes[4] + 63) // 64 * 64
-    pieces = <Piece *> aligned_alloc(64, head + threads * each)
-    if pieces == NULL:
-        raise MemoryError(f"no memory for {threads * each} bytes of scratch")
+    each = aligned(bytes[0] + bytes[1] + bytes[2] + bytes[3] + bytes[4])
+    pieces = <Piece *> allocate(head + threads * each, op, "scratch")
     for j in range(threads):
         at = <char *> pieces + head + j * each
         pieces[j].v, pieces[j].w, pieces[j].sum = at, at + bytes[0], at + bytes[0] + bytes[1]

@@ -8,35 +8,22 @@ for that, into a gathered copy of the tile's own windows, some taps at a time. T
 three, (tap, channel), so the result does not depend on how the array lies in memory, nor on threads or boxes.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
-from kernels cimport (
-    CLAMP,
-    NONE,
-    TILE_ROWS,
-    compute_type,
-    conv_kernels,
-    conv_kernels_of,
-    finish_args,
-    tile_args,
-    tile_fn,
+from common cimport (
+    MOVE, Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
+    leaves_input, map_index, output, poll, read_filters, readable, run_units, storage_bytes, team_of, view_of
 )
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args, tile_fn
+from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._runtime import empty, prepare
 
 cnp.import_array()
-
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
-
-cdef extern from "memory.h" nogil:
-    void *allocate_large(size_t)
 
 cdef enum:
     RUNS = 512              # taps a tile takes at a time
@@ -46,23 +33,12 @@ cdef enum:
     INPUT_BYTES = 720000    # of a box's input, where L2 has to keep it, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 6 * TILE_ROWS
+    PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
-    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
-    MOVE = 10                 # of them that take as long as moving a value in or out
 
 cdef enum Source:
     DIRECT, STRIP, WINDOWS
-
-cdef int[5] SIZES
-SIZES[:] = [4, 8, 4, 2, 2]
-cdef int[3] COMPUTE_SIZES
-COMPUTE_SIZES[:] = [4, 8, 4]
-
-
-cdef struct JobAxis:
-    # _geometry.JobAxis
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
 
 
 cdef struct Job:
@@ -87,6 +63,15 @@ cdef struct Tiling:
     ptrdiff_t together       # blocks at a time, as many as keep their filters in L2
 
 
+cdef struct Scratch:
+    # One thread's.
+    const char **a           # [RUNS][TILE_ROWS]
+    ptrdiff_t *tap_offset    # [RUNS]
+    ptrdiff_t *no_offset     # [RUNS] zeros
+    char *tile               # TILE_ROWS rows of two vectors
+    char *area               # a strip, or windows
+
+
 cdef struct Run:
     # Everything a unit of work needs to know.
     const conv_kernels *k
@@ -96,7 +81,9 @@ cdef struct Run:
     bint depthwise, exact, deferred, plain_store
     ptrdiff_t groups, cg, mg, panel_group, repeat, pitch
     View x, out, residual
-    const char *panels
+    const Filters *filters   # each job's, when they are packed by this call
+    char *panels
+    Scratch *scratch         # each thread's
     const char *bias         # one value a column of every group, zeros where there is none
     const char *no_bias
     const char *bias_tail    # for finish: NULL where the tile has added it
@@ -104,15 +91,6 @@ cdef struct Run:
     int mode, activation
     double constant, low, high
     Call *call
-
-
-cdef struct Scratch:
-    # One thread's.
-    const char **a           # [RUNS][TILE_ROWS]
-    ptrdiff_t *tap_offset    # [RUNS]
-    ptrdiff_t *no_offset     # [RUNS] zeros
-    char *tile               # TILE_ROWS rows of two vectors
-    char *area               # a strip, or windows
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
@@ -151,38 +129,15 @@ cdef void gather_pixels(const Run *r, char *dst, const char *src, ptrdiff_t n, p
 
 cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
                        const ptrdiff_t *count, char *area) noexcept nogil:
-    """The input of a box, [n][d][h][w][channels], every position read once and padding in place."""
-    cdef ptrdiff_t n, d, h, w, id, ih, iw, inside, pitch = r.pitch * r.csize
-    cdef ptrdiff_t[3] lo
-    cdef char *row = area
-    cdef const char *src
+    """The input of a box, every position read once."""
+    cdef Gathering g
+    cdef ptrdiff_t[3] first, step
     cdef int i
     for i in range(3):
-        lo[i] = start[i + 1] * job.ax[i].stride - job.ax[i].lo
-    for n in range(count[0]):
-        for d in range(t.extent[0]):
-            id = map_index(lo[0] + d, job.ax[0].size, r.mode)
-            for h in range(t.extent[1]):
-                ih = map_index(lo[1] + h, job.ax[1].size, r.mode)
-                if id < 0 or ih < 0:
-                    r.k.fill(row, t.extent[2] * r.pitch, r.constant)
-                    row += t.extent[2] * pitch
-                    continue
-                src = r.x.data + (start[0] + n) * r.x.sn + id * r.x.s[0] + ih * r.x.s[1]
-                w = 0
-                while w < t.extent[2]:
-                    iw = lo[2] + w
-                    inside = 1
-                    if 0 <= iw < job.ax[2].size:
-                        inside = min(job.ax[2].size - iw, t.extent[2] - w)
-                    else:
-                        iw = map_index(iw, job.ax[2].size, r.mode)
-                    if iw < 0:
-                        r.k.fill(row, r.pitch, r.constant)
-                    else:
-                        gather_pixels(r, row, src + iw * r.x.s[2], inside, r.x.s[2], group * r.cg, r.cg, r.pitch)
-                    w += inside
-                    row += inside * pitch
+        first[i], step[i] = start[i + 1] * job.ax[i].stride - job.ax[i].lo, 1
+    g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[r.dtype], r.k.fill, r.mode, r.csize, r.constant
+    g.channels, g.repeat, g.pitch = r.cg, r.repeat, r.pitch
+    gather_box(&g, &r.x, r.x.data + start[0] * r.x.sn + group * r.cg * r.x.sc, count[0], first, step, t.extent, area)
 
 
 # ---- one tile ---------------------------------------------------------------------------------------------------
@@ -570,8 +525,10 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     return True
 
 
-cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One box of one job: a group's columns, or some of them."""
+    cdef const Run *r = <const Run *> task
+    cdef Scratch *s = r.scratch + thread
     cdef int j = 0, i, rows
     cdef ptrdiff_t group, split, pixels, first, b0, b1, b, together, runs, spent = 0
     cdef ptrdiff_t[4] start
@@ -601,7 +558,8 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
         tap_offsets(r, job, t, 0, runs, s.tap_offset)
     while b0 < b1:
         together = min(t.together, b1 - b0)
-        if not in_pieces and not r.depthwise and run_lines(r, job, t, group, start, count, b0, b0 + together, owner, s):
+        if not in_pieces and not r.depthwise and run_lines(r, job, t, group, start, count, b0, b0 + together,
+                                                           thread == 0, s):
             b0 += together
             continue
         rows = r.k.rows[2]
@@ -617,7 +575,7 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
                 point(r, job, &tile, 0, runs, &args, s)
             for b in range(b0, b0 + together):
                 run_tile(r, job, t, group, b, &tile, &args, in_pieces, s)
-                if owner:
+                if thread == 0:
                     spent += tile.rows * (job.taps * r.cg + 16)
                     if spent > 40000:
                         spent = 0
@@ -660,7 +618,7 @@ cdef ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, pt
 cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff_t bytes, int threads,
                          Tiling *t) noexcept nogil:
     """Boxes of one size, nearly, whole rows first: `wanted` pixels and `bytes` of input at most. Returns how many."""
-    cdef ptrdiff_t pixels = 1, boxes = 1, out
+    cdef ptrdiff_t pixels = 1, boxes = 1, out, others
     cdef ptrdiff_t[3] extent
     cdef bint whole = True
     cdef int i
@@ -681,7 +639,8 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
         if t.boxes[i] > 1 and t.box[i] > 1:
             boxes //= t.boxes[i]
             pixels //= t.box[i]
-            t.box[i] = ceil_div(out, even_parts(out, t.boxes[i], boxes * t.splits * r.groups, pixels, r.k.rows[2], threads))
+            others = boxes * t.splits * r.groups
+            t.box[i] = ceil_div(out, even_parts(out, t.boxes[i], others, pixels, r.k.rows[2], threads))
             t.boxes[i] = ceil_div(out, t.box[i])
             boxes *= t.boxes[i]
     return boxes
@@ -729,25 +688,23 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
 
 # ---- filters -----------------------------------------------------------------------------------------------------
 
-cdef struct Filters:
-    # How to read a job's filters: w[taps][row of the GEMM][column] of a group, strides in bytes.
-    const char *data
-    ptrdiff_t s[3]
-    ptrdiff_t row, column, group
-
-
-cdef bint pack_tap(const Run *r, const Filters *f, ptrdiff_t job_number, ptrdiff_t group, ptrdiff_t tap,
-                   char *panels) noexcept nogil:
-    """Pack one tap of one job and group, every block of columns; False where a value is not finite."""
+cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """Pack one tap of one job and group, every block of columns."""
+    cdef const Run *r = <const Run *> task
     cdef ptrdiff_t rows = 1 if r.depthwise else r.cg, some = rows, first = 0, block, start, width, row_bytes
-    cdef const Job *job = r.jobs + job_number
-    cdef const Tiling *t = r.tilings + job_number
+    cdef ptrdiff_t group = unit % r.groups, tap = unit // r.groups
+    cdef const Job *job = r.jobs
+    cdef const Tiling *t
+    cdef const Filters *f
     cdef ptrdiff_t[3] k
     cdef const char *w
     cdef char *dst
     cdef int wide, i
     cdef bint finite = True
-    f += job_number
+    while tap >= job.taps:
+        tap -= job.taps
+        job += 1
+    t, f = r.tilings + (job - r.jobs), r.filters + (job - r.jobs)
     w = f.data + group * f.group
     tap_of(job, tap, k)
     for i in range(3):
@@ -760,21 +717,12 @@ cdef bint pack_tap(const Run *r, const Filters *f, ptrdiff_t job_number, ptrdiff
             start = block_start(r, t.columns, block, &wide)
             width = wide * r.k.lanes
             row_bytes = width * r.csize
-            dst = panels + panel_place(r, job, t, group, block) + (tap * rows + first) * row_bytes
+            dst = r.panels + panel_place(r, job, t, group, block) + (tap * rows + first) * row_bytes
             finite &= r.k.pack[r.dtype](dst, width, w + first * f.row + start * f.column, some, f.row,
                                         min(width, t.columns - start), f.column) != 0
         first += some
-    return finite
-
-
-cdef bint pack_item(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
-    """One of the pieces that threads share: a tap of a job and group."""
-    cdef ptrdiff_t group = item % r.groups, j = 0
-    item //= r.groups
-    while item >= r.jobs[j].taps:
-        item -= r.jobs[j].taps
-        j += 1
-    return pack_tap(r, f, j, group, item, panels)
+    if not finite:
+        r.call.not_finite = 1
 
 
 cdef class Panels:
@@ -823,8 +771,6 @@ cdef class Convolution:
 
     def __cinit__(self, problem):
         cdef int j, i
-        cdef int k
-        cdef ptrdiff_t *numbers
         cdef double pixels
         self.problem = problem
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
@@ -846,9 +792,7 @@ cdef class Convolution:
             self.jobs[j].taps, self.jobs[j].together = 1, together
             self.together = max(self.together, together)
             for i, axis in enumerate(axes):
-                numbers = <ptrdiff_t *> &self.jobs[j].ax[i]
-                for k, number in enumerate(axis):
-                    numbers[k] = number
+                copy_axis(axis, &self.jobs[j].ax[i])
                 self.jobs[j].taps *= axis.taps
             self.flops += (2 * pixels * self.jobs[j].ax[0].out * self.jobs[j].ax[1].out * self.jobs[j].ax[2].out
                            * self.jobs[j].taps * self.jobs[j].together * self.cg * self.mg * self.groups)
@@ -864,7 +808,7 @@ cdef class Convolution:
 
     cdef void describe(self, Run *r, int isa) noexcept:
         r.k = conv_kernels_of(isa) + compute_type(self.dtype)
-        r.dtype, r.size, r.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.depthwise = self.depthwise
         r.jobs, r.njobs = self.jobs, self.njobs
         r.groups, r.cg, r.mg, r.repeat = self.groups, self.cg, self.mg, 1
@@ -889,7 +833,7 @@ cdef class Convolution:
         r.panel_group = total
         return total * r.groups
 
-    cdef ptrdiff_t pack_items(self, const Run *r) noexcept:
+    cdef ptrdiff_t pack_units(self, const Run *r) noexcept:
         cdef ptrdiff_t taps = 0
         cdef int j
         for j in range(self.njobs):
@@ -900,11 +844,11 @@ cdef class Convolution:
         """Whether the columns of phases that are computed together are next to each other in memory."""
         return self.together == 1 or v.s[2] == self.mg * v.sc
 
-    cdef object read_filters(self, w, Filters *f):
+    cdef object read_jobs(self, w, Filters *f):
         """How each job reads its filters, by their role; returns the arrays that hold them."""
         cdef int n = self.ndim, i, j
         cdef str role = self.problem.filters
-        cdef ptrdiff_t last, other, start, step
+        cdef ptrdiff_t start, step
         cdef cnp.ndarray a
         cdef list held = []
         if role == "depthwise" and self.depthwise and self.mg > 1 and w.strides[n] != self.mg * w.strides[n + 1]:
@@ -912,22 +856,13 @@ cdef class Convolution:
         for j in range(self.njobs):
             a = w if self.jobs[j].together == 1 else self.phases_together(w, j)
             held.append(a)
-            f[j].data = <const char *> cnp.PyArray_DATA(a)
-            last, other = cnp.PyArray_STRIDES(a)[n + 1], cnp.PyArray_STRIDES(a)[n]
+            read_filters(a, n, role, self.cg, self.mg, self.depthwise, f + j)
             for i in range(3 - n, 3):
                 start, step = self.jobs[j].ax[i].tap_start, self.jobs[j].ax[i].tap_step
                 if self.jobs[j].together > 1:
                     start, step = 0, 1
-                f[j].data += start * cnp.PyArray_STRIDES(a)[i + n - 3]
-                f[j].s[i] = step * cnp.PyArray_STRIDES(a)[i + n - 3]
-            if role == "forward":
-                f[j].row, f[j].column, f[j].group = other, last, self.mg * last
-            elif role == "transposed":
-                f[j].row, f[j].column, f[j].group = last, last if self.depthwise else other, self.cg * last
-            elif role == "depthwise":
-                f[j].row, f[j].column, f[j].group = 0, other if self.depthwise and self.mg == 1 else last, other
-            else:
-                f[j].row, f[j].column, f[j].group = last, other if self.depthwise else 0, other
+                f[j].data += start * f[j].s[i]
+                f[j].s[i] *= step
         return held
 
     cdef object phases_together(self, w, int j):
@@ -946,20 +881,17 @@ cdef class Convolution:
         made = np.stack(parts, axis=n)
         return made.reshape(made.shape[:n] + (self.jobs[j].together * self.mg, made.shape[n + 2]))
 
-    cdef char *allocate(self, ptrdiff_t count, ptrdiff_t size) except NULL:
-        """Room for packed filters, a vector to spare behind them."""
-        cdef char *p = <char *> allocate_large(count * size + 256)
-        if p == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {count * size} bytes of packed filters")
-        return p
-
     def pack(self, cnp.ndarray w, int isa):
         """The filters packed once, for `run` on the same ISA."""
         cdef Run r
+        cdef Call call
         cdef Filters *f = NULL
-        cdef ptrdiff_t i, count
+        cdef ptrdiff_t count
         cdef Panels panels = Panels.__new__(Panels)
+        memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
+        begin(&call, [])
+        r.call = &call
         r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
         if r.tilings == NULL:
             raise MemoryError
@@ -967,12 +899,12 @@ cdef class Convolution:
             f = <Filters *> calloc(self.njobs, sizeof(Filters))
             if f == NULL:
                 raise MemoryError
-            held = self.read_filters(w, f)
-            count = self.place_panels(&r)
-            panels.data = self.allocate(count, r.csize)
-            panels.isa, panels.finite, panels.nbytes = isa, True, count * r.csize
-            for i in range(self.pack_items(&r)):
-                panels.finite &= pack_item(&r, f, i, panels.data)
+            held = self.read_jobs(w, f)
+            count = self.place_panels(&r) * r.csize
+            r.filters, r.panels = f, allocate(count + PANEL_END, self.problem.op, "packed filters")
+            panels.data, panels.isa, panels.nbytes = r.panels, isa, count
+            run_units(pack_tap, &r, self.pack_units(&r), 1, &call)
+            panels.finite = not call.not_finite
         finally:
             free(r.tilings)
             free(f)
@@ -1012,26 +944,22 @@ cdef class Convolution:
         cdef Call call
         cdef Panels panels = None
         cdef char *packed = NULL
-        cdef Scratch *scratch = NULL
         cdef char *shared = NULL
-        cdef ptrdiff_t units = 0, packs = 0, i, padded
-        cdef int team = 1
-        cdef double work
+        cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
+        cdef int team
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
         if out is None:
             out = output(self.out_ndim, self.out_shape, x, empty)
-        if not view_of(x, self.ndim, self.channels_last, &r.x):
-            x = x.copy()
-            view_of(x, self.ndim, self.channels_last, &r.x)
+        x = readable(x, self.ndim, self.channels_last, &r.x)
         if not view_of(out, self.ndim, self.channels_last, &r.out) or not self.side_by_side(&r.out):
-            made = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-            out[...] = made
+            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             return out
-        if residual is not None and not (view_of(residual, self.ndim, self.channels_last, &r.residual)
-                                         and self.side_by_side(&r.residual)):
-            residual = residual.copy()
-            view_of(residual, self.ndim, self.channels_last, &r.residual)
+        if residual is not None:
+            residual = readable(residual, self.ndim, self.channels_last, &r.residual)
+            if not self.side_by_side(&r.residual):
+                residual = residual.copy()
+                view_of(residual, self.ndim, self.channels_last, &r.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         self.describe(&r, isa)
@@ -1041,67 +969,48 @@ cdef class Convolution:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = residual is not None or r.activation > CLAMP
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
-        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         r.call = &call
-        work = self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(work / WORTH_A_THREAD, 1e6)))
-        if threads > 1:
-            team = threads = prepare(threads)
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
         try:
             r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
-            padded = r.groups * r.mg * self.together + 4 * r.k.lanes
-            shared = <char *> aligned_alloc(64, ((padded + r.cg + 8 * r.k.lanes) * r.csize + 63) // 64 * 64)
-            if r.tilings == NULL or shared == NULL:
+            if r.tilings == NULL:
                 raise MemoryError
+            padded = r.groups * r.mg * self.together + 4 * r.k.lanes
+            shared = allocate((padded + r.cg + 8 * r.k.lanes) * r.csize, self.problem.op, "scratch")
             self.place_shared(&r, shared, bias, padded)
-            i = self.place_panels(&r)
+            panel_bytes = self.place_panels(&r) * r.csize
             if isinstance(filters, Panels):
                 panels = <Panels> filters
-                packed, r.exact = panels.data, not panels.finite and self.has_padding()
+                r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
-                f = <Filters *> calloc(self.njobs, sizeof(Filters))
+                r.filters = f = <Filters *> calloc(self.njobs, sizeof(Filters))
                 if f == NULL:
                     raise MemoryError
-                filters = self.read_filters(filters, f)
-                packed = self.allocate(i, r.csize)
-                packs = self.pack_items(&r)
-            r.panels = packed
+                filters = self.read_jobs(filters, f)
+                r.panels = packed = allocate(panel_bytes + PANEL_END, self.problem.op, "packed filters")
+                packs = self.pack_units(&r)
             units = self.cut_all(&r, team)
-            scratch = self.allocate_scratch(&r, team)
-            if team == 1:
-                with nogil:
-                    for i in range(packs):
-                        if not pack_item(&r, f, i, packed):
-                            call.not_finite = 1
-                    for i in range(units):
-                        if not call.cancelled:
-                            run_unit(&r, i, True, scratch)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(packs, schedule="dynamic"):
-                        if not pack_item(&r, f, i, packed):
-                            call.not_finite = 1
-                    for i in prange(units, schedule="dynamic"):
-                        if not call.cancelled:
-                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+            r.scratch = self.allocate_scratch(&r, team)
+            with nogil:
+                if packs:
+                    run_units(pack_tap, &r, packs, team, &call)
+                run_units(run_unit, &r, units, team, &call)
             if call.not_finite and not call.cancelled and self.has_padding():
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
                 units = self.cut_all(&r, 1)
-                free(scratch)
-                scratch = NULL
-                scratch = self.allocate_scratch(&r, 1)
+                free(r.scratch)
+                r.scratch = NULL
+                r.scratch = self.allocate_scratch(&r, 1)
                 with nogil:
-                    for i in range(units):
-                        if not call.cancelled:
-                            run_unit(&r, i, True, scratch)
+                    run_units(run_unit, &r, units, 1, &call)
         finally:
             free(r.tilings)
             free(shared)
-            free(scratch)
+            free(r.scratch)
             free(f)
-            if panels is None:
-                free(packed)
+            free(packed)
         if raised:
             raise raised[0]
         return out
@@ -1121,13 +1030,11 @@ cdef class Convolution:
     cdef bint has_padding(self) noexcept:
         """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
         cdef int i, j
-        cdef JobAxis *a
         if self.mode or self.constant != 0:
             return False
         for j in range(self.njobs):
             for i in range(3):
-                a = &self.jobs[j].ax[i]
-                if a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size:
+                if leaves_input(&self.jobs[j].ax[i]):
                     return True
         return False
 
@@ -1156,19 +1063,17 @@ cdef class Convolution:
             elif r.tilings[j].source == WINDOWS:
                 area[0] = max(area[0], TILE_ROWS * WINDOW_BYTES)
         runs[0] = (runs[0] + 7) // 8 * 8
-        area[0] = (area[0] + 4 * r.k.lanes * r.csize + 63) // 64 * 64
+        area[0] = aligned(area[0] + 4 * r.k.lanes * r.csize)
         return (TILE_ROWS * 2 * r.k.lanes * r.csize + area[0]
                 + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
 
     cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
         """Each thread's scratch, all in one piece."""
         cdef ptrdiff_t area, runs, tile = TILE_ROWS * 2 * r.k.lanes * r.csize
-        cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = (threads * sizeof(Scratch) + 63) // 64 * 64
-        cdef Scratch *scratch = <Scratch *> aligned_alloc(64, (head + threads * each + 63) // 64 * 64)
+        cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = aligned(threads * sizeof(Scratch))
+        cdef Scratch *scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
         cdef int j
         cdef char *p
-        if scratch == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {threads * each} bytes of scratch")
         for j in range(threads):
             p = <char *> scratch + head + j * each
             scratch[j].tile = p

@@ -10,24 +10,24 @@ Rows are read where they lie if their pixels lie side by side; else from a strip
 the stride][channel][pixel], gathered once, padding included. Every sum is in the general driver's order, (tap, channel).
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, output, poll, view_of
+from common cimport (
+    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
+    leaves_input, map_index, output, poll, read_filters, readable, run_units, storage_bytes, team_of, view_of
+)
+from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
 from cyconv._gemm import Convolution
 from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
-
 cdef extern from "kernels.h" nogil:
-    enum: FILTERS, ROWS, ALL, TILE_WIDE, NONE, CLAMP
+    enum: FILTERS, ROWS, ALL, TILE_WIDE
     ctypedef struct meeting:
         int range, taps
         ptrdiff_t filter
@@ -44,22 +44,8 @@ cdef extern from "kernels.h" nogil:
         double low, high
         ptrdiff_t first, tiles, next, advance
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
-    ctypedef void (*fill_fn)(void *, ptrdiff_t, double) noexcept nogil
     ctypedef void (*planes_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef void (*interleave_fn)(char *, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef int (*pack_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    ctypedef struct finish_args:
-        const void *tile
-        ptrdiff_t pitch
-        int rows, columns
-        char *const *out
-        ptrdiff_t out_step
-        char *const *residual
-        ptrdiff_t residual_step
-        const void *bias
-        int activation
-        double low, high
-    ctypedef void (*finish_fn)(const finish_args *) noexcept nogil
     ctypedef struct pixel_kernels:
         int lanes
         int wide[3]
@@ -73,7 +59,6 @@ cdef extern from "kernels.h" nogil:
         pack_fn pack[5]
         finish_fn finish[5]
     const pixel_kernels *pixel_kernels_of(int isa)
-    int compute_type(int dtype)
 
 cdef enum:
     STRIP_BYTES = 1 << 17     # wanted of a strip,
@@ -82,22 +67,11 @@ cdef enum:
     LONG_ROW = 1024           # outputs: a row of taps takes them as rows of their own
     DIRECT_PIXELS = 1024      # of a row, where it pays to read it where it lies
     UNIT_FLOPS = 10000000     # a box's, about
-    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
     ROWS_MOST = 1 << 12       # of a box's input
     INTERLEAVED_MOST = 16     # channels of an output pixel that are gathered from planes at once
 
 cdef enum Store:
     PLAIN, INTERLEAVED, FINISHED
-
-cdef int[5] SIZES
-SIZES[:] = [4, 8, 4, 2, 2]
-cdef int[3] COMPUTE_SIZES
-COMPUTE_SIZES[:] = [4, 8, 4]
-
-
-cdef struct JobAxis:
-    # _geometry.JobAxis
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
 
 
 cdef struct Span:
@@ -142,6 +116,15 @@ cdef struct Job:
     ptrdiff_t *offset[2]      # of each tap and channel: in a strip, in the array
 
 
+cdef struct Scratch:
+    # One thread's.
+    const char **rows         # every row of a box's input
+    const char **input        # those of a tile
+    ptrdiff_t *found          # of every plane: how many of its rows
+    char *tile                # planes of outputs that may not be stored as they are
+    char *strip
+
+
 cdef struct Run:
     # Everything a unit of work needs to know.
     const pixel_kernels *k
@@ -150,21 +133,14 @@ cdef struct Run:
     bint direct, deferred
     ptrdiff_t groups, cg, mg, panel_group
     View x, out, residual
-    const char *panels
+    const Filters *weights    # when they are packed by this call
+    char *panels
+    Scratch *scratch          # each thread's
     const char *bias
     const char *outside       # a row of the padding constant
     int mode, activation, bare
     double constant, low, high, low_limit, high_limit
     Call *call
-
-
-cdef struct Scratch:
-    # One thread's.
-    const char **rows         # every row of a box's input
-    const char **input        # those of a tile
-    ptrdiff_t *found          # of every plane: how many of its rows
-    char *tile                # planes of outputs that may not be stored as they are
-    char *strip
 
 
 cdef struct Piece:
@@ -222,7 +198,8 @@ cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src
         dst += r.cg * plane * r.csize
 
 
-cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end, Scratch *s) noexcept nogil:
+cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end,
+                    Scratch *s) noexcept nogil:
     """Where rows h up to end of the box's input start: in the array, in the strip that is filled here, or outside.
 
     The strip is a ring where only one plane is read: a row takes the place of one that no later tile will read.
@@ -297,7 +274,8 @@ cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t fir
             at += most
 
 
-cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows, Scratch *s) noexcept nogil:
+cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows,
+                   Scratch *s) noexcept nogil:
     """All filters of a group over output rows h, h + apart, ... of the box."""
     cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = job.rows * job.tile_pitch * r.csize
     cdef ptrdiff_t down = job.ax[1].out_step * r.out.s[1], met = b.unit // r.k.lanes if job.fold else rows
@@ -313,7 +291,8 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
         out[i] = b.out + d * job.ax[0].out_step * r.out.s[0] + (h + i * job.apart) * down
         residual[i] = b.residual + (d * job.ax[0].out_step * r.residual.s[0]
                                     + (h + i * job.apart) * job.ax[1].out_step * r.residual.s[1])
-    args.input, args.offset, args.out, args.meetings, args.count = s.input, job.offset[b.direct], target, job.meetings[met], job.count[met]
+    args.input, args.offset, args.out = s.input, job.offset[b.direct], target
+    args.meetings, args.count = job.meetings[met], job.count[met]
     args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
     args.low, args.high = r.low_limit, r.high_limit
     if r.activation == CLAMP and not r.deferred:
@@ -346,7 +325,8 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
         first += filters
     if store == INTERLEAVED:
         for i in range(rows):
-            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, job.rows * job.tile_pitch, b.count[2], r.mg)
+            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, job.rows * job.tile_pitch,
+                           b.count[2], r.mg)
 
 
 cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) noexcept nogil:
@@ -383,8 +363,11 @@ cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) 
             h += block
 
 
-cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One box of one job: all filters of a group."""
+    cdef const Run *r = <const Run *> task
+    cdef Scratch *s = r.scratch + thread
+    cdef bint owner = thread == 0
     cdef const Job *job = r.jobs
     cdef const Span *span
     cdef ptrdiff_t i, j, last
@@ -573,22 +556,17 @@ cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
 
 # ---- filters ----------------------------------------------------------------------------------------------------
 
-cdef struct Filters:
-    # How to read filters: w[tap][row][column] of a group, strides in bytes.
-    const char *data
-    ptrdiff_t s[3]
-    ptrdiff_t row, column, group
-
-
-cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panels) noexcept nogil:
-    """Pack some filters of one job and group as the tiles read them; False where a value is not finite."""
+cdef void pack_block(const void *task, ptrdiff_t item, int thread) noexcept nogil:
+    """Pack some filters of one job and group as the tiles read them."""
+    cdef const Run *r = <const Run *> task
+    cdef const Filters *f = r.weights
     cdef ptrdiff_t blocks = ceil_div(r.mg, r.filters), block = item % blocks, group = item // blocks % r.groups
     cdef const Job *job = r.jobs + item // (blocks * r.groups)
     cdef ptrdiff_t first = block * r.filters, filters = min(r.filters, r.mg - first)
     cdef ptrdiff_t outer_size = job.run * job.slots, at, c
     cdef ptrdiff_t[3] k
     cdef const char *w
-    cdef char *dst = panels + (group * r.panel_group + job.panel + first * job.outer * outer_size) * r.csize
+    cdef char *dst = r.panels + (group * r.panel_group + job.panel + first * job.outer * outer_size) * r.csize
     cdef bint finite = True
     for k[0] in range(job.ax[0].taps):
         for k[1] in range(job.ax[1].taps):
@@ -603,8 +581,10 @@ cdef bint pack_block(const Run *r, const Filters *f, ptrdiff_t item, char *panel
                     else:
                         at = (k[0] * outer_size + (k[2] * r.cg + c) * job.slots
                               + k[1] % job.step * (job.slots // job.step) + k[1] // job.step)
-                    finite &= r.k.pack[r.dtype](dst + at * filters * r.csize, filters, w + c * f.row, 1, 0, filters, f.column) != 0
-    return finite
+                    finite &= r.k.pack[r.dtype](dst + at * filters * r.csize, filters, w + c * f.row, 1, 0, filters,
+                                                f.column) != 0
+    if not finite:
+        r.call.not_finite = 1
 
 
 cdef class Panels:
@@ -629,8 +609,7 @@ cdef class Pixels:
     cdef readonly double flops
 
     def __cinit__(self, problem):
-        cdef int i, k
-        cdef ptrdiff_t *numbers
+        cdef int i, j
         self.problem, self.general = problem, Convolution(problem)
         self.flops = self.general.flops
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
@@ -644,9 +623,8 @@ cdef class Pixels:
             raise MemoryError
         for i, axes in enumerate(problem.jobs):
             self.jobs[i].taps = axes[0].taps * axes[1].taps * axes[2].taps
-            numbers = <ptrdiff_t *> self.jobs[i].ax
-            for k, number in enumerate(n for axis in axes for n in axis):
-                numbers[k] = number
+            for j, axis in enumerate(axes):
+                copy_axis(axis, &self.jobs[i].ax[j])
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
             self.out_shape[i] = problem.out_shape[i]
@@ -674,7 +652,7 @@ cdef class Pixels:
         memset(r, 0, sizeof(Run))
         memcpy(jobs, self.jobs, self.njobs * sizeof(Job))
         r.k = pixel_kernels_of(isa) + compute_type(self.dtype)
-        r.dtype, r.size, r.csize = self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.jobs, r.njobs, r.filters = jobs, self.njobs, self.filters
         r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
@@ -688,46 +666,26 @@ cdef class Pixels:
         r.panel_group = total
         return jobs
 
-    cdef void read_filters(self, cnp.ndarray w, Filters *f) noexcept:
-        """Strides of the filters in their role."""
-        cdef int n = self.ndim, i
-        cdef ptrdiff_t last = cnp.PyArray_STRIDES(w)[n + 1], other = cnp.PyArray_STRIDES(w)[n]
-        cdef str role = self.problem.filters
-        f.data = <const char *> cnp.PyArray_DATA(w)
-        for i in range(3):
-            f.s[i] = cnp.PyArray_STRIDES(w)[i + n - 3] if i + n >= 3 else 0
-        if role == "forward":
-            f.row, f.column, f.group = other, last, self.mg * last
-        elif role == "transposed":
-            f.row, f.column, f.group = last, other, self.cg * last
-        elif role == "depthwise":
-            f.row, f.column, f.group = 0, last, other
-        else:
-            f.row, f.column, f.group = last, 0, other
-
-    cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
-        cdef char *p = <char *> aligned_alloc(64, (size + 63) // 64 * 64)
-        if p == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {size} bytes of {what}")
-        return p
+    cdef ptrdiff_t pack_units(self, const Run *r) noexcept:
+        return self.njobs * r.groups * ceil_div(r.mg, r.filters)
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters packed once, for `run` on the same ISA."""
         cdef Run r
+        cdef Call call
         cdef Filters f
-        cdef ptrdiff_t i
-        cdef bint finite = True
         cdef Panels panels = Panels.__new__(Panels)
         cdef Job *jobs = self.describe(&r, isa)
         try:
-            self.read_filters(w, &f)
+            read_filters(w, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
+            begin(&call, [])
             panels.nbytes = r.panel_group * r.groups * r.csize
-            panels.data = self.allocate(panels.nbytes + 64, "packed filters")
-            for i in range(self.njobs * r.groups * ceil_div(r.mg, r.filters)):
-                finite &= pack_block(&r, &f, i, panels.data)
+            panels.data = allocate(panels.nbytes + 64, self.problem.op, "packed filters")
+            r.weights, r.panels, r.call = &f, panels.data, &call
+            run_units(pack_block, &r, self.pack_units(&r), 1, &call)
         finally:
             free(jobs)
-        if not finite and self.has_padding():
+        if call.not_finite and self.has_padding():
             panels.general = self.general.pack(w, isa)
         return panels
 
@@ -741,11 +699,12 @@ cdef class Pixels:
             jobs = self.describe(&r, isa)
             r.direct, r.store = direct, FINISHED if self.mg > INTERLEAVED_MOST else INTERLEAVED
             self.cut_all(&r, threads)
-            most = max(most, self.place(&r, NULL, threads, NULL))
+            most = max(most, self.place(&r, NULL, threads))
             free(jobs)
         return most
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out, int threads, int isa):
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
         cdef Run r
         cdef Filters f
@@ -754,9 +713,8 @@ cdef class Pixels:
         cdef Job *jobs = NULL
         cdef char *packed = NULL
         cdef char *memory = NULL
-        cdef Scratch *scratch
-        cdef ptrdiff_t units = 0, packs = 0, i
-        cdef int team = 1
+        cdef ptrdiff_t units = 0, packs = 0
+        cdef int team
         cdef list raised = []
         if isinstance(filters, Panels):
             panels = <Panels> filters
@@ -768,15 +726,12 @@ cdef class Pixels:
             return out
         jobs = self.describe(&r, isa)
         try:
-            if not view_of(x, self.ndim, self.channels_last, &r.x):
-                x = x.copy()
-                view_of(x, self.ndim, self.channels_last, &r.x)
+            x = readable(x, self.ndim, self.channels_last, &r.x)
             if not view_of(out, self.ndim, self.channels_last, &r.out):
                 out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
                 return out
-            if residual is not None and not view_of(residual, self.ndim, self.channels_last, &r.residual):
-                residual = residual.copy()
-                view_of(residual, self.ndim, self.channels_last, &r.residual)
+            if residual is not None:
+                residual = readable(residual, self.ndim, self.channels_last, &r.residual)
             r.activation, r.low, r.high = epilogue
             r.low_limit, r.high_limit = -INFINITY, INFINITY
             if self.dtype == 2:
@@ -785,44 +740,29 @@ cdef class Pixels:
             r.deferred = residual is not None or r.activation > CLAMP
             r.bare = bias is None and (r.deferred or r.activation != CLAMP)
             self.choose_store(&r)
-            call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+            begin(&call, raised)
             r.call = &call
-            threads = <int> max(1, min(threads, <ptrdiff_t> min(self.flops / WORTH_A_THREAD, 1e6)))
-            if threads > 1:
-                team = prepare(threads)
+            team = team_of(self.flops, threads, prepare)
             units = self.cut_all(&r, team)
-            memory = self.allocate(self.place(&r, NULL, team, NULL), "scratch")
-            self.place(&r, memory, team, &scratch)
+            memory = allocate(self.place(&r, NULL, team), self.problem.op, "scratch")
+            self.place(&r, memory, team)
             if bias is not None:
                 memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
             if panels is not None:
-                packed = panels.data
+                r.panels = panels.data
             else:
-                self.read_filters(filters, &f)
-                packs = self.njobs * r.groups * ceil_div(r.mg, r.filters)
-                packed = self.allocate(r.panel_group * r.groups * r.csize + 64, "packed filters")
-            r.panels = packed
-            if team == 1:
-                with nogil:
-                    for i in range(packs):
-                        if not pack_block(&r, &f, i, packed):
-                            call.not_finite = 1
-                    for i in range(units):
-                        if not call.cancelled:
-                            run_unit(&r, i, True, scratch)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(packs, schedule="dynamic"):
-                        if not pack_block(&r, &f, i, packed):
-                            call.not_finite = 1
-                    for i in prange(units, schedule="dynamic"):
-                        if not call.cancelled:
-                            run_unit(&r, i, threadid() == 0, scratch + threadid())
+                read_filters(filters, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
+                packs = self.pack_units(&r)
+                packed = allocate(r.panel_group * r.groups * r.csize + 64, self.problem.op, "packed filters")
+                r.weights, r.panels = &f, packed
+            with nogil:
+                if packs:
+                    run_units(pack_block, &r, packs, team, &call)
+                run_units(run_unit, &r, units, team, &call)
         finally:
             free(jobs)
             free(memory)
-            if panels is None:
-                free(packed)
+            free(packed)
         if raised:
             raise raised[0]
         if call.not_finite and self.has_padding():
@@ -856,19 +796,18 @@ cdef class Pixels:
             return False
         for j in range(self.njobs):
             for i in range(3):
-                if not inside(&self.jobs[j].ax[i], 0, self.jobs[j].ax[i].out):
+                if leaves_input(&self.jobs[j].ax[i]):
                     return True
         return False
 
-    cdef ptrdiff_t place(self, const Run *r, char *base, int threads, Scratch **scratch) except -1:
+    cdef ptrdiff_t place(self, Run *r, char *base, int threads) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
         cdef ptrdiff_t used = 0, rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0, i, n, most, q, phase
         cdef int j
         cdef Job *job
-        cdef Run *w = <Run *> r
         if base != NULL:
             memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
-            w.bias = base
+            r.bias = base
         used = aligned((r.groups * r.mg + FILTERS) * r.csize)
         for j in range(r.njobs):
             job = r.jobs + j
@@ -900,21 +839,17 @@ cdef class Pixels:
         used = aligned(used)
         if base != NULL:
             r.k.fill(base + used, outside // r.csize, r.constant)
-            w.outside = base + used
+            r.outside = base + used
         used += aligned(outside)
         if base != NULL:
-            scratch[0] = <Scratch *> (base + used)
+            r.scratch = <Scratch *> (base + used)
         used += aligned(threads * sizeof(Scratch))
         for j in range(threads):
             if base != NULL:
-                scratch[0][j].rows = <const char **> (base + used)
-                scratch[0][j].input = scratch[0][j].rows + rows
-                scratch[0][j].found = <ptrdiff_t *> (scratch[0][j].input + input)
-                scratch[0][j].tile = base + used + aligned((rows + input + planes) * sizeof(void *))
-                scratch[0][j].strip = scratch[0][j].tile + aligned(tile)
+                r.scratch[j].rows = <const char **> (base + used)
+                r.scratch[j].input = r.scratch[j].rows + rows
+                r.scratch[j].found = <ptrdiff_t *> (r.scratch[j].input + input)
+                r.scratch[j].tile = base + used + aligned((rows + input + planes) * sizeof(void *))
+                r.scratch[j].strip = r.scratch[j].tile + aligned(tile)
             used += aligned((rows + input + planes) * sizeof(void *)) + aligned(tile) + aligned(strip)
         return used
-
-
-cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
-    return (size + 63) // 64 * 64

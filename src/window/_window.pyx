@@ -12,20 +12,20 @@ around it send. For max_pool and dilation2d that needs the tap that won in each 
 into scratch. As in a transposed convolution each phase of the stride is a stride-1 job, and every value is written once.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport numpy as cnp
-from common cimport Call, View, now, poll, view_of
+from common cimport (
+    F16, Call, JobAxis, View, aligned, allocate, begin, compute_bytes, compute_type, copy_axis, poll, run_units,
+    storage_bytes, team_of, view_of
+)
+from move cimport gather_fn
 
 from cyconv._runtime import prepare
 
 cnp.import_array()
-
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
 
 cdef extern from "kernels.h" nogil:
     enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
@@ -64,11 +64,9 @@ cdef extern from "kernels.h" nogil:
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
                           int64_t, int64_t, int64_t) noexcept nogil
         void (*lrn)(const lrn_args *) noexcept nogil
-        void (*gather[5])(void *, ptrdiff_t, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+        gather_fn gather[5]
         void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
     const window_kernels *window_kernels_of(int isa)
-    int compute_type(int dtype)
-    enum: F16
 
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
@@ -78,7 +76,6 @@ cdef enum:
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
     BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
     DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
-    WORTH_A_THREAD = 400000  # elements read and written: below, waking a thread costs more than it saves
 
 cdef enum:
     # what a call makes, numbered as in _windows.py; TILED_GRAD is MAX_GRAD where each input is in one window
@@ -88,15 +85,7 @@ cdef enum:
     # the parts of a thread's scratch
     INPUT, WINNERS, GRADS, RESULT, ROWS, AREAS
 
-cdef int[5] SIZES
-SIZES[:] = [4, 8, 4, 2, 2]
-cdef int[3] COMPUTE_SIZES
-COMPUTE_SIZES[:] = [4, 8, 4]
-
-
-cdef struct JobAxis:
-    # _geometry.JobAxis
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+cdef double ELEMENT = 12.5  # floating-point operations that take as long as an element read or written
 
 
 cdef struct Job:
@@ -130,6 +119,8 @@ cdef struct Run:
     const char *weights
     ptrdiff_t weight_step[3]
     double sign
+    char *scratch            # each thread's, of so many bytes
+    ptrdiff_t scratch_bytes
     Call *call
 
 
@@ -638,12 +629,14 @@ cdef void filter_grads(const Run *r, Sweep *chunk, char *scratch) noexcept nogil
                                  x[2].taps, chunk.units)
 
 
-cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, char *scratch) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A box of some channels of one image; all boxes of all images for the filters' gradient."""
+    cdef const Run *r = <const Run *> task
+    cdef char *scratch = r.scratch + thread * r.scratch_bytes
     cdef ptrdiff_t boxes = r.boxes[0] * r.boxes[1] * r.boxes[2]
     cdef Sweep t
     memset(&t, 0, sizeof(Sweep))
-    t.owner, t.values, t.last_piece = owner, True, True
+    t.owner, t.values, t.last_piece = thread == 0, True, True
     t.rows = scratch + r.area[ROWS]
     if r.kind == FILTER_GRAD:
         boxes = 1
@@ -775,14 +768,6 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             return measure(r) <= SCRATCH_BYTES
 
 
-cdef int copy_axis(axis, JobAxis *to) except -1:
-    cdef ptrdiff_t *numbers = <ptrdiff_t *> to
-    cdef int i
-    for i, number in enumerate(axis):
-        numbers[i] = number
-    return 0
-
-
 cdef class Window:
     """A pooling or morphology problem as the driver wants it. Immutable; `run` may be called from many threads."""
     cdef Job forward
@@ -794,7 +779,8 @@ cdef class Window:
     def __cinit__(self, problem):
         cdef int i, j
         self.problem = problem
-        self.kind, self.dtype, self.ndim, self.channels_last = problem.kind, problem.dtype, problem.ndim, problem.channels_last
+        self.kind, self.dtype = problem.kind, problem.dtype
+        self.ndim, self.channels_last = problem.ndim, problem.channels_last
         for i in range(3):
             copy_axis(problem.forward[i], self.forward.ax + i)
             self.phases[i] = <JobAxis *> calloc(len(problem.phases[i]) + 1, sizeof(JobAxis))
@@ -838,16 +824,15 @@ cdef class Window:
         """
         cdef Run r
         cdef Call call
-        cdef char *scratch = NULL
-        cdef ptrdiff_t i, units, each
-        cdef int team = 1
+        cdef ptrdiff_t units
+        cdef int team
         cdef bint native = self.dtype < 3
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
         if cnp.PyArray_SIZE(out) == 0:
             return True
         r.k = window_kernels_of(isa) + compute_type(self.dtype)
-        r.kind, r.dtype, r.size, r.csize = self.kind, self.dtype, SIZES[self.dtype], COMPUTE_SIZES[compute_type(self.dtype)]
+        r.kind, r.dtype, r.size, r.csize = self.kind, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.forward = &self.forward
         self.see(x, &r.x)
         self.see(grad, &r.grad)
@@ -868,11 +853,9 @@ cdef class Window:
             r.weight_step[0] = r.weight_step[1] * self.forward.ax[1].taps
         if r.kind == MEAN_GRAD:
             r.x.n = r.grad.n
-        call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         r.call = &call
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.problem.work / WORTH_A_THREAD, 1e6)))
-        if threads > 1:
-            team = threads = prepare(threads)
+        team = team_of(self.problem.work * ELEMENT, threads, prepare)
         r.kind = TILED_GRAD if self.tiled(&r) else self.kind
         if r.kind == TILED_GRAD and not self.cut_frame(&r, native, team):
             r.kind = MAX_GRAD
@@ -881,23 +864,13 @@ cdef class Window:
         units = r.x.n * r.chunks * r.boxes[0] * r.boxes[1] * r.boxes[2]
         if r.kind == FILTER_GRAD:
             units = r.chunks
-        each = (r.area[AREAS] + 63) // 64 * 64
-        scratch = <char *> aligned_alloc(64, team * each)
-        if scratch == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {team * each} bytes of scratch")
+        r.scratch_bytes = aligned(r.area[AREAS])
+        r.scratch = allocate(team * r.scratch_bytes, self.problem.op, "scratch")
         try:
-            if team == 1:
-                with nogil:
-                    for i in range(units):
-                        if not call.cancelled:
-                            run_unit(&r, i, True, scratch)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(units, schedule="dynamic"):
-                        if not call.cancelled:
-                            run_unit(&r, i, threadid() == 0, scratch + threadid() * each)
+            with nogil:
+                run_units(run_unit, &r, units, team, &call)
         finally:
-            free(scratch)
+            free(r.scratch)
         if raised:
             raise raised[0]
         return True
@@ -913,10 +886,15 @@ cdef struct Pixels:
     bint gradient
     ptrdiff_t pitch, together, blocks
     lrn_args args
+    char *scratch            # each thread's, of so many bytes
+    ptrdiff_t scratch_bytes
     Call *call
 
 
-cdef void normalise(const Pixels *r, ptrdiff_t unit, bint owner, char *scratch) noexcept nogil:
+cdef void normalise(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """Some pixels of a row."""
+    cdef const Pixels *r = <const Pixels *> task
+    cdef char *scratch = r.scratch + thread * r.scratch_bytes
     cdef ptrdiff_t first = unit % r.blocks * r.together, i, area = r.together * r.pitch * r.csize
     cdef ptrdiff_t n = unit // r.blocks // r.x.size[1], h = unit // r.blocks % r.x.size[1]
     cdef ptrdiff_t count = min(r.together, r.x.size[2] - first), row = r.pitch * r.csize
@@ -930,7 +908,7 @@ cdef void normalise(const Pixels *r, ptrdiff_t unit, bint owner, char *scratch) 
     a.squares = <char *> a.norm + row + (a.radius + r.k.lanes) * r.csize
     memset(<char *> a.norm + row, 0, row + 2 * (a.radius + r.k.lanes) * r.csize)
     for i in range(count):
-        if owner:
+        if thread == 0:
             poll(r.call)
         a.x, a.out = scratch + i * row, scratch + 3 * area + i * row
         if r.gradient:
@@ -945,14 +923,13 @@ def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out
     """Local response normalisation of x, or with dy and y its gradient, into out; all (n, h, w, c)."""
     cdef Pixels r
     cdef Call call
-    cdef ptrdiff_t i, units, each
+    cdef ptrdiff_t units
     cdef int team = 1
-    cdef char *scratch
     cdef list raised = []
     memset(&r, 0, sizeof(Pixels))
     if cnp.PyArray_SIZE(out) == 0:
         return
-    r.k, r.dtype, r.csize = window_kernels_of(isa) + compute_type(dtype), dtype, COMPUTE_SIZES[compute_type(dtype)]
+    r.k, r.dtype, r.csize = window_kernels_of(isa) + compute_type(dtype), dtype, compute_bytes(dtype)
     view_of(x, 2, True, &r.x)
     view_of(out, 2, True, &r.out)
     r.gradient = dy is not None
@@ -965,28 +942,18 @@ def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out
     r.together = max(1, min(r.x.size[2], LRN_BYTES // (r.pitch * r.csize)))
     r.blocks = ceil_div(r.x.size[2], r.together)
     units = r.x.n * r.x.size[1] * r.blocks
-    call.cancelled, call.next_poll, call.raised = 0, now() + 0.05, <void *> raised
+    begin(&call, raised)
     r.call = &call
     threads = <int> max(1, min(<ptrdiff_t> threads, cnp.PyArray_SIZE(x) // 32768, units))
     if threads > 1:
-        team = threads = prepare(threads)
-    each = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
-    each = (each + 127) // 64 * 64
-    scratch = <char *> aligned_alloc(64, team * each)
-    if scratch == NULL:
-        raise MemoryError(f"lrn: no memory for {team * each} bytes of scratch")
+        team = prepare(threads)
+    r.scratch_bytes = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
+    r.scratch_bytes = aligned(r.scratch_bytes + 64)
+    r.scratch = allocate(team * r.scratch_bytes, "lrn", "scratch")
     try:
-        if team == 1:
-            with nogil:
-                for i in range(units):
-                    if not call.cancelled:
-                        normalise(&r, i, True, scratch)
-        else:
-            with nogil, parallel(num_threads=team):
-                for i in prange(units, schedule="dynamic"):
-                    if not call.cancelled:
-                        normalise(&r, i, threadid() == 0, scratch + threadid() * each)
+        with nogil:
+            run_units(normalise, &r, units, team, &call)
     finally:
-        free(scratch)
+        free(r.scratch)
     if raised:
         raise raised[0]

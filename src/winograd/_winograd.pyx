@@ -10,50 +10,24 @@ NaN and infinity would reach a whole tile: a tile whose outputs are not all fini
 same tiles in the same order as the general driver does it.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from common cimport Call, View, ceil_div, map_index, now, odd_lines, output, poll, view_of
-from kernels cimport CLAMP, NONE, TILE_ROWS, conv_kernels, conv_kernels_of, finish_args, tile_args
+from common cimport (
+    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, copy_axis, map_index, odd_lines, output, poll,
+    read_filters, readable, run_units, team_of, view_of
+)
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
+from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
+from transforms cimport filter_args, filter_fn, input_args, input_fn, output_args, output_fn, winograd_kernels
 
 from cyconv._gemm import Convolution
 from cyconv._runtime import empty, prepare
 
 cnp.import_array()
 
-cdef extern from "memory.h" nogil:
-    void *allocate_large(size_t)
-
 cdef extern from "kernels.h" nogil:
-    ctypedef struct input_args:
-        const char *const *pixels
-        ptrdiff_t channels
-        char *v
-        ptrdiff_t xi
-    ctypedef void (*input_fn)(const input_args *) noexcept nogil
-    ctypedef struct output_args:
-        const char *m
-        ptrdiff_t xi
-        int wide
-        const char *bias
-        int clamp
-        double low, high
-        char *const *out
-    ctypedef int (*output_fn)(const output_args *) noexcept nogil
-    ctypedef struct filter_args:
-        const char *w
-        ptrdiff_t step_h, step_w
-        int taps_h, taps_w
-        ptrdiff_t columns, width
-        char *u
-        ptrdiff_t xi
-    ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
-    ctypedef struct winograd_kernels:
-        input_fn input[3][2]
-        output_fn output[3][5][2]
-        filter_fn filter[3][5][2]
     const winograd_kernels *winograd_kernels_of(int isa)
 
 cdef enum:
@@ -63,14 +37,13 @@ cdef enum:
     TILES = 56                # of a box, in one plane
     CHANNELS = 64             # whose filters are transposed at a time
     DEPTHS = 4                # planes of a box
-    WORTH_A_THREAD = 5000000  # floating-point operations: below, waking a thread costs more than it saves
 
 cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
 cdef ptrdiff_t FAR_OUTSIDE = -(<ptrdiff_t> 1 << 60)
 
 
 cdef struct Axis:
-    # One spatial axis of the job, and what Winograd makes of it.
+    # One spatial axis of the job, as JobAxis, and what Winograd makes of it.
     ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
     int alpha, m, r           # 1, 1, taps where it is not transformed
     ptrdiff_t chunks          # of r taps each
@@ -78,11 +51,22 @@ cdef struct Axis:
     ptrdiff_t box, boxes
     ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
 
-cdef struct Filters:
-    # How to read a job's filters: w[taps][c][column] of a group, strides in bytes.
-    const char *data
-    ptrdiff_t s[3]
-    ptrdiff_t row, column, group
+cdef struct Run
+
+cdef struct Scratch:
+    # One thread's.
+    char *v                   # [xi][plane][row][pitch]
+    char *m                   # [xi][row][2 vectors]
+    char *strip
+    char *u                   # one block of U, where filters are transformed when they are met
+    char *some                # filters of CHANNELS channels, [tap][c][column]
+    char *whole               # those of all channels, for tiles that are computed again; NULL before the first
+    const Run *whole_of       # whose they are
+    ptrdiff_t whole_block
+    char *tile                # outputs of one tile
+    const char **rows         # [rows] a row of V[0] for every row of the product
+    const char **taps         # [taps] for a tile that is computed again
+    ptrdiff_t *offset         # [max(slices, taps)]
 
 cdef struct Run:
     # One job: what a unit of its work needs to know.
@@ -96,28 +80,15 @@ cdef struct Run:
     int size
     bint direct, deferred, plain_store
     View x, out, residual
-    const char *panels        # U: [group][block][xi][slice][c][width]; NULL where each block is met but once
+    char *panels              # U: [group][block][xi][slice][c][width]; NULL where each block is met but once
     Filters filters
+    Scratch *scratch          # each thread's
     const char *bias
     const char *none          # zeros
     const char *outside
     int mode, activation
     double constant, low, high
     Call *call
-
-cdef struct Scratch:
-    char *v                   # [xi][plane][row][pitch]
-    char *m                   # [xi][row][2 vectors]
-    char *strip
-    char *u                   # one block of U, where filters are transformed when they are met
-    char *some                # filters of CHANNELS channels, [tap][c][column]
-    char *whole               # those of all channels, for tiles that are computed again; NULL before the first
-    const Run *whole_of       # whose they are
-    ptrdiff_t whole_block
-    char *tile                # outputs of one tile
-    const char **rows         # [rows] a row of V[0] for every row of the product
-    const char **taps         # [taps] for a tile that is computed again
-    ptrdiff_t *offset         # [max(slices, taps)]
 
 
 # ---- one box ----------------------------------------------------------------------------------------------------
@@ -166,33 +137,12 @@ cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n,
 
 
 cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
-    cdef ptrdiff_t n, d, h, w, id, ih, iw, inside, pixel_bytes = r.cg * r.size
-    cdef char *row = s.strip
-    cdef const char *src
-    for n in range(b.n):
-        for d in range(b.extent[0]):
-            id = map_index(b.lo[0] + d, r.ax[0].size, r.mode)
-            for h in range(b.extent[1]):
-                ih = map_index(b.lo[1] + h, r.ax[1].size, r.mode)
-                if id < 0 or ih < 0:
-                    r.k.fill(row, b.extent[2] * r.cg, r.constant)
-                    row += b.extent[2] * pixel_bytes
-                    continue
-                src = r.x.data + (b.n0 + n) * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + group * r.cg * r.x.sc
-                w = 0
-                while w < b.extent[2]:
-                    iw = b.lo[2] + w
-                    inside = 1
-                    if 0 <= iw < r.ax[2].size:
-                        inside = min(r.ax[2].size - iw, b.extent[2] - w)
-                    else:
-                        iw = map_index(iw, r.ax[2].size, r.mode)
-                    if iw < 0:
-                        r.k.fill(row, r.cg, r.constant)
-                    else:
-                        r.k.gather[0](row, r.cg, 1, src + iw * r.x.s[2], inside, r.x.s[2], r.cg, r.x.sc)
-                    w += inside
-                    row += inside * pixel_bytes
+    cdef Gathering g
+    cdef ptrdiff_t[3] step
+    step[0] = step[1] = step[2] = 1
+    g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[0], r.k.fill, r.mode, r.size, r.constant
+    g.channels, g.repeat, g.pitch = r.cg, 1, r.cg
+    gather_box(&g, &r.x, r.x.data + b.n0 * r.x.sn + group * r.cg * r.x.sc, b.n, b.lo, step, b.extent, s.strip)
 
 
 cdef struct Along:
@@ -444,7 +394,10 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
         args.b += u_bytes(r, width)
 
 
-cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """One box of a job: a group's columns, or some of them."""
+    cdef const Run *r = <const Run *> task
+    cdef Scratch *s = r.scratch + thread
     cdef Box b
     cdef ptrdiff_t group, split, block, i, n, o, row = 0
     cdef const char *u
@@ -477,9 +430,9 @@ cdef void run_unit(const Run *r, ptrdiff_t unit, bint owner, Scratch *s) noexcep
         gather_strip(r, &b, group, s)
     transform_input(r, &b, group, s)
     for block in range(r.blocks * split // r.splits, r.blocks * (split + 1) // r.splits):
-        if owner:
+        if thread == 0:
             poll(r.call)
-        if r.call.cancelled:
+        if r.call.cancelled or r.call.not_finite:
             return
         u = r.panels + (group * r.blocks + block) * block_bytes(r)
         if r.panels == NULL:
@@ -560,6 +513,14 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
     return finite
 
 
+cdef void pack_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """One block of all jobs' packed filters."""
+    cdef const Run *r = <const Run *> task
+    cdef ptrdiff_t each = r.groups * r.blocks
+    if not pack_block(r + unit // each, unit % each, r.panels + unit * block_bytes(r), r.scratch + thread):
+        r.call.not_finite = 1
+
+
 cdef class Panels:
     """Transformed filters, and the filters themselves for tiles that are computed directly."""
     cdef char *data
@@ -583,8 +544,7 @@ cdef class Winograd:
 
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
-        cdef int i, j, k
-        cdef ptrdiff_t *numbers
+        cdef int i, j
         cdef double products
         cdef Axis *a
         transformed, alpha, m, r = shape
@@ -605,9 +565,7 @@ cdef class Winograd:
                 products *= n
             for i, axis in enumerate(axes):
                 a = self.ax + 3 * j + i
-                numbers = <ptrdiff_t *> a
-                for k, number in enumerate(axis):
-                    numbers[k] = number
+                copy_axis(axis, <JobAxis *> a)
                 a.alpha, a.m, a.r, a.chunks = 1, 1, axis.taps, 1
                 a.tiles, a.reach = axis.out, (axis.taps - 1) * axis.dilation
                 if i in transformed:
@@ -658,46 +616,38 @@ cdef class Winograd:
     cdef void place(self, Run *runs, char *packed, cnp.ndarray w) noexcept:
         """Where each job's transformed filters are, and how it reads its filters, by their role."""
         cdef int n = self.problem.ndim, j, i
-        cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(w)
-        cdef bint transposed = self.problem.filters == "transposed"
         cdef Filters *f
         cdef Axis *a
         for j in range(self.njobs):
             runs[j].panels = NULL if packed == NULL else packed + j * self.packed_bytes(runs)
             f = &runs[j].filters
-            f.data = <const char *> cnp.PyArray_DATA(w)
+            read_filters(w, n, self.problem.filters, self.cg, self.mg, False, f)
             for i in range(3 - n, 3):
                 a = self.ax + 3 * j + i
-                f.data += a.tap_start * strides[i + n - 3]
-                f.s[i] = a.tap_step * strides[i + n - 3]
-            f.row, f.column = strides[n + transposed], strides[n + 1 - transposed]
-            f.group = strides[n + 1] * (self.cg if transposed else self.mg)
-
-    cdef char *allocate(self, ptrdiff_t size, str what) except NULL:
-        cdef char *p = <char *> allocate_large(size)
-        if p == NULL:
-            raise MemoryError(f"{self.problem.op}: no memory for {size} bytes of {what}")
-        return p
+                f.data += a.tap_start * f.s[i]
+                f.s[i] *= a.tap_step
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters transformed once, for `run` on the same ISA."""
+        cdef Call call
         cdef Run *runs = self.describe_all(isa)
-        cdef ptrdiff_t i, items = runs.groups * runs.blocks
-        cdef bint finite = True
+        cdef int j
         cdef Scratch *scratch = NULL
         cdef Panels panels = Panels.__new__(Panels)
+        begin(&call, [])
         try:
             panels.filters, panels.isa = w, isa
             panels.nbytes = self.njobs * self.packed_bytes(runs) + w.nbytes
-            panels.data = self.allocate(self.njobs * self.packed_bytes(runs) + 256, "transformed filters")
+            panels.data = allocate(panels.nbytes - w.nbytes + 256, self.problem.op, "transformed filters")
             self.place(runs, panels.data, w)
             scratch = self.allocate_scratch(runs, 1, False)
-            for i in range(self.njobs * items):
-                finite &= pack_block(runs + i // items, i % items, panels.data + i * block_bytes(runs), scratch)
+            for j in range(self.njobs):
+                runs[j].call, runs[j].scratch = &call, scratch
+            run_units(pack_unit, runs, self.njobs * runs.groups * runs.blocks, 1, &call)
         finally:
             free(runs)
             free(scratch)
-        if not finite:
+        if call.not_finite:
             panels.general = self.general.pack(w, isa)
         return panels
 
@@ -723,11 +673,11 @@ cdef class Winograd:
         cdef Run r
         cdef Run *runs = NULL
         cdef Call call
-        cdef Scratch *scratch = NULL
         cdef char *shared = NULL
         cdef char *packed = NULL
-        cdef ptrdiff_t i, j, items = 0, each = 1, units = 0, padded
-        cdef int team = 1
+        cdef Scratch *scratch = NULL
+        cdef ptrdiff_t i, j, items = 0, units = 0, padded
+        cdef int team
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
@@ -736,15 +686,12 @@ cdef class Winograd:
         self.describe(&r, isa, 0)
         if out is None:
             out = output(len(self.problem.out_shape), self.out_shape, x, empty)
-        if not view_of(x, ndim, channels_last, &r.x):
-            x = x.copy()
-            view_of(x, ndim, channels_last, &r.x)
+        x = readable(x, ndim, channels_last, &r.x)
         if not view_of(out, ndim, channels_last, &r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             return out
-        if residual is not None and not view_of(residual, ndim, channels_last, &r.residual):
-            residual = residual.copy()
-            view_of(residual, ndim, channels_last, &r.residual)
+        if residual is not None:
+            residual = readable(residual, ndim, channels_last, &r.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
@@ -752,14 +699,12 @@ cdef class Winograd:
         r.deferred = residual is not None or r.activation > CLAMP
         r.plain_store = r.out.sc == r.size and not r.deferred
         r.direct = r.x.sc == r.size
-        call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+        begin(&call, raised)
         r.call = &call
-        threads = <int> max(1, min(threads, <ptrdiff_t> min(self.work * 1.5 / WORTH_A_THREAD, 1e6)))
-        if threads > 1:
-            team = prepare(threads)
+        team = team_of(self.work * 1.5, threads, prepare)
         try:
             padded = r.groups * r.mg + 4 * r.k.lanes
-            shared = self.allocate((padded + 2 * r.k.lanes + r.cg) * r.size, "scratch")
+            shared = allocate((padded + 2 * r.k.lanes + r.cg) * r.size, self.problem.op, "scratch")
             memset(shared, 0, (padded + 2 * r.k.lanes) * r.size)
             if bias is not None:
                 memcpy(shared, cnp.PyArray_DATA(bias), r.groups * r.mg * r.size)
@@ -779,32 +724,20 @@ cdef class Winograd:
                 w, packed = (<Panels> filters).filters, (<Panels> filters).data
             else:
                 w = filters
-                each = r.groups * r.blocks
                 for j in range(self.njobs):
                     if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
-                        items = self.njobs * each
+                        items = self.njobs * r.groups * r.blocks
                 if items:
-                    packed = self.allocate(self.njobs * self.packed_bytes(&r) + 256, "transformed filters")
+                    packed = allocate(self.njobs * self.packed_bytes(&r) + 256, self.problem.op, "transformed filters")
             self.place(runs, packed, w)
             scratch = self.allocate_scratch(runs, team, packed == NULL)
-            if team == 1:
-                with nogil:
-                    for i in range(items):
-                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs), scratch):
-                            call.not_finite = 1
-                    if not call.not_finite:
-                        for i in range(units):
-                            if not call.cancelled:
-                                run_unit(runs, i, True, scratch)
-            else:
-                with nogil, parallel(num_threads=team):
-                    for i in prange(items, schedule="dynamic"):
-                        if not pack_block(runs + i // each, i % each, packed + i * block_bytes(runs),
-                                          scratch + threadid()):
-                            call.not_finite = 1
-                    for i in prange(units, schedule="dynamic"):
-                        if not call.cancelled and not call.not_finite:
-                            run_unit(runs, i, threadid() == 0, scratch + threadid())
+            for j in range(self.njobs):
+                runs[j].scratch = scratch
+            with nogil:
+                if items:
+                    run_units(pack_unit, runs, items, team, &call)
+                if not call.not_finite:
+                    run_units(run_unit, runs, units, team, &call)
         finally:
             free(shared)
             for i in range(team if scratch != NULL else 0):
@@ -874,7 +807,7 @@ cdef class Winograd:
         cdef int j
         for j in range(3):
             strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box)
-        return (strip + 63) // 64 * 64
+        return aligned(strip)
 
     cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
         """One thread's bytes for one job."""
@@ -891,7 +824,7 @@ cdef class Winograd:
         size[3] = (rows + TILE_ROWS + 2 * taps) * sizeof(void *)
         size[4] = taps * CHANNELS * 2 * r.k.lanes * r.size
         for i in range(5):
-            size[i] = (size[i] + 63) // 64 * 64
+            size[i] = aligned(size[i])
             total += size[i]
             if parts != NULL:
                 parts[i] = size[i]
@@ -899,7 +832,7 @@ cdef class Winograd:
 
     cdef Scratch *allocate_scratch(self, const Run *runs, int threads, bint filters) except NULL:
         """Each thread's scratch, all in one piece, large enough for every job; with room for filters if wanted."""
-        cdef ptrdiff_t head = (threads * sizeof(Scratch) + 63) // 64 * 64, rows = 0, strip = 0, each
+        cdef ptrdiff_t head = aligned(threads * sizeof(Scratch)), rows = 0, strip = 0, each
         cdef ptrdiff_t taps = max(runs.ax[0].taps * runs.ax[1].taps * runs.ax[2].taps, runs.slices)
         cdef ptrdiff_t[5] parts
         cdef Scratch *scratch
@@ -908,7 +841,7 @@ cdef class Winograd:
         for j in range(self.njobs):
             rows, strip = max(rows, runs[j].rows), max(strip, self.strip_bytes(runs + j))
         each = self.scratch_parts(runs, rows, parts) + strip + (block_bytes(runs) + 256 if filters else 0)
-        scratch = <Scratch *> self.allocate(head + threads * each, "scratch")
+        scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
         for j in range(threads):
             p = <char *> scratch + head + j * each
             scratch[j].v, scratch[j].m, scratch[j].tile = p, p + parts[0], p + parts[0] + parts[1]

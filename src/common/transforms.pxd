@@ -1,0 +1,30 @@
+"""The declarations of src/winograd/transforms.h, for the drivers that transform."""
+
+cdef extern from "../winograd/transforms.h" nogil:
+    ctypedef struct input_args:
+        const char *const *pixels
+        ptrdiff_t channels
+        char *v
+        ptrdiff_t xi
+    ctypedef void (*input_fn)(const input_args *) noexcept nogil
+    ctypedef struct output_args:
+        const char *m
+        ptrdiff_t xi
+        int wide
+        const char *bias
+        int clamp
+        double low, high
+        char *const *out
+    ctypedef int (*output_fn)(const output_args *) noexcept nogil
+    ctypedef struct filter_args:
+        const char *w
+        ptrdiff_t step_h, step_w
+        int taps_h, taps_w
+        ptrdiff_t columns, width
+        char *u
+        ptrdiff_t xi
+    ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
+    ctypedef struct winograd_kernels:
+        input_fn input[3][2]
+        output_fn output[3][5][2]
+        filter_fn filter[3][5][2]
