@@ -1,7 +1,7 @@
 """Inline pieces every driver uses: axes and views of arrays, memory, and a call that threads share and Ctrl-C ends."""
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
@@ -15,6 +15,13 @@ cdef extern from "isa.h" nogil:
 
 cdef extern from "memory.h" nogil:
     void *allocate_large(size_t)
+
+cdef extern from "units.h" nogil:
+    enum: MOST_THREADS
+    ctypedef struct stretch:
+        pass
+    void share_units(stretch *, int, ptrdiff_t)
+    ptrdiff_t take_unit(stretch *, int, int)
 
 
 # ---- axes and arrays --------------------------------------------------------------------------------------------
@@ -163,7 +170,9 @@ cdef inline void poll(Call *call) noexcept nogil:
 
 
 cdef enum:
-    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
+    # Floating-point operations, 10 to 15 us: a thread that still spins is there in 1 us, and one that sleeps (25 us to wake)
+    # does not keep the others from doing its part.
+    WORTH_A_THREAD = 1500000
     MOVE = 10                 # of them that take as long as moving a value in or out
 
 
@@ -178,16 +187,20 @@ ctypedef void (*unit_fn)(const void *task, ptrdiff_t unit, int thread) noexcept 
 
 
 cdef inline void run_units(unit_fn work, const void *task, ptrdiff_t units, int team, const Call *call) noexcept nogil:
-    """Do all units, each by whichever thread is free, until the call is cancelled."""
+    """Do all units, until the call is cancelled; each thread its own first."""
     cdef ptrdiff_t i
+    cdef stretch[MOST_THREADS] stretches
     if team == 1:
         for i in range(units):
             if not call.cancelled:
                 work(task, i, 0)
-    else:
-        for i in prange(units, schedule="dynamic", num_threads=team):
-            if not call.cancelled:
-                work(task, i, threadid())
+        return
+    share_units(stretches, team, units)
+    with parallel(num_threads=team):
+        i = take_unit(stretches, team, threadid())
+        while i >= 0 and not call.cancelled:
+            work(task, i, threadid())
+            i = take_unit(stretches, team, threadid())
 
 
 cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
