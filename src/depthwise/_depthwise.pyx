@@ -524,7 +524,7 @@ cdef class Panels:
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
-    cdef readonly tuple arranged
+    cdef tuple arranged
 
     @property
     def nbytes(self):
