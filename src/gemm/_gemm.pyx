@@ -767,6 +767,7 @@ cdef class Convolution:
     cdef readonly object problem, layout
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
+    cdef double weights      # that a call reads
     cdef readonly double flops
 
     def __cinit__(self, problem):
@@ -794,6 +795,7 @@ cdef class Convolution:
             for i, axis in enumerate(axes):
                 copy_axis(axis, &self.jobs[j].ax[i])
                 self.jobs[j].taps *= axis.taps
+            self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.flops += (2 * pixels * self.jobs[j].ax[0].out * self.jobs[j].ax[1].out * self.jobs[j].ax[2].out
                            * self.jobs[j].taps * self.jobs[j].together * self.cg * self.mg * self.groups)
         for i in range(3):
@@ -971,7 +973,8 @@ cdef class Convolution:
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
         begin(&call, raised)
         r.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
+        work = self.flops + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
+        team = team_of(work, threads, prepare)
         try:
             r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
             if r.tilings == NULL:
