@@ -8,7 +8,7 @@ slide over the array; else over a strip, a box's input gathered once into scratc
 driver's, (plane, row, column), so its bits are the same.
 """
 
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -24,6 +24,13 @@ cnp.import_array()
 
 cdef extern from "memory.h" nogil:
     void *allocate_large(size_t)
+
+cdef extern from "units.h" nogil:
+    enum: MOST_THREADS
+    ctypedef struct stretch:
+        pass
+    void share_units(stretch *, int, ptrdiff_t)
+    ptrdiff_t take_unit(stretch *, int, int)
 
 cdef extern from "kernels.h" nogil:
     enum: SLIDE_PIXELS, SLIDE_ROWS
@@ -53,8 +60,9 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
-    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
+    WORTH_A_THREAD = 1500000  # floating-point operations, 10 to 15 us: one that still spins is there in 1, one that sleeps in 25
     MOVE = 10                 # of them that take as long as moving a value in or out
+    MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
@@ -450,11 +458,17 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
     units = max(1, r.x.n * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
     if threads > 1 and units < 4 * threads:
+        # Rows share their input with their neighbours, channels share nothing: those are cut where rows are few.
         parts = ceil_div(4 * threads, units)
-        r.box[1] = ceil_div(r.box[1], parts)
+        r.box[1] = ceil_div(r.box[1], parts if pixels else min(parts, max(1, r.box[1] // MANY_ROWS)))
         parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
+        if not pixels:
+            r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
+            parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
         if parts > 1:
             r.box[2] = min(r.box[2], max(ceil_div(r.box[2], parts), 4 * SLIDE_PIXELS))
+            if not pixels:
+                r.box[1] = ceil_div(r.box[1], ceil_div(parts, max(1, ceil_div(r.ax[2].out, r.box[2]))))
     if not r.direct:
         shrink(&r.box[1], r, SLIDE_ROWS)
         shrink(&r.chunk, r, 4)
@@ -490,8 +504,8 @@ cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:
 
 
 cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
-    """The filters in vectors, the bias, zeros, and where the vectors start."""
-    return aligned(r.blocks * ((r.taps + 2) * r.k.lanes * r.csize + sizeof(ptrdiff_t)))
+    """A bias that is no vector wide."""
+    return aligned(r.k.lanes * r.csize)
 
 
 cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
@@ -533,25 +547,34 @@ cdef char *allocate(op, ptrdiff_t size) except NULL:
 
 cdef int run_units(const Run *r, const Product *p, int team, Scratch *scratch) except -1:
     cdef ptrdiff_t i
+    cdef stretch[MOST_THREADS] stretches
     if team == 1:
         with nogil:
             for i in range(r.units):
                 if not r.call.cancelled:
                     run_unit(r, p, i, True, scratch)
         return 0
+    share_units(stretches, team, r.units)
     with nogil, parallel(num_threads=team):
-        for i in prange(r.units, schedule="dynamic"):
-            if not r.call.cancelled:
-                run_unit(r, p, i, threadid() == 0, scratch + threadid())
+        i = take_unit(stretches, team, threadid())
+        while i >= 0 and not r.call.cancelled:
+            run_unit(r, p, i, threadid() == 0, scratch + threadid())
+            i = take_unit(stretches, team, threadid())
     return 0
 
 
 # ---- the drivers --------------------------------------------------------------------------------------------------
 
 cdef class Panels:
-    """Depthwise filters as [taps][channels] in the compute type; a vector wide at least."""
+    """Depthwise filters as [taps][channels] in the compute type, a vector wide at least; and as the last call's vectors of
+    channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
+    the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
-    cdef readonly Py_ssize_t nbytes
+    cdef readonly tuple arranged
+
+    @property
+    def nbytes(self):
+        return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
 cdef class Depthwise:
@@ -637,20 +660,32 @@ cdef class Depthwise:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = r.activation > CLAMP
 
-    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, cnp.ndarray dense) noexcept:
+    cdef cnp.ndarray place_shared(self, Run *r, char *shared, cnp.ndarray bias, Panels panels):
+        """What threads share, and nobody writes again: it stays in every core's cache. The array returned holds it."""
         cdef ptrdiff_t vector = r.k.lanes * r.csize, start = 0, i
         cdef ptrdiff_t *at
-        r.w = shared
-        r.bias = shared + r.blocks * r.taps * vector
-        r.zeros = r.bias + r.blocks * vector
+        cdef cnp.ndarray arranged
+        key = (r.shift, r.blocks)
+        kept = panels.arranged
+        if kept is None or kept[0] != key:
+            kept = key, np.zeros(r.blocks * ((r.taps + 1) * vector + sizeof(ptrdiff_t)) + 64, np.uint8)
+        arranged = kept[1]
+        r.w = <char *> aligned(<ptrdiff_t> cnp.PyArray_DATA(arranged))
+        r.zeros = r.w + r.blocks * r.taps * vector
         r.at = at = <ptrdiff_t *> (r.zeros + r.blocks * vector)
-        for i in range(r.blocks):
-            at[i] = max(0, min(start, r.columns - r.k.lanes))
-            start += r.k.lanes if i or not r.shift else r.shift
-        memset(<char *> r.bias, 0, 2 * r.blocks * vector)
+        if kept is not panels.arranged:
+            for i in range(r.blocks):
+                at[i] = max(0, min(start, r.columns - r.k.lanes))
+                start += r.k.lanes if i or not r.shift else r.shift
+            r.d.arrange(<char *> r.w, cnp.PyArray_DATA(panels.dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
+            panels.arranged = kept
+        r.bias = r.zeros
         if bias is not None:
-            memcpy(<char *> r.bias, cnp.PyArray_DATA(bias), r.columns * r.csize)
-        r.d.arrange(shared, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), r.at, r.blocks)
+            r.bias = <const char *> cnp.PyArray_DATA(bias)
+            if r.columns < r.k.lanes:
+                memset(shared, 0, vector)
+                r.bias = <const char *> memcpy(shared, r.bias, r.columns * r.csize)
+        return arranged
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters as the driver reads them, for `run` on the same ISA."""
@@ -659,7 +694,7 @@ cdef class Depthwise:
         dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
         if self.columns < (conv_kernels_of(isa) + k).lanes:
             dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))
-        panels.dense, panels.nbytes = dense, dense.nbytes
+        panels.dense = dense
         return panels
 
     def workspace(self, int threads, int isa):
@@ -707,11 +742,12 @@ cdef class Depthwise:
         head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
         memory = allocate(self.problem.op, head + team * scratch_bytes(&r, 0))
         try:
-            self.place_shared(&r, memory, bias, (<Panels> panels).dense)
+            held = self.place_shared(&r, memory, bias, panels)
             place_scratch(&r, memory + head, team, 0, <Scratch *> (memory + shared_bytes(&r)))
             run_units(&r, NULL, team, <Scratch *> (memory + shared_bytes(&r)))
         finally:
             free(memory)
+        del held
         if raised:
             raise raised[0]
         return out
@@ -722,7 +758,11 @@ cdef class Stages:
     cdef char *data
     cdef readonly Panels depthwise
     cdef readonly object bias, epilogue
-    cdef readonly Py_ssize_t nbytes
+    cdef Py_ssize_t panel_bytes
+
+    @property
+    def nbytes(self):
+        return self.depthwise.nbytes + self.panel_bytes
 
     def __dealloc__(self):
         free(self.data)
@@ -785,7 +825,7 @@ cdef class Separable:
         stages.depthwise = self.first.pack(depthwise, isa)
         stages.bias, stages.epilogue = bias, epilogue
         stages.data = allocate(self.problem.op, self.panel_bytes(&r, &p) + 256)
-        stages.nbytes = stages.depthwise.nbytes + self.panel_bytes(&r, &p)
+        stages.panel_bytes = self.panel_bytes(&r, &p)
         with nogil:
             for block in range(p.blocks):
                 wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
@@ -846,7 +886,7 @@ cdef class Separable:
         head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
         memory = allocate(self.problem.op, head + team * scratch_bytes(&r, middle))
         try:
-            self.first.place_shared(&r, memory, stages.bias, stages.depthwise.dense)
+            held = self.first.place_shared(&r, memory, stages.bias, stages.depthwise)
             memset(memory + shared_bytes(&r), 0, tail)
             p.bias = memory + shared_bytes(&r)
             p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
@@ -857,6 +897,7 @@ cdef class Separable:
             run_units(&r, &p, team, <Scratch *> (memory + shared_bytes(&r) + tail))
         finally:
             free(memory)
+        del held
         if raised:
             raise raised[0]
         return out
