@@ -1,6 +1,7 @@
 """The sliding windows and the fused separable driver against the general driver: the same bits."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -186,3 +187,37 @@ def test_scratch_does_not_grow_with_the_image(x_shape, taps, data_format):
     ):
         for threads in (1, 2, 8):
             assert plan.workspace_bytes(shape, threads) <= 2 * filters + threads * 2**21
+
+
+def test_a_plan_takes_arrays_that_start_anywhere():
+    """Filters are arranged for vectors that are aligned in the call's arrays: calls of one plan, at once, differ in that."""
+    rng = np.random.default_rng(0)
+    for channels in (1, 7, 16, 90, 144):
+        f = rng.standard_normal((3, 3, channels, 1), dtype=np.float32)
+        bias = rng.standard_normal(channels, dtype=np.float32)
+        plan = nn.plan(nn.depthwise_conv2d, f, strides=(1, 1, 1, 1), padding="SAME", bias=bias)
+        memory = [rng.standard_normal(13 * 11 * channels + 16, dtype=np.float32) for _ in range(2)]
+
+        def place(i, memory=memory, channels=channels):
+            x, y = (
+                m[j : j + 13 * 11 * channels].reshape(1, 13, 11, channels)
+                for m, j in zip(memory, (i, 3 * i % 16), strict=True)
+            )
+            return x, y
+
+        def run(i, plan=plan, place=place):
+            x = place(i)[0]
+            return plan(x, num_threads=1 + i % 3)
+
+        right = [nn.depthwise_conv2d(place(i)[0].copy(), f, (1, 1, 1, 1), "SAME", bias=bias) for i in range(16)]
+        with ThreadPoolExecutor(4) as pool:
+            for i, y in zip([*range(16)] * 4, pool.map(run, [*range(16)] * 4), strict=True):
+                assert np.array_equal(y, right[i])
+        for i in range(16):
+            x, y = place(i)
+            expected = right[i]
+            assert np.array_equal(plan(x, y), expected)
+        packed = plan.nbytes
+        plan(place(5)[0])
+        assert packed > 2 * f.nbytes
+        assert plan.nbytes < 8 * f.nbytes + 16384

@@ -54,6 +54,8 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
+    MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
+    SLOW = 3                  # operations take as long as this many where filters are dense: memory and short sums
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
@@ -445,11 +447,17 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
     units = max(1, r.x.n * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
     if threads > 1 and units < 4 * threads:
+        # Rows share their input with their neighbours, channels share nothing: those are cut where rows are few.
         parts = ceil_div(4 * threads, units)
-        r.box[1] = ceil_div(r.box[1], parts)
+        r.box[1] = ceil_div(r.box[1], parts if pixels else min(parts, max(1, r.box[1] // MANY_ROWS)))
         parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
+        if not pixels:
+            r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
+            parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
         if parts > 1:
             r.box[2] = min(r.box[2], max(ceil_div(r.box[2], parts), 4 * SLIDE_PIXELS))
+            if not pixels:
+                r.box[1] = ceil_div(r.box[1], ceil_div(parts, max(1, ceil_div(r.ax[2].out, r.box[2]))))
     if not r.direct:
         shrink(&r.box[1], r, SLIDE_ROWS)
         shrink(&r.chunk, r, 4)
@@ -481,8 +489,8 @@ cdef void count_blocks(Run *r) noexcept nogil:
 
 
 cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
-    """The filters in vectors, the bias, zeros, and where the vectors start."""
-    return aligned(r.blocks * ((r.taps + 2) * r.k.lanes * r.csize + sizeof(ptrdiff_t)))
+    """A bias that is no vector wide."""
+    return aligned(r.k.lanes * r.csize)
 
 
 cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
@@ -513,9 +521,15 @@ cdef void place_scratch(Run *r, char *p, int threads, ptrdiff_t middle, Scratch 
 # ---- the drivers --------------------------------------------------------------------------------------------------
 
 cdef class Panels:
-    """Depthwise filters as [taps][channels] in the compute type; a vector wide at least."""
+    """Depthwise filters as [taps][channels] in the compute type, a vector wide at least; and as the last call's vectors of
+    channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
+    the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
-    cdef readonly Py_ssize_t nbytes
+    cdef readonly tuple arranged
+
+    @property
+    def nbytes(self):
+        return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
 cdef class Depthwise:
@@ -597,20 +611,32 @@ cdef class Depthwise:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = r.activation > CLAMP
 
-    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, cnp.ndarray dense) noexcept:
+    cdef cnp.ndarray place_shared(self, Run *r, char *shared, cnp.ndarray bias, Panels panels):
+        """What threads share, and nobody writes again: it stays in every core's cache. The array returned holds it."""
         cdef ptrdiff_t vector = r.k.lanes * r.csize, start = 0, i
         cdef ptrdiff_t *at
-        r.w = shared
-        r.bias = shared + r.blocks * r.taps * vector
-        r.zeros = r.bias + r.blocks * vector
+        cdef cnp.ndarray arranged
+        key = (r.shift, r.blocks)
+        kept = panels.arranged
+        if kept is None or kept[0] != key:
+            kept = key, np.zeros(r.blocks * ((r.taps + 1) * vector + sizeof(ptrdiff_t)) + 64, np.uint8)
+        arranged = kept[1]
+        r.w = <char *> aligned(<ptrdiff_t> cnp.PyArray_DATA(arranged))
+        r.zeros = r.w + r.blocks * r.taps * vector
         r.at = at = <ptrdiff_t *> (r.zeros + r.blocks * vector)
-        for i in range(r.blocks):
-            at[i] = max(0, min(start, r.columns - r.k.lanes))
-            start += r.k.lanes if i or not r.shift else r.shift
-        memset(<char *> r.bias, 0, 2 * r.blocks * vector)
+        if kept is not panels.arranged:
+            for i in range(r.blocks):
+                at[i] = max(0, min(start, r.columns - r.k.lanes))
+                start += r.k.lanes if i or not r.shift else r.shift
+            r.d.arrange(<char *> r.w, cnp.PyArray_DATA(panels.dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
+            panels.arranged = kept
+        r.bias = r.zeros
         if bias is not None:
-            memcpy(<char *> r.bias, cnp.PyArray_DATA(bias), r.columns * r.csize)
-        r.d.arrange(shared, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), r.at, r.blocks)
+            r.bias = <const char *> cnp.PyArray_DATA(bias)
+            if r.columns < r.k.lanes:
+                memset(shared, 0, vector)
+                r.bias = <const char *> memcpy(shared, r.bias, r.columns * r.csize)
+        return arranged
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters as the driver reads them, for `run` on the same ISA."""
@@ -619,7 +645,7 @@ cdef class Depthwise:
         dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
         if self.columns < (conv_kernels_of(isa) + k).lanes:
             dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))
-        panels.dense, panels.nbytes = dense, dense.nbytes
+        panels.dense = dense
         return panels
 
     def workspace(self, int threads, int isa):
@@ -658,18 +684,19 @@ cdef class Depthwise:
         panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
         begin(&call, raised)
         r.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
+        team = team_of(SLOW * (self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))), threads, prepare)
         count_blocks(&r)
         cut(&r, team, 0)
         head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
         memory = allocate(head + team * scratch_bytes(&r, 0), self.problem.op, "scratch")
         try:
-            self.place_shared(&r, memory, bias, (<Panels> panels).dense)
+            held = self.place_shared(&r, memory, bias, panels)
             place_scratch(&r, memory + head, team, 0, <Scratch *> (memory + shared_bytes(&r)))
             with nogil:
                 run_units(run_unit, &r, r.units, team, &call)
         finally:
             free(memory)
+        del held
         if raised:
             raise raised[0]
         return out
@@ -680,7 +707,11 @@ cdef class Stages:
     cdef char *data
     cdef readonly Panels depthwise
     cdef readonly object bias, epilogue
-    cdef readonly Py_ssize_t nbytes
+    cdef Py_ssize_t panel_bytes
+
+    @property
+    def nbytes(self):
+        return self.depthwise.nbytes + self.panel_bytes
 
     def __dealloc__(self):
         free(self.data)
@@ -743,7 +774,7 @@ cdef class Separable:
         stages.depthwise = self.first.pack(depthwise, isa)
         stages.bias, stages.epilogue = bias, epilogue
         stages.data = allocate(self.panel_bytes(&r, &p) + 256, self.problem.op, "packed filters")
-        stages.nbytes = stages.depthwise.nbytes + self.panel_bytes(&r, &p)
+        stages.panel_bytes = self.panel_bytes(&r, &p)
         with nogil:
             for block in range(p.blocks):
                 wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
@@ -804,7 +835,7 @@ cdef class Separable:
         head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
         memory = allocate(head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
         try:
-            self.first.place_shared(&r, memory, stages.bias, stages.depthwise.dense)
+            held = self.first.place_shared(&r, memory, stages.bias, stages.depthwise)
             memset(memory + shared_bytes(&r), 0, tail)
             p.bias = memory + shared_bytes(&r)
             p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
@@ -817,6 +848,7 @@ cdef class Separable:
                 run_units(run_unit, &r, r.units, team, &call)
         finally:
             free(memory)
+        del held
         if raised:
             raise raised[0]
         return out

@@ -67,12 +67,35 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
  * not to be worked out again for each. With few channels that took as long as the FMAs. */
+INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
+                                const int rows, const int wide, const int fetch)
+{
+    const ptrdiff_t pixel = t->pixel, run = t->run, ldb = t->ldb;
+    const char *a[TILE_ROWS / 3 + 1];
+    UNROLL for (int i = 0; i < rows; i += 3)
+        a[i / 3] = base + i * pixel;
+    for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
+        V w[TILE_WIDE];
+        UNROLL for (int j = 0; j < wide; j++) {
+            w[j] = LOAD(b + j * VL);
+            if (fetch)
+                __builtin_prefetch(b + 16 * ldb + j * VL);
+        }
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[i][j] += *(const T *)(a[i / 3] + i % 3 * pixel) * w[j];
+        UNROLL for (int i = 0; i < rows; i += 3)
+            a[i / 3] += sizeof(T);
+    }
+    return b;
+}
+
 INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
 {
-    const ptrdiff_t pixel = t->pixel, next = t->out_pixel, run = t->run, ldb = t->ldb;
+    const ptrdiff_t next = t->out_pixel;
     const char *base = t->a[0];
     char *start = t->out[0];
-    for (ptrdiff_t n = 0; n < t->tiles; n++, base += rows * pixel, start += rows * next) {
+    for (ptrdiff_t n = 0; n < t->tiles; n++, base += rows * t->pixel, start += rows * next) {
         V acc[TILE_ROWS][TILE_WIDE];
         char *out[TILE_ROWS];
         UNROLL for (int i = 0; i < rows; i++)
@@ -82,21 +105,12 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 __builtin_prefetch(out[i] + j * VBYTES, 1);
             }
         const T *b = (const T *)t->b;
-        for (ptrdiff_t r = 0; r < t->runs; r++) {
-            const char *a[TILE_ROWS / 3 + 1];
-            UNROLL for (int i = 0; i < rows; i += 3)
-                a[i / 3] = base + t->offset[r] + i * pixel;
-            for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
-                V w[TILE_WIDE];
-                UNROLL for (int j = 0; j < wide; j++)
-                    w[j] = LOAD(b + j * VL);
-                UNROLL for (int i = 0; i < rows; i++)
-                    UNROLL for (int j = 0; j < wide; j++)
-                        acc[i][j] += *(const T *)(a[i / 3] + i % 3 * pixel) * w[j];
-                UNROLL for (int i = 0; i < rows; i += 3)
-                    a[i / 3] += sizeof(T);
-            }
-        }
+        if (t->run < 64) /* few filters, which stay in L1 */
+            for (ptrdiff_t r = 0; r < t->runs; r++)
+                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 0);
+        else
+            for (ptrdiff_t r = 0; r < t->runs; r++)
+                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 1);
         NAME(tile_end)(t, acc, out, rows, wide);
     }
 }
