@@ -304,14 +304,14 @@ def _explain(
     )  # fmt: skip
 
 
-class Plan:
+class Plan(_runtime.Quick):
     """An op with its filters packed: call it with an input. Made by `plan`; immutable, picklable, thread-safe.
 
     Filters are packed the first time an algorithm meets them, once for each algorithm that its inputs call for, not for
     each shape.
     """
 
-    __slots__ = ("_arguments", "_last", "_packed", "_recipe", "_threads", "op")
+    __slots__ = ("_arguments", "_packed", "_recipe", "_threads", "op")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         def owned(value: Any) -> Any:
@@ -330,7 +330,7 @@ class Plan:
         self._recipe: Recipe = op(DEFERRED, **given, **_required(op, rest, names))
         _threads.wanted(self._recipe.op, self._threads)
         self._packed: dict[Any, Any] = {}
-        self._last: tuple[Any, ...] = ()
+        self._last = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Plan, (self.op, *self._arguments)
@@ -339,8 +339,8 @@ class Plan:
         """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
         recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
         code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
-        problem = recipe.problem(x.shape, code)
-        driver = choose(problem, forced).driver
+        shapes = x.shape, recipe.filters.shape
+        problem, driver = _chosen(forced, recipe.make, recipe.op, recipe.names, recipe.n, *shapes, code, *recipe.rest)
         key = (driver.layout, isa)
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
@@ -348,18 +348,14 @@ class Plan:
         self._last = (x.shape, x.dtype, isa, forced, problem, driver, self._packed[key], extras)
         return self._last
 
-    def __call__(self, x: Any, out: Any = None, *, residual: Any = None, num_threads: int | None = None) -> Array:
-        """The op on x."""
+    def _settings(self) -> tuple[int, int, str | None]:
+        """(threads, ISA, forced algorithm) that are in force."""
+        return _threads.wanted(self._recipe.op, self._threads), _isa.current(), forced_algorithm()
+
+    def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
-        if type(x) is not np.ndarray or not x.flags.aligned:
-            x = array(recipe.op, recipe.names[0], x)
-        if (
-            not last
-            or x.shape != last[0]
-            or x.dtype is not last[1]
-            or _isa.current() != last[2]
-            or (forced_algorithm()) != last[3]
-        ):
+        x = array(recipe.op, recipe.names[0], x)
+        if not last or (x.shape, x.dtype, *self._settings()[1:]) != last[:4]:
             last = self._bind(x)
         problem, driver, packed, extras = last[4:]
         if residual is not None or out is not None:

@@ -174,7 +174,9 @@ cdef inline void poll(Call *call) noexcept nogil:
 
 
 cdef enum:
-    WORTH_A_THREAD = 5000000  # floating-point operations, 25 to 50 us: below, waking a thread takes longer
+    # Floating-point operations, 10 to 15 us: a thread that still spins is there in 1 us, and one that sleeps (25 us to wake)
+    # does not keep the others from doing its part.
+    WORTH_A_THREAD = 1500000
     MOVE = 10                 # of them that take as long as moving a value in or out
 
 

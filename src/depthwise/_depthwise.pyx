@@ -55,7 +55,6 @@ cdef enum:
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
     MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
-    SLOW = 3                  # operations take as long as this many where filters are dense: memory and short sums
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
@@ -525,7 +524,7 @@ cdef class Panels:
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
-    cdef readonly tuple arranged
+    cdef tuple arranged
 
     @property
     def nbytes(self):
@@ -684,7 +683,7 @@ cdef class Depthwise:
         panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
         begin(&call, raised)
         r.call = &call
-        team = team_of(SLOW * (self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))), threads, prepare)
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
         count_blocks(&r)
         cut(&r, team, 0)
         head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
