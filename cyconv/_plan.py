@@ -350,7 +350,7 @@ class Plan(_runtime.Quick):
 
     def _settings(self) -> tuple[int, int, str | None]:
         """(threads, ISA, forced algorithm) that are in force."""
-        return _threads.wanted(self._recipe.op, self._threads), _isa.current(), _forced.get() or _process_wide
+        return _threads.wanted(self._recipe.op, self._threads), _isa.current(), forced_algorithm()
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last

@@ -16,12 +16,16 @@ cdef extern from "isa.h" nogil:
 cdef extern from "memory.h" nogil:
     void *allocate_large(size_t)
 
-cdef extern from "units.h" nogil:
+cdef extern from "team.h" nogil:
     enum: MOST_THREADS
     ctypedef struct stretch:
         pass
-    void share_units(stretch *, int, ptrdiff_t)
-    ptrdiff_t take_unit(stretch *, int, int)
+    ctypedef struct team_cpus:
+        pass
+    void share_units(stretch *, int team, ptrdiff_t units)
+    ptrdiff_t take_unit(stretch *, int team, int me)
+    void begin_team(team_cpus *)
+    void keep_apart(team_cpus *)
 
 
 # ---- axes and arrays --------------------------------------------------------------------------------------------
@@ -187,16 +191,20 @@ ctypedef void (*unit_fn)(const void *task, ptrdiff_t unit, int thread) noexcept 
 
 
 cdef inline void run_units(unit_fn work, const void *task, ptrdiff_t units, int team, const Call *call) noexcept nogil:
-    """Do all units, until the call is cancelled; each thread its own first."""
-    cdef ptrdiff_t i
+    """Do all units, each by whichever thread is free, until the call is cancelled."""
+    cdef ptrdiff_t i = 0
     cdef stretch[MOST_THREADS] stretches
+    cdef team_cpus cpus
     if team == 1:
         for i in range(units):
             if not call.cancelled:
                 work(task, i, 0)
         return
     share_units(stretches, team, units)
+    begin_team(&cpus)
     with parallel(num_threads=team):
+        if threadid() > 0:
+            keep_apart(&cpus)
         i = take_unit(stretches, team, threadid())
         while i >= 0 and not call.cancelled:
             work(task, i, threadid())

@@ -29,10 +29,12 @@ cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
     STRIP_BYTES = 1 << 20   # the most a strip may hold
-    FILTER_BYTES = 5 << 18  # the most that a box's tiles go through at a time: L2 keeps them
-    INPUT_BYTES = 720000    # of a box's input, where L2 has to keep it, too
+    ALL_FILTERS = 5 << 18   # bytes of filters that a box's tiles go through at once: L2 keeps them;
+    SOME_FILTERS = 600000   # where they are more, so many at a time,
+    INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 6 * TILE_ROWS
+    LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
@@ -458,7 +460,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
 cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
                     const ptrdiff_t *box, ptrdiff_t b0, ptrdiff_t b1, bint owner, Scratch *s) noexcept nogil:
     """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
-    cdef ptrdiff_t n, d, h, w, b, rows = max(r.k.rows[1], r.k.rows[2]), most, spent = 0, first, last
+    cdef ptrdiff_t n, d, h, w, b, rows = max(r.k.rows[1], r.k.rows[2]), most, spent = 0, first, last, windows
     cdef ptrdiff_t[4] count
     cdef ptrdiff_t[4] step
     cdef const JobAxis *a
@@ -496,11 +498,14 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
         count[2] = 1
     if count[3] < rows or ceil_div(count[3], rows) * rows * 8 > count[3] * 9:
         return False
+    windows = max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows
+    if windows > LINE_BYTES:
+        return False
     args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
     if t.fold:
         args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
     # As many pixels at a time as L1 holds the windows of, for every block of columns.
-    most = max(1, (1 << 14) // (max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows)) * rows
+    most = max(1, LINE_BYTES // 2 // windows) * rows
     for n in range(count[0]):
         for d in range(count[1]):
             for h in range(count[2]):
@@ -664,8 +669,10 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
     if t.fold:  # rows of a strip that two boxes share are gathered twice
         most *= 4
-    t.together = max(1, min(t.blocks, FILTER_BYTES // max(1, filter_bytes(r, job))))
-    t.together = ceil_div(t.blocks, max(1, ceil_div(t.blocks, t.together)))
+    t.together = max(1, t.blocks)
+    if t.blocks * filter_bytes(r, job) > ALL_FILTERS:
+        t.together = max(1, min(t.blocks, SOME_FILTERS // filter_bytes(r, job)))
+        t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
     if t.source == DIRECT and t.together < t.blocks:  # the input is read again for the next blocks
         bytes = INPUT_BYTES
     t.splits = 1
@@ -673,7 +680,8 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
     if boxes < units:
         if t.source == DIRECT and t.blocks * filter_bytes(r, job) > 2 * strip_bytes(r, job, all, extent):
-            t.splits = even_parts(t.blocks, min(t.blocks, ceil_div(units, boxes)), boxes * r.groups, 1, 1, threads)
+            t.splits = min(t.blocks, max(ceil_div(units, boxes), ceil_div(t.blocks, t.together)))
+            t.splits = even_parts(t.blocks, t.splits, boxes * r.groups, 1, 1, threads)
         if boxes * t.splits < units:
             boxes = cut_boxes(r, job, max(LEAST_PIXELS, min(most, pixels * t.splits // units)), bytes, threads, t)
         if 0 < boxes * t.splits < (units * 3 // 4 if t.source == DIRECT else units // 4):
