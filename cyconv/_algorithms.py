@@ -146,8 +146,11 @@ ALGORITHMS = (
 NAMES = tuple(row.name for row in ALGORITHMS)
 
 
-# Of a filter gradient: how many taps of an axis go together; a tile has 7 less as many outputs.
-_TAPS_TOGETHER = {2: 2, 3: 3, 4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}
+# Of a filter gradient: (alpha, m) by the taps of each transformed axis: m taps go together, a tile has alpha + 1 - m outputs.
+_GRADIENT_TRANSFORMS = {
+    2: [(6, 2)], 3: [(6, 3), (5, 3)], 4: [(6, 4)], 5: [(6, 3), (5, 3)], 6: [(6, 3), (5, 3)], 7: [(6, 4)], 8: [(6, 4)],
+    9: [(6, 3), (5, 3)],
+}  # fmt: skip
 
 
 def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
@@ -157,27 +160,27 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
     every 64 columns or channels, and 14 for each that it makes taps of. A direct sum leaves out what lies outside.
     """
     job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    axes = tuple(i for i, a in enumerate(job) if a.taps in _TAPS_TOGETHER and a.stride == 1)[-2:]
-    if axes and _TAPS_TOGETHER[job[axes[0]].taps] != _TAPS_TOGETHER[job[axes[-1]].taps]:
-        axes = axes[-1:]
+    axes = tuple(i for i, a in enumerate(job) if a.taps in _GRADIENT_TRANSFORMS and a.stride == 1)[-2:]
+    transforms = [_GRADIENT_TRANSFORMS[job[i].taps] for i in axes]
+    if transforms[1:] and transforms[0] != transforms[1]:
+        axes, transforms = axes[1:], transforms[1:]
     takes = axes and problem.dtype == 0 and problem.filters == "forward" and (c > 1 or problem.groups == 1)
     if not takes or forced == "direct" or (min(c, m) < 16 and forced != "winograd"):
         return FilterGradient(problem)
-    together = _TAPS_TOGETHER[job[axes[0]].taps]
-    tiles, chunks, direct = prod(problem.batch), 1, prod(problem.batch)
-    zeros = problem.padding_mode == 0 and problem.padding_value == 0
+    direct, zeros = prod(problem.batch), problem.padding_mode == 0 and problem.padding_value == 0
     for i, a in enumerate(job):
-        if i in axes:
-            tiles *= a.dilation * -(-a.out // (a.dilation * (7 - together)))
-            chunks *= -(-a.taps // together)
-            corners = [k * a.dilation - a.lo for k in range(a.taps)]
-            direct *= sum(
-                min(a.out, max(0, a.size - at)) - min(a.out, max(0, -at)) if zeros else a.out for at in corners
-            )
-        else:
-            tiles, chunks, direct = tiles * a.out, chunks * a.taps, direct * a.out * a.taps
-    transforms = (16 if len(axes) == 2 else 24) * (c * -(-m // 64) + m * -(-c // 64))
-    cost = chunks * 6 ** len(axes) * (tiles * (c * m + transforms) + 14 * c * m)
-    if forced == "winograd" or cost < 0.9 * direct * c * m:
-        return FilterGradient(problem, (axes, together))
-    return FilterGradient(problem)
+        corners = [k * a.dilation - a.lo for k in range(a.taps)] if zeros and i in axes else []
+        direct *= sum(min(a.out, max(0, a.size - at)) - min(a.out, max(0, -at)) for at in corners) or a.out * a.taps
+    best: tuple[float, Any] = (float("inf") if forced == "winograd" else 0.9 * direct * c * m, None)
+    for alpha, together in transforms[0]:
+        tiles, chunks = prod(problem.batch), 1
+        for i, a in enumerate(job):
+            if i in axes:
+                tiles *= a.dilation * -(-a.out // (a.dilation * (alpha + 1 - together)))
+                chunks *= -(-a.taps // together)
+            else:
+                tiles, chunks = tiles * a.out, chunks * a.taps
+        made = (16 if len(axes) == 2 else 24) * (c * -(-m // 64) + m * -(-c // 64))
+        cost = chunks * alpha ** len(axes) * (tiles * (c * m + made) + 14 * c * m)
+        best = min(best, (cost, (axes, alpha, together)), key=lambda b: b[0])
+    return FilterGradient(problem, best[1])

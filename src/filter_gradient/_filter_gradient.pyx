@@ -578,7 +578,7 @@ cdef class FilterGradient:
     cdef readonly double flops
 
     def __cinit__(self, problem, transform=None):
-        """transform: the axes that Winograd's transform takes, one or two, and its m; None to sum up directly."""
+        """transform: the axes that Winograd's transform takes, one or two, its alpha and m; None to sum up directly."""
         cdef Axis *a
         cdef int i
         self.problem, self.transform = problem, transform
@@ -639,16 +639,16 @@ cdef class FilterGradient:
         cdef int axis
         memset(&p, 0, sizeof(p))
         p.t, p.tiles, p.chunks, p.xis = t, t.g.n, 1, 1
-        transformed, m = self.transform
+        transformed, p.alpha, m = self.transform
         p.axes, p.rows_axis, p.columns_axis = len(transformed), min(transformed), max(transformed)
         for axis in range(3):
             p.f[axis].alpha = p.f[axis].m = p.f[axis].r = 1
             p.f[axis].chunks, p.f[axis].tiles = t.ax[axis].taps, t.ax[axis].out
             if axis in transformed:
-                p.f[axis].alpha, p.f[axis].m, p.f[axis].r = ALPHA, m, ALPHA + 1 - m
+                p.f[axis].alpha, p.f[axis].m, p.f[axis].r = p.alpha, m, p.alpha + 1 - m
                 p.f[axis].chunks = ceil_div(t.ax[axis].taps, m)
                 p.f[axis].tiles = t.ax[axis].dilation * ceil_div(ceil_div(t.ax[axis].out, t.ax[axis].dilation), p.f[axis].r)
-                p.xis *= ALPHA
+                p.xis *= p.alpha
             p.chunks *= p.f[axis].chunks
             p.tiles *= p.f[axis].tiles
         cut_product(&p, team)

@@ -1,7 +1,7 @@
 # The filter gradient by Winograd: dw = A^T [sum over tiles of (B^T x B) (G g G^T)] A.
 #
 # Of the taps of a filter, m x m ("outputs" of the transform) meet tiles of r x r gradients (its "filter"),
-# m + r - 1 = ALPHA: 3x3 taps and tiles of 4x4 take 36 multiplications of 144. Along an axis of more taps they go in chunks
+# alpha = m + r - 1: 3x3 taps and tiles of 4x4 take 36 multiplications of 144. Along an axis of more taps they go in chunks
 # of m; an axis that is not transformed has chunks of one tap. A unit of work is a chunk's sum for some channels by some
 # columns: tiles are transformed a box at a time into V[xi][tile][channel] and W[xi][tile][column], and each xi adds
 # V[xi]^T W[xi] to its sum by the same register tiles as the sums over pixels. Few units are made more by parts of the
@@ -10,7 +10,7 @@
 # NaN and infinity would reach taps that they do not belong to: where the result has some, the caller sums up directly.
 
 cdef enum:
-    ALPHA = 6
+    MOST_ALPHA = 6
     WIDE_BOX = 56             # tiles transformed at a time where two axes are,
     LONG_BOX = 224            # and where one is
     BLOCK = 64                # channels, or columns, of a unit at most: V, W and the sums take 1.6 MB
@@ -37,7 +37,7 @@ cdef struct Product:
     # Everything a unit of work needs to know.
     const Task *t
     Transform f[3]
-    int axes, rows_axis, columns_axis, xis
+    int axes, rows_axis, columns_axis, alpha, xis
     ptrdiff_t chunks, tiles, box, parts
     ptrdiff_t blocks, wide, v_pitch             # of channels
     ptrdiff_t column_blocks, columns, w_pitch   # of columns
@@ -58,15 +58,15 @@ cdef struct Part:
 
 # ---- one tile ---------------------------------------------------------------------------------------------------
 
-cdef void read_pixels(const Product *p, const ptrdiff_t[3][ALPHA] place, const char *x, ptrdiff_t channels,
+cdef void read_pixels(const Product *p, const ptrdiff_t[3][MOST_ALPHA] place, const char *x, ptrdiff_t channels,
                       const char **pixels, char *room) noexcept nogil:
     """Where each input of a tile is: in the array, gathered into room where channels lie apart, or outside."""
     cdef const Task *t = p.t
-    cdef ptrdiff_t rows = ALPHA if p.axes == 2 else 1, i, j, step = t.ax[p.columns_axis].dilation * t.x.s[p.columns_axis]
+    cdef ptrdiff_t rows = p.alpha if p.axes == 2 else 1, i, j, step = t.ax[p.columns_axis].dilation * t.x.s[p.columns_axis]
     cdef ptrdiff_t pitch = p.v_pitch * t.size
     cdef const ptrdiff_t *along = place[p.columns_axis]
     cdef const char *row
-    cdef bint inside = along[0] >= 0 and along[ALPHA - 1] - along[0] == (ALPHA - 1) * t.ax[p.columns_axis].dilation
+    cdef bint inside = along[0] >= 0 and along[p.alpha - 1] - along[0] == (p.alpha - 1) * t.ax[p.columns_axis].dilation
     for i in range(rows):
         row = x
         for j in range(3):
@@ -77,8 +77,8 @@ cdef void read_pixels(const Product *p, const ptrdiff_t[3][ALPHA] place, const c
                 break
             row += place[j][i if j == p.rows_axis and p.axes == 2 else 0] * t.x.s[j]
         if row != NULL and inside and t.x.sc != t.size:
-            t.k.gather[0](room, p.v_pitch, 1, row + along[0] * t.x.s[p.columns_axis], ALPHA, step, channels, t.x.sc)
-        for j in range(ALPHA):
+            t.k.gather[0](room, p.v_pitch, 1, row + along[0] * t.x.s[p.columns_axis], p.alpha, step, channels, t.x.sc)
+        for j in range(p.alpha):
             pixels[j] = p.outside
             if row != NULL and along[j] >= 0:
                 pixels[j] = row + along[j] * t.x.s[p.columns_axis]
@@ -86,19 +86,19 @@ cdef void read_pixels(const Product *p, const ptrdiff_t[3][ALPHA] place, const c
                     if not inside:
                         t.k.gather[0](room + j * pitch, p.v_pitch, 1, pixels[j], 1, 0, channels, t.x.sc)
                     pixels[j] = room + j * pitch
-        pixels += ALPHA
-        room += ALPHA * pitch
+        pixels += p.alpha
+        room += p.alpha * pitch
 
 
 cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t tile, ptrdiff_t at,
                          const Piece *s) noexcept nogil:
     """G g G^T of one tile, the at-th of its box, and B^T x B if wanted."""
     cdef const Task *t = p.t
-    cdef ptrdiff_t[3][ALPHA] place
+    cdef ptrdiff_t[3][MOST_ALPHA] place
     cdef ptrdiff_t[3] left
     cdef ptrdiff_t n, i, first
     cdef const char *g = t.g.data + (u.group * t.mg + u.column) * t.g.sc
-    cdef const char *pixels[ALPHA * ALPHA]
+    cdef const char *pixels[MOST_ALPHA * MOST_ALPHA]
     cdef const Axis *a
     cdef const Transform *f
     cdef int axis
@@ -120,7 +120,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
                     s.pixels)
         x.pixels, x.channels = pixels, u.channels
         x.v, x.xi = s.v + at * p.v_pitch * t.size, p.v_plane
-        t.k.winograd.input[ALPHA - 4][p.axes - 1](&x)
+        t.k.winograd.input[p.alpha - 4][p.axes - 1](&x)
 
     g += tile * t.g.sn
     f = &p.f[p.columns_axis]
@@ -137,7 +137,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
         w.step_h = f.r * w.step_w
     w.columns, w.width = u.columns, p.w_pitch
     w.u, w.xi = s.w + at * p.w_pitch * t.size, p.w_plane
-    t.k.winograd.filter[ALPHA - 4][f.m][p.axes - 1](&w)
+    t.k.winograd.filter[p.alpha - 4][f.m][p.axes - 1](&w)
 
 
 # ---- one unit ---------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
                 if tap[i] < 0 or taken < args.wide * lanes:
                     out[i] = s.taps + i * 2 * lanes * t.size
             args.m = s.sum + (c * p.w_pitch + column) * t.size
-            if t.k.winograd.output[ALPHA - 4][m][p.axes - 1](&args):
+            if t.k.winograd.output[p.alpha - 4][m][p.axes - 1](&args):
                 t.call.not_finite = 1
             if taken < args.wide * lanes:
                 for i in range(rows * m):

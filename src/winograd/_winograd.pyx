@@ -728,7 +728,9 @@ cdef class Winograd:
                     if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
                         items = self.njobs * r.groups * r.blocks
                 if items:
-                    packed = allocate(self.njobs * self.packed_bytes(&r) + 256, self.problem.op, "transformed filters")
+                    # As large outputs are: new pages would be cleared first, and these are many.
+                    room = empty((self.njobs * self.packed_bytes(&r) + 256,), "u1")
+                    packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
             self.place(runs, packed, w)
             scratch = self.allocate_scratch(runs, team, packed == NULL)
             for j in range(self.njobs):
@@ -744,8 +746,6 @@ cdef class Winograd:
                 free(scratch[i].whole)
             free(scratch)
             free(runs)
-            if not isinstance(filters, Panels):
-                free(packed)
         if raised:
             raise raised[0]
         if call.not_finite:
