@@ -192,3 +192,31 @@ def test_a_plan_notices_what_changes_between_calls():
             plan(x, None, None)
         with pytest.raises(TypeError):
             plan()
+
+
+def test_an_output_for_a_call_like_the_last_one():
+    """It is taken at once, unless something about it has to be said or it is part of the input."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 8, 9, 4), dtype=np.float32), rng.standard_normal((3, 3, 4, 4), dtype=np.float32)
+    plan = nn.plan(nn.conv2d, w, strides=1, padding="SAME")
+    y = plan(x)
+    for out in (np.empty_like(y), np.empty((2, 8, 9, 8), np.float32)[1:, ..., ::2], np.asfortranarray(y * 0)):
+        assert plan(x, out) is out
+        assert plan(x, out=out) is out
+        assert np.array_equal(out, y)
+    same = x.copy()
+    assert plan(same, same) is same  # read while it is written
+    assert np.array_equal(same, y)
+    shifted = np.zeros((1, 8, 10, 4), np.float32)
+    shifted[:, :, :9] = x
+    assert np.array_equal(plan(shifted[:, :, :9], shifted[:, :, 1:]), y)
+    locked = np.empty_like(y)
+    locked.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        plan(x, locked)
+    with pytest.raises(TypeError, match="float64"):
+        plan(x, np.empty(y.shape))
+    with pytest.raises(nn.ShapeError, match="out"):
+        plan(x, np.empty((1, 8, 8, 4), np.float32))
+    with pytest.raises(TypeError, match="out"):
+        plan(x, [1])

@@ -69,18 +69,26 @@ cdef bint alike(x, tuple shape, dtype):
 
 
 cdef class Quick:
-    """What calls a plan: at once where there is nothing but an input like the last one, else through `_call`. A tiny
-    problem takes less time than Python needs to enter a function and look at its arguments."""
+    """What calls a plan: at once where there is nothing but an input like the last one and perhaps an output, else through
+    `_call`. A tiny problem takes less time than Python needs to enter a function and look at its arguments."""
     cdef public tuple _last
+
+    cdef bint takes(self, x, out):
+        """Whether these are an input like the last one's, and an output for it that is no part of it."""
+        cdef tuple last = self._last
+        if not last or not alike(x, <tuple> last[0], last[1]):
+            return False
+        return out is None or (alike(out, <tuple> last[4].out_shape, last[1])
+                               and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and apart(<cnp.ndarray> out, x))
 
     def __call__(self, x, out=None, *, residual=None, num_threads=None):
         """The op on x."""
         cdef tuple last = self._last
-        if last and out is None and residual is None and num_threads is None and alike(x, <tuple> last[0], last[1]):
+        if residual is None and num_threads is None and self.takes(x, out):
             threads, isa, forced = self._settings()
             if isa == last[2] and forced == last[3]:
                 try:
-                    return last[5].run(x, last[6], last[7].bias, None, last[7].epilogue, None, threads, isa)
+                    return last[5].run(x, last[6], last[7].bias, None, last[7].epilogue, out, threads, isa)
                 except MemoryError:
                     pass  # _call says which op had too little
         return self._call(x, out, residual, num_threads)
