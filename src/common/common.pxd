@@ -26,6 +26,7 @@ cdef extern from "team.h" nogil:
     ptrdiff_t take_unit(stretch *, int team, int me)
     void begin_team(team_cpus *)
     void keep_apart(team_cpus *)
+    void let_in(const team_cpus *, int others)
 
 
 # ---- axes and arrays --------------------------------------------------------------------------------------------
@@ -209,6 +210,8 @@ cdef inline void run_units(unit_fn work, const void *task, ptrdiff_t units, int 
         while i >= 0 and not call.cancelled:
             work(task, i, threadid())
             i = take_unit(stretches, team, threadid())
+        if threadid() == 0:
+            let_in(&cpus, team - 1)
 
 
 cdef inline ptrdiff_t aligned(ptrdiff_t size) noexcept nogil:

@@ -49,7 +49,8 @@ static inline ptrdiff_t take_unit(stretch *s, int team, int me)
 #ifdef __linux__
 typedef struct {
     pthread_t master;
-    cpu_set_t taken; /* the CPUs on which threads of the team have begun */
+    cpu_set_t taken; /* the CPUs on which threads of the team have begun, */
+    int begun;       /* and how many have but the master */
 } team_cpus;
 
 /* By the thread that makes a team. */
@@ -57,6 +58,7 @@ static inline void begin_team(team_cpus *team)
 {
     const int cpu = sched_getcpu();
     team->master = pthread_self();
+    team->begun = 0;
     CPU_ZERO(&team->taken);
     if (cpu >= 0 && cpu < CPU_SETSIZE)
         CPU_SET(cpu, &team->taken);
@@ -70,6 +72,7 @@ static inline void keep_apart(team_cpus *team)
     unsigned long *taken = (unsigned long *)&team->taken, *left;
     cpu_set_t allowed;
     int cpu = sched_getcpu();
+    __atomic_fetch_add(&team->begun, 1, __ATOMIC_RELAXED);
     if (cpu < 0 || cpu >= CPU_SETSIZE)
         return;
     if (!(__atomic_fetch_or(taken + cpu / bits, 1ul << cpu % bits, __ATOMIC_RELAXED) >> cpu % bits & 1))
@@ -85,8 +88,18 @@ static inline void keep_apart(team_cpus *team)
     if (cpu >= 0 && cpu < CPU_SETSIZE)
         __atomic_fetch_or(taken + cpu / bits, 1ul << cpu % bits, __ATOMIC_RELAXED);
 }
+
+/* By the master when it has nothing left to do. A thread that has not begun may be waiting for the master's CPU: it is
+ * let in now, to move away. Were the master to sleep first, that thread would wake it, on the CPU that it has moved to.
+ */
+static inline void let_in(const team_cpus *team, int others)
+{
+    for (int i = 0; i < 4 && __atomic_load_n(&team->begun, __ATOMIC_RELAXED) < others; i++)
+        sched_yield();
+}
 #else
 typedef struct { char none; } team_cpus;
 static inline void begin_team(team_cpus *team) { (void)team; }
 static inline void keep_apart(team_cpus *team) { (void)team; }
+static inline void let_in(const team_cpus *team, int others) { (void)team, (void)others; }
 #endif
