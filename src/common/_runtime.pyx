@@ -5,7 +5,7 @@ import numpy as np
 cimport numpy as cnp
 cimport openmp
 from libc.string cimport strcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from common cimport now
 
 cdef extern from "Python.h":
     object PyCapsule_New(void *pointer, const char *name, void *destructor)
@@ -162,12 +162,6 @@ def prepare(int wanted):
 def release():
     """Give OpenMP's threads back. A forked child would wait for threads that do not exist in it."""
     threads_forget()
-
-
-cdef double now() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return t.tv_sec + 1e-9 * t.tv_nsec
 
 
 def fma_peak(double seconds, int isa):

@@ -1,3 +1,4 @@
+#include "team.h"
 #include "runtime.h"
 #include <ctype.h>
 #include <omp.h>
@@ -52,7 +53,7 @@ int threads_probe(int wanted)
 {
     if (wanted <= proven)
         return wanted;
-    pthread_t threads[256];
+    pthread_t threads[MOST_THREADS - 1];
     const int limit = sizeof threads / sizeof *threads;
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_attr_t attributes;

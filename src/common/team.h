@@ -7,13 +7,12 @@
 #endif
 #include <pthread.h>
 #include <sched.h>
-
 #endif
 
 /* Units of work that threads share: each starts with a stretch of its own and then helps the others. So a call like the
  * one before finds what it reads and writes in the same cores' caches, and a thread that wakes up late is not waited
  * for. */
-#define MOST_THREADS 257 /* that prepare() gives */
+#define MOST_THREADS 257 /* of a team, as threads_probe() has it */
 
 typedef struct {
     _Alignas(64) ptrdiff_t next; /* a line each, for every thread writes its own */

@@ -62,20 +62,21 @@ cdef void read_pixels(const Product *p, const ptrdiff_t[3][MOST_ALPHA] place, co
                       const char **pixels, char *room) noexcept nogil:
     """Where each input of a tile is: in the array, gathered into room where channels lie apart, or outside."""
     cdef const Task *t = p.t
-    cdef ptrdiff_t rows = p.alpha if p.axes == 2 else 1, i, j, step = t.ax[p.columns_axis].dilation * t.x.s[p.columns_axis]
+    cdef ptrdiff_t rows = p.alpha if p.axes == 2 else 1, i, j, at
+    cdef ptrdiff_t step = t.ax[p.columns_axis].dilation * t.x.s[p.columns_axis]
+    cdef int axis
     cdef ptrdiff_t pitch = p.v_pitch * t.size
     cdef const ptrdiff_t *along = place[p.columns_axis]
     cdef const char *row
     cdef bint inside = along[0] >= 0 and along[p.alpha - 1] - along[0] == (p.alpha - 1) * t.ax[p.columns_axis].dilation
     for i in range(rows):
         row = x
-        for j in range(3):
-            if j == p.columns_axis:
-                continue
-            if place[j][i if j == p.rows_axis and p.axes == 2 else 0] < 0:
+        for axis in range(3):
+            at = 0 if axis == p.columns_axis else place[axis][i if axis == p.rows_axis else 0]
+            if at < 0:
                 row = NULL
                 break
-            row += place[j][i if j == p.rows_axis and p.axes == 2 else 0] * t.x.s[j]
+            row += at * t.x.s[axis]
         if row != NULL and inside and t.x.sc != t.size:
             t.k.gather[0](room, p.v_pitch, 1, row + along[0] * t.x.s[p.columns_axis], p.alpha, step, channels, t.x.sc)
         for j in range(p.alpha):
