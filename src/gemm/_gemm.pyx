@@ -362,6 +362,17 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *til
             channels = min(each - channel, most)
 
 
+cdef inline void finish(const Run *r, const char *tile, int rows, ptrdiff_t columns, char *const *out,
+                        char *const *residual, const char *bias) noexcept nogil:
+    """A tile that may not be stored as it is, from its buffer; where its bias is still to come, so is the activation."""
+    cdef finish_args end
+    end.tile, end.pitch, end.rows, end.columns = tile, 2 * r.k.lanes, rows, <int> columns
+    end.out, end.out_step = out, r.out.sc
+    end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
+    end.bias, end.activation, end.low, end.high = bias, r.activation if bias != NULL else NONE, r.low, r.high
+    r.k.finish[r.dtype](&end)
+
+
 cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Tile *tile,
                    tile_args *pointed, bint in_pieces, Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
@@ -376,7 +387,6 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     cdef tile_args args = pointed[0]
-    cdef finish_args end
     if plain and tile.rows == tile.full:
         for i in range(tile.full):
             out[i] = tile.out[i] + start * r.out.sc
@@ -403,12 +413,7 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     if r.residual.data != NULL:
         for i in range(tile.rows):
             residual[i] = tile.residual[i] + start * r.residual.sc
-    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, tile.rows, <int> taken
-    end.out, end.out_step = out, r.out.sc
-    end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
-    end.bias, end.activation = bias if deferred else NULL, r.activation if deferred else NONE
-    end.low, end.high = r.low, r.high
-    r.k.finish[r.dtype](&end)
+    finish(r, s.tile, tile.rows, taken, out, residual, bias if deferred else NULL)
 
 
 cdef struct Line:
@@ -425,16 +430,16 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef int wide, i, rows
     cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
     cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
+    cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef bint plain = r.plain_store and taken == width
     cdef const char *base
     cdef char *target
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
-    cdef finish_args end
     rows = r.k.rows[wide]
     args.a, args.out, args.pixel = &base, &target, line.step
     args.b, args.ldb = r.panels + panel_place(r, job, t, group, block), width
-    args.bias = r.no_bias if r.deferred else r.bias + (group * t.columns + start) * r.csize
+    args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
     args.out_pixel = line.out_step if plain else row
     while first < line.count:
@@ -448,12 +453,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
             for i in range(rows):
                 out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
                 residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
-            end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * r.k.lanes, rows, <int> taken
-            end.out, end.out_step = out, r.out.sc
-            end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
-            end.bias = r.bias + (group * t.columns + start) * r.csize if r.deferred else NULL
-            end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
-            r.k.finish[r.dtype](&end)
+            finish(r, s.tile, rows, taken, out, residual, bias if r.deferred else NULL)
         first += args.tiles * rows
 
 
