@@ -19,6 +19,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
+from cyconv import _geometry as geometry
 from cyconv import _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
@@ -169,11 +170,7 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
         return FilterGradient(problem)
     direct, zeros = prod(problem.batch), problem.padding_mode == 0 and problem.padding_value == 0
     for i, a in enumerate(job):
-        if zeros and i in axes:
-            corners = [k * a.dilation - a.lo for k in range(a.taps)]
-            direct *= sum(min(a.out, max(0, a.size - at)) - min(a.out, max(0, -at)) for at in corners)
-        else:
-            direct *= a.out * a.taps
+        direct *= geometry.terms_inside(a) if zeros and i in axes else a.out * a.taps
     best: tuple[float, Any] = (float("inf") if forced == "winograd" else 0.9 * direct * c * m, None)
     for alpha, together in transforms[0]:
         tiles, chunks = prod(problem.batch), 1

@@ -88,6 +88,12 @@ def forward_axis(size: int, taps: int, stride: int, dilation: int, padding: Padd
     return Axis(size, taps, output_size(size, taps, stride, dilation, pad), stride, dilation, pad[0])
 
 
+def terms_inside(axis: Axis | JobAxis) -> int:
+    """How many pairs of an output and a tap along the axis meet inside the input."""
+    s, firsts = axis.stride, [k * axis.dilation - axis.lo for k in range(axis.taps)]  # what output 0 reads
+    return sum(max(0, min(axis.out, -(-(axis.size - at) // s)) - max(0, -(at // s))) for at in firsts)
+
+
 def transposed_size(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> int:
     """The output size of a transposed op when none is given: SAME size*stride, else the smallest that maps back."""
     if isinstance(padding, str) and (padding.startswith("SAME") or (padding == "CAUSAL" and axis > 0)):

@@ -11,6 +11,7 @@ import pytest
 from ops import LAYOUTS, MODES, OPS, Geometry, draw, draw_geometry, values
 
 import cyconv as nn
+from cyconv import _geometry as geometry
 
 TRANSPOSED = [name for name in OPS if "transpose" in name]
 TRANSPOSE = {"conv1d": nn.conv1d_transpose, "conv2d": nn.conv2d_transpose, "conv3d": nn.conv3d_transpose}
@@ -228,3 +229,13 @@ def test_channels_first_is_channels_last_transposed(name):
             case.args["output_shape"] = case.out_shape
             moved["output_shape"] = (case.out_shape[0], case.out_shape[-1], *case.out_shape[1:-1])
         assert np.array_equal(np.moveaxis(case.call(**moved), 1, -1), case.call()), f"seed {seed}: {case}"
+
+
+def test_terms_inside_are_counted():
+    """Against the definition: output o and tap k meet at o*stride + k*dilation - lo."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        numbers = [rng.randint(0, 12), rng.randint(0, 5), rng.randint(0, 14), rng.randint(1, 4), rng.randint(1, 4)]
+        a = geometry.Axis(*numbers, rng.randint(-3, 9))
+        places = (o * a.stride + k * a.dilation - a.lo for o in range(a.out) for k in range(a.taps))
+        assert geometry.terms_inside(a) == sum(0 <= at < a.size for at in places), a
