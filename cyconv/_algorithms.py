@@ -39,6 +39,9 @@ class Algorithm(NamedTuple):
     make: Callable[[Problem, bool], Any]
 
 
+# Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
+_LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
+
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps.
 _TRANSFORMS = {
     2: [(5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)],
@@ -61,8 +64,8 @@ def _winograd(problem: Problem, forced: bool) -> Any:
         return "each channel has a filter of its own"
     job = problem.jobs[0]
     c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    if min(c, m) < 16 and not forced:
-        return f"fewer than 16 channels ({c} in, {m} out): the transforms would take longer than they save"
+    if (c < 12 or 2 * m < _LANES) and not forced:
+        return f"few channels ({c} in, {m} out): the transforms would take longer than they save"
     axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
     if len(axes) == 3 and job[0].stride == 1:
         axes = (1, 2)  # the depth taps add up in the transformed domain
@@ -75,7 +78,9 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     if taps not in _TRANSFORMS:
         return f"no transform of {taps} taps"
     depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
-    direct = others * prod(job[i].out for i in axes) * prod(a.taps for a in job) * c * m
+    zeros = problem.padding_mode == 0 and problem.padding_value == 0
+    m = -(-m // _LANES) * _LANES  # vectors are multiplied whole
+    direct = c * m * prod(sum(z.out * z.taps for z in (geometry.zones(a) if zeros else [a])) for a in job)
     best: tuple[float, Any] = (float("inf") if forced else 0.85, None)
     for alpha, outputs, r in _TRANSFORMS[taps]:
         tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
@@ -108,8 +113,6 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
 
 
 MOST_PIXEL_SCRATCH = 3 << 19
-# Half a vector of filters leaves half of the general driver's vectors empty; up to so many bytes, vectors of pixels win.
-_FEW_BYTES = max(16, {"avx2": 16, "avx512": 32}.get(_isa.available_isas()[-1], 16))
 
 
 def _pixels(problem: Problem, forced: bool) -> Any:
@@ -117,14 +120,21 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     if not problem.jobs:
         return "there are no outputs"
     if not forced:
-        few = _FEW_BYTES // (8 if problem.dtype == 1 else 4)
+        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
         channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        if filters > few or channels > 64:
-            return f"more than {few} filters or 64 channels a group ({channels} in, {filters} out)"
         rows = [job[2] for job in problem.jobs]
         strided = any(row.stride > 1 for row in rows)
         if any(row.out < 16 * row.stride for row in rows):
             return "rows of too few pixels"
+        # The general driver's vectors hold these filters and are else empty, a row's last vector of pixels may be, too; the
+        # more channels there are, the more it takes to make planes of them.
+        few = lanes * (6 if channels <= 16 else 4 if channels <= 64 else 3) // 8
+        if any(filters * -(-row.out // lanes) * lanes > few * row.out for row in rows):
+            return f"more than {few} filters a group ({channels} in, {filters} out), counting what a row's last vector lacks"
+        if all(axis.taps == 1 for job in problem.jobs for axis in job) and (channels > 32 or (channels > 4 and filters > 3)):
+            return "each pixel is read once: making planes of pixels would take longer than it saves"
+        if 2 * filters >= lanes and channels * filters >= 16 * lanes and not isinstance(_winograd(problem, False), str):
+            return "there are enough channels for Winograd's transforms"
         if strided and (any(row.taps <= row.stride for row in rows) or problem.taps[0] > 1):
             return "strided windows that do not overlap, or of volumes"
         if channels == 1 < problem.groups and (

@@ -239,3 +239,32 @@ def test_terms_inside_are_counted():
         a = geometry.Axis(*numbers, rng.randint(-3, 9))
         places = (o * a.stride + k * a.dilation - a.lo for o in range(a.out) for k in range(a.taps))
         assert geometry.terms_inside(a) == sum(0 <= at < a.size for at in places), a
+
+
+def test_zones_are_the_axis_without_what_lies_outside():
+    """Every term inside is in exactly one piece, at the same output and tap; few others are in any."""
+    rng, cut = random.Random(0), 0
+    for _ in range(3000):
+        numbers = [rng.randint(0, 40), rng.randint(0, 5), rng.randint(0, 60), rng.randint(1, 3), rng.randint(1, 30)]
+        ends = [rng.randint(-20, 60), rng.randint(0, 3), rng.choice((1, -2)), rng.randint(0, 3), rng.randint(1, 3)]
+        a = geometry.JobAxis(*numbers, *ends)
+        pieces = geometry.zones(a)
+        terms = [
+            [
+                (z.out_start + o * z.out_step, z.tap_start + k * z.tap_step, o * z.stride + k * z.dilation - z.lo)
+                for o in range(z.out) for k in range(z.taps)
+            ]
+            for z in pieces
+        ]  # fmt: skip
+        whole = {
+            (a.out_start + o * a.out_step, a.tap_start + k * a.tap_step, o * a.stride + k * a.dilation - a.lo)
+            for o in range(a.out) for k in range(a.taps)
+        }  # fmt: skip
+        found = [term for piece in terms for term in piece]
+        assert len(found) == len(set(found)) and set(found) <= whole
+        assert {term for term in whole if 0 <= term[2] < a.size} <= set(found)
+        assert sum(z.out for z in pieces) == a.out
+        if len(pieces) > 1:
+            cut += 1
+            assert all(0 <= term[2] < a.size for term in found)
+    assert cut > 100

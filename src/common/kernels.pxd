@@ -15,8 +15,9 @@ cdef extern from "../gemm/kernels.h" nogil:
         const char *bias
         int clamp
         double low, high
-        int accumulate
+        int accumulate, spare
         ptrdiff_t tiles, pixel, out_pixel
+        int ahead
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
     ctypedef struct conv_kernels:
         int lanes
@@ -29,3 +30,9 @@ cdef extern from "../gemm/kernels.h" nogil:
         pack_fn pack[5]
         finish_fn finish[5]
     const conv_kernels *conv_kernels_of(int isa)
+
+
+cdef inline int spare_bytes(const conv_kernels *k, ptrdiff_t taken, int wide, int csize) noexcept nogil:
+    """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these."""
+    cdef ptrdiff_t vector = k.lanes * csize, spare = wide * vector - taken * csize
+    return <int> spare if spare == 0 or 2 * spare == vector or 4 * spare == 3 * vector else -1

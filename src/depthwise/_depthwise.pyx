@@ -19,7 +19,7 @@ from common cimport (
     MOVE, Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input,
     map_index, output, poll, readable, run_units, storage_bytes, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
 from move cimport CLAMP, NONE, finish_args
 
 from cyconv._runtime import empty, prepare
@@ -332,7 +332,8 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     """Some pixels of a box by one block of columns."""
     cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, p.columns - start), no_offset = 0
     cdef int wide = 2 if taken > lanes else 1, i
-    cdef bint plain = p.plain_store and taken == wide * lanes
+    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
+    cdef bint plain = p.plain_store and spare >= 0
     cdef char *places[TILE_ROWS]
     cdef char *added[TILE_ROWS]
     cdef tile_args args
@@ -341,7 +342,7 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
         places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
     args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, r.columns, 0
     args.b, args.ldb = p.panels + block * r.columns * 2 * lanes * r.csize, wide * lanes
-    args.out, args.accumulate = places, 0
+    args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
     args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
     r.k.gemm[wide][rows](&args)

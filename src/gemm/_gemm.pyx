@@ -11,6 +11,9 @@ three, (tap, channel), so the result does not depend on how the array lies in me
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from itertools import product
+from math import prod
+
 import numpy as np
 
 cimport numpy as cnp
@@ -18,9 +21,10 @@ from common cimport (
     MOVE, Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
     leaves_input, map_index, output, poll, read_filters, readable, run_units, storage_bytes, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args, tile_fn
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
+from cyconv._geometry import zones
 from cyconv._runtime import empty, prepare
 
 cnp.import_array()
@@ -382,7 +386,8 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef tile_fn kernel = r.k.depthwise[wide][tile.rows] if r.depthwise else r.k.gemm[wide][tile.rows]
     cdef tile_fn one = r.k.depthwise[wide][1] if r.depthwise else r.k.gemm[wide][1]
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
-    cdef bint plain = r.plain_store and taken == width and not in_pieces
+    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
+    cdef bint plain = r.plain_store and spare >= 0 and not in_pieces
     cdef bint deferred = r.deferred or in_pieces
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
@@ -395,7 +400,7 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
             out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out = out
     args.b = r.panels + panel_place(r, job, t, group, block)
-    args.ldb, args.column, args.accumulate = width, start if r.depthwise else 0, 0
+    args.ldb, args.column, args.accumulate, args.spare = width, start if r.depthwise else 0, 0, spare if plain else 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
@@ -431,7 +436,8 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
     cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
-    cdef bint plain = r.plain_store and taken == width
+    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
+    cdef bint plain = r.plain_store and spare >= 0
     cdef const char *base
     cdef char *target
     cdef char *out[TILE_ROWS]
@@ -441,7 +447,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     args.b, args.ldb = r.panels + panel_place(r, job, t, group, block), width
     args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
-    args.out_pixel = line.out_step if plain else row
+    args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
     while first < line.count:
         args.tiles = (line.count - first) // rows if plain else 1
         if line.count - first < rows:
@@ -470,6 +476,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     cdef Line line
     cdef tile_args args
     cdef int i
+    cdef bint fresh
     memcpy(count, box, sizeof(count))
     step[3] = r.pitch * r.csize
     for i in range(2, -1, -1):
@@ -504,6 +511,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
     if t.fold:
         args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
+    fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
     # As many pixels at a time as L1 holds the windows of, for every block of columns.
     most = max(1, LINE_BYTES // 2 // windows) * rows
     for n in range(count[0]):
@@ -519,6 +527,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
                                      + h * a[1].out_step * r.residual.s[1] + w * line.residual_step)
                     w += line.count
                     for b in range(b0, b1):
+                        args.ahead = fresh and b == b0
                         run_line(r, job, t, group, b, &line, &args, s)
                         if owner:
                             spent += line.count * (job.taps * r.cg + 16)
@@ -594,12 +603,24 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
 cdef ptrdiff_t strip_bytes(const Run *r, const Job *job, const ptrdiff_t *box, ptrdiff_t *extent) noexcept nogil:
+    """Of a box's input from its first position to its last."""
     cdef double bytes = box[0] * r.pitch * r.csize
     cdef int i
     for i in range(3):
         extent[i] = (box[i + 1] - 1) * job.ax[i].stride + (job.ax[i].taps - 1) * job.ax[i].dilation + 1
         extent[i] = extent[i] if job.ax[i].taps else 0
         bytes *= extent[i]
+    return <ptrdiff_t> min(bytes, 1e15)
+
+
+cdef ptrdiff_t read_bytes(const Run *r, const Job *job, const ptrdiff_t *box) noexcept nogil:
+    """Of the positions that a box's windows read: of far dilations the gaps are left out."""
+    cdef double bytes = box[0] * r.pitch * r.csize
+    cdef ptrdiff_t[3] extent
+    cdef int i
+    strip_bytes(r, job, box, extent)
+    for i in range(3):
+        bytes *= min(min(extent[i], box[i + 1] * job.ax[i].taps), job.ax[i].size)
     return <ptrdiff_t> min(bytes, 1e15)
 
 
@@ -633,7 +654,8 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
         out = r.x.n if i == 0 else job.ax[i - 1].out
         if whole:
             t.box[i] = max(1, min(out, wanted // pixels))
-            while t.box[i] > 1 and strip_bytes(r, job, t.box, extent) > bytes:
+            while t.box[i] > 1 and (read_bytes(r, job, t.box) if t.source == DIRECT else
+                                    strip_bytes(r, job, t.box, extent)) > bytes:
                 t.box[i] = (t.box[i] + 1) // 2
             whole = t.box[i] >= out
         t.boxes[i] = ceil_div(out, t.box[i])
@@ -679,7 +701,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     boxes = cut_boxes(r, job, most, bytes, threads, t)
     units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
     if boxes < units:
-        if t.source == DIRECT and t.blocks * filter_bytes(r, job) > 2 * strip_bytes(r, job, all, extent):
+        if t.source == DIRECT and t.blocks * filter_bytes(r, job) > 2 * read_bytes(r, job, all):
             t.splits = min(t.blocks, max(ceil_div(units, boxes), ceil_div(t.blocks, t.together)))
             t.splits = even_parts(t.blocks, t.splits, boxes * r.groups, 1, 1, threads)
         if boxes * t.splits < units:
@@ -746,7 +768,7 @@ cdef class Panels:
 
 cdef list merge_phases(problem):
     """(axes, how many) of each job: phases that are neighbours along the last axis and read the same input, with the
-    next taps of the filter, are one job with as many times the columns."""
+    next taps of the filter, are one job with as many times the columns. Far dilations are cut into zones."""
     merged = []
     first, count = None, 0
     together = problem.filters == "transposed" and problem.channels_last and problem.groups == 1
@@ -760,7 +782,11 @@ cdef list merge_phases(problem):
         if count:
             merged.append((first, count))
         first, count = axes, 1
-    return [*merged, (first, count)] if count else merged
+    if count:
+        merged.append((first, count))
+    if problem.padding_mode == 0 and problem.padding_value == 0:
+        merged = [(axes, count) for job, count in merged for axes in product(*map(zones, job))]
+    return merged
 
 
 cdef class Convolution:
@@ -776,7 +802,7 @@ cdef class Convolution:
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef double weights      # that a call reads
-    cdef readonly double flops
+    cdef readonly double flops, work  # as one direct sum; without the zones that are left out
 
     def __cinit__(self, problem):
         cdef int j, i
@@ -793,9 +819,11 @@ cdef class Convolution:
         self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
         if self.jobs == NULL:
             raise MemoryError
-        pixels = 1
+        pixels = 2 * self.cg * self.mg * self.groups
         for i in problem.batch:
             pixels *= i
+        for axes in problem.jobs:
+            self.flops += pixels * prod([axis.out * axis.taps for axis in axes])
         self.together = 1
         for j, (axes, together) in enumerate(merged):
             self.jobs[j].taps, self.jobs[j].together = 1, together
@@ -804,11 +832,10 @@ cdef class Convolution:
                 copy_axis(axis, &self.jobs[j].ax[i])
                 self.jobs[j].taps *= axis.taps
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
-            self.flops += (2 * pixels * self.jobs[j].ax[0].out * self.jobs[j].ax[1].out * self.jobs[j].ax[2].out
-                           * self.jobs[j].taps * self.jobs[j].together * self.cg * self.mg * self.groups)
+            self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
         for i in range(3):
             self.taps[i] = problem.taps[i]
-        self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes in problem.jobs for a in axes))
+        self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes, _ in merged for a in axes))
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
             self.out_shape[i] = problem.out_shape[i]
@@ -921,11 +948,6 @@ cdef class Convolution:
         del held
         return panels
 
-    @property
-    def work(self):
-        """Floating-point operations that are done."""
-        return self.flops
-
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
         cdef Run r
@@ -981,7 +1003,7 @@ cdef class Convolution:
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
         begin(&call, raised)
         r.call = &call
-        work = self.flops + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
+        work = self.work + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
         team = team_of(work, threads, prepare)
         try:
             r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))

@@ -20,9 +20,11 @@ typedef struct {
     const char *bias; /* IN  a tile's row of values */
     int clamp;        /* whether low and high matter */
     double low, high;
-    int accumulate; /* start from what out holds */
+    int accumulate; /* start from what out holds; with spare = 0 */
+    int spare;      /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it */
     /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further */
     ptrdiff_t tiles, pixel, out_pixel;
+    int ahead; /* the one run is read by nobody before: fetch the next tile's meanwhile */
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 

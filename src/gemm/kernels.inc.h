@@ -31,9 +31,21 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char
                 acc[i][j] = SELECT(acc[i][j] > high, high, acc[i][j]);
             }
     }
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int j = 0; j < wide; j++)
+    if (t->spare == 0) {
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                STORE((T *)out[i] + j * VL, acc[i][j]);
+        return;
+    }
+    const int last = wide - 1;
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int j = 0; j < last; j++)
             STORE((T *)out[i] + j * VL, acc[i][j]);
+        if (t->spare == VBYTES / 2)
+            memcpy(out[i] + last * VBYTES, &acc[i][last], VBYTES / 2);
+        else
+            memcpy(out[i] + last * VBYTES, &acc[i][last], VBYTES / 4);
+    }
 }
 
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
@@ -68,14 +80,17 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
  * not to be worked out again for each. With few channels that took as long as the FMAs. */
 INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
-                                const int rows, const int wide, const int fetch)
+                                const int rows, const int wide, const int fetch, const int ahead)
 {
     const ptrdiff_t pixel = t->pixel, run = t->run, ldb = t->ldb;
     const char *a[TILE_ROWS / 3 + 1];
     UNROLL for (int i = 0; i < rows; i += 3)
         a[i / 3] = base + i * pixel;
+    const char *next = base + rows * pixel;
     for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
         V w[TILE_WIDE];
+        if (ahead)
+            __builtin_prefetch(next + k * 64);
         UNROLL for (int j = 0; j < wide; j++) {
             w[j] = LOAD(b + j * VL);
             if (fetch)
@@ -105,12 +120,16 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 __builtin_prefetch(out[i] + j * VBYTES, 1);
             }
         const T *b = (const T *)t->b;
-        if (t->run < 64) /* few filters, which stay in L1 */
+        if (t->ahead && t->run < 64)
+            NAME(along_run)(t, acc, base, b, rows, wide, 0, 1);
+        else if (t->ahead)
+            NAME(along_run)(t, acc, base, b, rows, wide, 1, 1);
+        else if (t->run < 64) /* few filters, which stay in L1 */
             for (ptrdiff_t r = 0; r < t->runs; r++)
-                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 0);
+                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 0, 0);
         else
             for (ptrdiff_t r = 0; r < t->runs; r++)
-                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 1);
+                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 1, 0);
         NAME(tile_end)(t, acc, out, rows, wide);
     }
 }
