@@ -131,7 +131,9 @@ def _pixels(problem: Problem, forced: bool) -> Any:
         few = lanes * (6 if channels <= 16 else 4 if channels <= 64 else 3) // 8
         if any(filters * -(-row.out // lanes) * lanes > few * row.out for row in rows):
             return f"more than {few} filters a group ({channels} in, {filters} out), counting what a row's last vector lacks"
-        if all(axis.taps == 1 for job in problem.jobs for axis in job) and (channels > 32 or (channels > 4 and filters > 3)):
+        if all(axis.taps == 1 for job in problem.jobs for axis in job) and (
+            channels > 32 or (channels > 4 and filters > 3)
+        ):
             return "each pixel is read once: making planes of pixels would take longer than it saves"
         if 2 * filters >= lanes and channels * filters >= 16 * lanes and not isinstance(_winograd(problem, False), str):
             return "there are enough channels for Winograd's transforms"

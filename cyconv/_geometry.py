@@ -9,6 +9,7 @@ where `map` is the identity inside [0, size) and the padding mode's business out
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import gcd
 from typing import NamedTuple
 
@@ -108,7 +109,7 @@ def zones(axis: JobAxis) -> list[JobAxis]:
     if axis.out < 8 * (len(cuts) - 1):
         return [axis]
     pieces = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         taps = [k for k, (start, end) in enumerate(ends) if start <= first and last <= end]
         k = taps[0] if taps else 0
         pieces.append(axis._replace(

@@ -261,7 +261,8 @@ def test_zones_are_the_axis_without_what_lies_outside():
             for o in range(a.out) for k in range(a.taps)
         }  # fmt: skip
         found = [term for piece in terms for term in piece]
-        assert len(found) == len(set(found)) and set(found) <= whole
+        assert len(found) == len(set(found))
+        assert set(found) <= whole
         assert {term for term in whole if 0 <= term[2] < a.size} <= set(found)
         assert sum(z.out for z in pieces) == a.out
         if len(pieces) > 1:

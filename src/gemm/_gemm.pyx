@@ -678,7 +678,6 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     follow each other, so filters larger than the input are cut first, the input where it is the larger one."""
     cdef ptrdiff_t pixels = max(r.x.n, 1), bytes = STRIP_BYTES, boxes, units, most = BOX_PIXELS
     cdef ptrdiff_t[4] all
-    cdef ptrdiff_t[3] extent
     cdef bint direct = r.dtype < 3 and r.repeat == 1 and (r.x.sc == r.size or r.cg == 1 and not r.depthwise)
     cdef int i
     all[0] = pixels

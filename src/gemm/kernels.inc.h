@@ -89,8 +89,10 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
     const char *next = base + rows * pixel;
     for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
         V w[TILE_WIDE];
-        if (ahead)
+        if (ahead) { /* into L1, and, beyond the page that the hardware sees to, into L2 */
             __builtin_prefetch(next + k * 64);
+            __builtin_prefetch(next + k * 64 + 6144, 0, 2);
+        }
         UNROLL for (int j = 0; j < wide; j++) {
             w[j] = LOAD(b + j * VL);
             if (fetch)
