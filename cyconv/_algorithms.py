@@ -139,9 +139,7 @@ def _pixels(problem: Problem, forced: bool) -> Any:
             return "there are enough channels for Winograd's transforms"
         if strided and (any(row.taps <= row.stride for row in rows) or problem.taps[0] > 1):
             return "strided windows that do not overlap, or of volumes"
-        if channels == 1 < problem.groups and (
-            strided or (problem.groups > 4 if problem.channels_last else min(row.out for row in rows) < 32)
-        ):
+        if channels == 1 < problem.groups and (strided or problem.channels_last or min(row.out for row in rows) < 32):
             return "each channel by itself: sliding windows are faster"
     driver = Pixels(problem)
     if driver.workspace(1, _isa.current()) > MOST_PIXEL_SCRATCH:

@@ -6,6 +6,9 @@ its input rows and columns lie outside, is worked out once for all channels. Not
 out. Where the input can be read where it lies (right dtype, channels next to each other, padded with zeros) the windows
 slide over the array; else over a strip, a box's input gathered once into scratch. The order of every sum is the general
 driver's, (plane, row, column), so its bits are the same.
+
+Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
+make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`).
 """
 
 from libc.stdlib cimport free
@@ -93,6 +96,8 @@ cdef struct Run:
     bint direct, clipped, sparse, plain_store, deferred
     ptrdiff_t channels, repeat, columns, taps
     ptrdiff_t blocks, chunk, chunks        # vectors of channels; how many a unit takes
+    ptrdiff_t fold                         # pixels of the image that are one here
+    ptrdiff_t lag                          # of them that the last one shares with the one before
     ptrdiff_t shift                        # where the second starts, if not after the whole first
     ptrdiff_t pitch                        # of a strip's pixel
     ptrdiff_t box[3]
@@ -140,7 +145,10 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
     cdef ptrdiff_t[3] step
     cdef char *dst = strip
     cdef const char *src
+    cdef bint dense = r.fold > 1 and r.repeat == 1 and r.x.s[2] == r.channels * r.x.sc
     count = min(r.channels, ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat)) - c0
+    if r.fold > 1:
+        c0, count = 0, r.channels
     for i in range(3):
         origin[i], step[i] = b.start[i] * r.ax[i].stride - r.ax[i].lo, r.ax[i].dilation
         source.first[i], source.last[i] = 0, r.ax[i].taps
@@ -148,6 +156,12 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
             source.first[i] = origin[i]
             source.last[i] = origin[i] + extent(&r.ax[i], b.count[i])
             origin[i], step[i] = 0, 1
+            if i == 2:
+                source.last[2] += r.fold - 1
+                if b.start[2] + b.count[2] == r.ax[2].out:
+                    source.last[2] -= r.lag
+                    if b.count[2] == 1:
+                        source.first[2] -= r.lag
         if r.clipped:
             source.last[i] = min(source.last[i], steps_before(origin[i], r.ax[i].size, step[i]))
             source.first[i] = min(max(source.first[i], steps_before(origin[i], 0, step[i])), source.last[i])
@@ -174,6 +188,8 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
                 column = map_index(column, r.ax[2].size, r.mode)
                 if column < 0:
                     r.k.fill(dst, r.pitch, r.constant)
+                elif dense:
+                    r.k.gather[r.dtype](dst, r.pitch, 1, src + column * r.x.s[2], 1, 0, inside * count, r.x.sc)
                 else:
                     for q in range(r.repeat):
                         r.k.gather[r.dtype](dst + q * r.csize, r.pitch, r.repeat, src + column * r.x.s[2], inside,
@@ -229,7 +245,7 @@ cdef void end_tile(const Run *r, const slide_args *a, slide_fn slide, ptrdiff_t 
 cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args *a, const char *plane, ptrdiff_t d,
                    ptrdiff_t h, bint owner, Scratch *s) noexcept nogil:
     """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
-    cdef ptrdiff_t phase, done, count, o, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
+    cdef ptrdiff_t phase, done, count, o, lag, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
     cdef int pixels
     cdef char *out
     cdef char *residual = NULL
@@ -243,22 +259,28 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
                 poll(r.call)
             if r.call.cancelled:
                 return
-            pixels = tile_pixels(count - done, count)
-            done = min(done, count - pixels)
+            lag = r.lag if b.start[2] + b.count[2] == r.ax[2].out else 0
+            if lag and done < count - 1:  # the last one by itself
+                pixels = tile_pixels(count - 1 - done, count - 1)
+                done, lag = min(done, count - 1 - pixels), 0
+            else:
+                pixels = tile_pixels(count - done, count)
+                done = min(done, count - pixels)
             o = b.start[2] + phase + done * r.step[2]
             done += pixels
-            corner = o * r.ax[2].stride - r.ax[2].lo
+            corner = o * r.ax[2].stride - r.ax[2].lo - lag
             a.left = steps_before(corner, source.first[2], r.column)
             a.right = steps_before(corner, source.last[2], r.column)
             a.x = plane + corner_h * source.s[1] + corner * source.s[2]
-            out = r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1] + o * r.out.s[2]
+            out = (r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1]
+                   + (o * r.fold - lag) * (r.out.s[2] // r.fold))
             if r.plain_store:
                 a.out = out
                 r.slides[pixels](a)
                 continue
             if r.residual.data != NULL:
                 residual = (r.residual.data + b.n * r.residual.sn + d * r.residual.s[0] + h * r.residual.s[1]
-                            + o * r.residual.s[2])
+                            + (o * r.fold - lag) * (r.residual.s[2] // r.fold))
             end_tile(r, a, r.slides[pixels], b.chunk, pixels, out, residual, s.tile)
 
 
@@ -413,6 +435,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
 
 cdef inline ptrdiff_t strip_pitch(const Run *r) noexcept nogil:
     """Elements of a strip's pixel: a chunk's vectors, and what a multiplier adds at the ends."""
+    if r.fold > 1:
+        return r.channels * r.repeat
     return ceil_div(r.chunk * r.k.lanes + 2 * (r.repeat - 1), r.k.lanes) * r.k.lanes
 
 
@@ -420,7 +444,7 @@ cdef double strip_positions(const Run *r) noexcept nogil:
     cdef double positions = 1, span
     cdef int i
     for i in range(3):
-        span = r.ax[i].taps if r.sparse else extent(&r.ax[i], r.box[i])
+        span = r.ax[i].taps if r.sparse else extent(&r.ax[i], r.box[i]) + (r.fold - 1 if i == 2 else 0)
         positions *= min(span, <double> r.ax[i].size) if r.clipped else span
     return positions
 
@@ -451,7 +475,7 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         parts = ceil_div(4 * threads, units)
         r.box[1] = ceil_div(r.box[1], parts if pixels else min(parts, max(1, r.box[1] // MANY_ROWS)))
         parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
-        if not pixels:
+        if not pixels and r.fold == 1:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
             parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
         if parts > 1:
@@ -460,11 +484,13 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
                 r.box[1] = ceil_div(r.box[1], ceil_div(parts, max(1, ceil_div(r.ax[2].out, r.box[2]))))
     if not r.direct:
         shrink(&r.box[1], r, SLIDE_ROWS)
-        shrink(&r.chunk, r, 4)
+        if r.fold == 1:
+            shrink(&r.chunk, r, 4)
         shrink(&r.box[2], r, 1)
         shrink(&r.box[1], r, 1)
-        shrink(&r.chunk, r, 1)
-        if strip_bytes(r) > STRIP_MOST or strip_positions(r) > r.taps * r.box[1] * r.box[2]:
+        if r.fold == 1:
+            shrink(&r.chunk, r, 1)
+        if r.fold == 1 and (strip_bytes(r) > STRIP_MOST or strip_positions(r) > r.taps * r.box[1] * r.box[2]):
             r.sparse, r.chunk, r.box[1], r.box[2] = True, r.blocks, 1, 1
             r.slides, r.column = r.d.any, 1
             shrink(&r.chunk, r, 1)
@@ -489,8 +515,8 @@ cdef void count_blocks(Run *r) noexcept nogil:
 
 
 cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
-    """A bias that is no vector wide."""
-    return aligned(r.k.lanes * r.csize)
+    """A bias that is no vector wide, or has to be repeated."""
+    return aligned((r.columns if r.fold > 1 else r.k.lanes) * r.csize)
 
 
 cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
@@ -525,6 +551,7 @@ cdef class Panels:
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
+    cdef readonly bint finite
     cdef tuple arranged
 
     @property
@@ -585,6 +612,7 @@ cdef class Depthwise:
         r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.channels, r.columns, r.taps = self.channels, self.columns, self.taps
         r.repeat = self.columns // self.channels
+        r.fold = 1
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
         r.clipped = self.whole or r.mode == 0 and r.constant == 0
         for i in range(3):
@@ -601,9 +629,30 @@ cdef class Depthwise:
         else:
             r.slides, r.column, r.step[2] = r.d.any, 1, 1
 
+    cdef bint fold(self, Run *r) noexcept:
+        """Where channels are fewer than a vector has and windows slide densely: pixels whose channels are whole vectors are
+        taken for one, and what lies outside becomes part of a strip. False where that cannot be."""
+        cdef ptrdiff_t pixels = 1, last = r.ax[2].out
+        if (r.columns >= r.k.lanes or not self.channels_last or r.ax[2].stride > 1
+                or r.ax[0].dilation > 1 or r.ax[1].dilation > 1 or r.ax[2].dilation > 1):
+            return False
+        while pixels * r.columns % r.k.lanes:
+            pixels += 1
+        if pixels > last or r.csize * r.columns * r.ax[0].taps * r.ax[1].taps * (pixels + r.ax[2].taps) > STRIP_BYTES:
+            return False
+        r.ax[2].out, r.ax[2].stride = ceil_div(last, pixels), pixels
+        r.fold, r.lag = pixels, r.ax[2].out * pixels - last
+        r.columns *= pixels
+        r.clipped, r.slides, r.column, r.step[2] = False, r.d.any, 1, 1
+        r.out.s[2] *= pixels
+        r.residual.s[2] *= pixels
+        return True
+
     cdef void take_input(self, Run *r, const View *x) noexcept:
         r.x = x[0]
         r.direct = r.dtype < 3 and r.repeat == 1 and x.sc == r.size and r.columns >= r.k.lanes and r.clipped
+        if r.fold > 1:
+            r.direct = r.dtype < 3 and r.repeat == 1 and x.sc == r.size and x.s[2] == r.channels * x.sc and self.whole
 
     cdef void take_epilogue(self, Run *r, epilogue) except *:
         r.activation, r.low, r.high = epilogue
@@ -616,7 +665,7 @@ cdef class Depthwise:
         cdef ptrdiff_t vector = r.k.lanes * r.csize, start = 0, i
         cdef ptrdiff_t *at
         cdef cnp.ndarray arranged
-        key = (r.shift, r.blocks)
+        key = (r.shift, r.blocks, r.fold)
         kept = panels.arranged
         if kept is None or kept[0] != key:
             kept = key, np.zeros(r.blocks * ((r.taps + 1) * vector + sizeof(ptrdiff_t)) + 64, np.uint8)
@@ -628,14 +677,17 @@ cdef class Depthwise:
             for i in range(r.blocks):
                 at[i] = max(0, min(start, r.columns - r.k.lanes))
                 start += r.k.lanes if i or not r.shift else r.shift
-            r.d.arrange(<char *> r.w, cnp.PyArray_DATA(panels.dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
+            dense = panels.dense if r.fold == 1 else np.tile(panels.dense[:, :self.columns], r.fold)
+            r.d.arrange(<char *> r.w, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
             panels.arranged = kept
         r.bias = r.zeros
         if bias is not None:
             r.bias = <const char *> cnp.PyArray_DATA(bias)
-            if r.columns < r.k.lanes:
+            if r.columns < r.k.lanes or r.fold > 1:
                 memset(shared, 0, vector)
-                r.bias = <const char *> memcpy(shared, r.bias, r.columns * r.csize)
+                for i in range(r.fold):
+                    memcpy(shared + i * self.columns * r.csize, r.bias, self.columns * r.csize)
+                r.bias = shared
         return arranged
 
     def pack(self, cnp.ndarray w, int isa):
@@ -644,6 +696,7 @@ cdef class Depthwise:
         cdef Panels panels = Panels.__new__(Panels)
         dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
         if self.columns < (conv_kernels_of(isa) + k).lanes:
+            panels.finite = k == 2 or np.isfinite(dense).all()
             dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))
         panels.dense = dense
         return panels
@@ -651,10 +704,14 @@ cdef class Depthwise:
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
         cdef Run r
-        self.describe(&r, isa)
-        r.blocks = ceil_div(r.columns, r.k.lanes) + 1
-        cut(&r, threads, 0)
-        return shared_bytes(&r) + threads * scratch_bytes(&r, 0)
+        cdef ptrdiff_t most = 0
+        for folded in range(2):
+            self.describe(&r, isa)
+            if not folded or self.fold(&r):
+                r.blocks = ceil_div(r.columns, r.k.lanes) + 1
+                cut(&r, threads, 0)
+                most = max(most, shared_bytes(&r) + threads * scratch_bytes(&r, 0))
+        return most
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -677,11 +734,14 @@ cdef class Depthwise:
             residual = readable(residual, self.ndim, self.channels_last, &r.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
+        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
+        if (r.out.s[2] == self.columns * r.out.sc and (residual is None or r.residual.s[2] == self.columns * r.residual.sc)
+                and (panels.finite or not r.clipped or self.whole)):
+            self.fold(&r)
         self.take_input(&r, &view)
         self.take_epilogue(&r, epilogue)
         r.deferred |= residual is not None
         r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
-        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
         begin(&call, raised)
         r.call = &call
         team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
