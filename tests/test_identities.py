@@ -239,3 +239,28 @@ def test_terms_inside_are_counted():
         a = geometry.Axis(*numbers, rng.randint(-3, 9))
         places = (o * a.stride + k * a.dilation - a.lo for o in range(a.out) for k in range(a.taps))
         assert geometry.terms_inside(a) == sum(0 <= at < a.size for at in places), a
+
+
+def read_by(job, o):
+    """What output o of a job sums: the filter's taps, and the positions they meet."""
+    terms = ((job.tap_start + k * job.tap_step, o * job.stride + k * job.dilation - job.lo) for k in range(job.taps))
+    return {(k, at) for k, at in terms if 0 <= at < job.size}
+
+
+def test_phases_are_the_adjoint_of_their_axis():
+    """Against the definition: each position once, from every output that read it and by the tap it was read with."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        numbers = [rng.choice((1, 1, 2, 3, 4, 6, 9, 20, 50)), rng.choice((1, 1, 2, 3, 4, 6)), "SAME", 0]
+        a = geometry.forward_axis(rng.randint(0, 40), rng.randint(1, 7), *numbers)._replace(lo=rng.randint(0, 9))
+        written = [(j.out_start + o * j.out_step, read_by(j, o)) for j in geometry.phases(a) for o in range(j.out)]
+        meet = [(k, o, o * a.stride + k * a.dilation - a.lo) for k in range(a.taps) for o in range(a.out)]
+        assert sorted(written) == [(p, {(k, o) for k, o, at in meet if at == p}) for p in range(a.size)], a
+
+
+def test_one_window_over_a_long_axis():
+    """As many phases as taps, but not a search through the taps for each of them (once half a minute)."""
+    dx = nn.avg_pool1d_grad((1, 20000, 1), np.ones((1, 1, 1)), 20000, 20000, "VALID")
+    assert np.array_equal(dx.ravel(), np.full(20000, 1 / 20000))
+    y = nn.conv1d_transpose(np.ones((1, 2, 1)), np.ones((20000, 1, 1)), None, 20000)
+    assert np.array_equal(y, np.ones((1, 40000, 1)))
