@@ -140,3 +140,16 @@ def phase(axis: Axis, r: int) -> JobAxis:
 def phases(axis: Axis) -> list[JobAxis]:
     """The adjoint of a forward axis: a job for each residue of the output modulo the stride."""
     return [phase(axis, r) for r in range(min(axis.stride, axis.size))]
+
+
+def transposed_jobs(axis: Axis) -> list[JobAxis]:
+    """The phases of an axis, but neighbours that no tap reaches as stretches of zeros where these are fewer."""
+    s, size, jobs, r = axis.stride, axis.size, [], 0
+    reached = {(k * axis.dilation - axis.lo) % s for k in range(min(s, axis.taps))}
+    for end in (*sorted(p for p in reached if p < size), min(s, size)):
+        if end - r > -(-(size - r) // s):
+            jobs += [JobAxis(axis.out, 0, min(end - r, size - at), 1, 1, 0, 0, 1, at, 1) for at in range(r, size, s)]
+            r = end
+        jobs += [phase(axis, p) for p in range(r, min(end + 1, s, size))]
+        r = end + 1
+    return jobs

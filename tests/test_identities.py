@@ -253,9 +253,19 @@ def test_phases_are_the_adjoint_of_their_axis():
     for _ in range(3000):
         numbers = [rng.choice((1, 1, 2, 3, 4, 6, 9, 20, 50)), rng.choice((1, 1, 2, 3, 4, 6)), "SAME", 0]
         a = geometry.forward_axis(rng.randint(0, 40), rng.randint(1, 7), *numbers)._replace(lo=rng.randint(0, 9))
-        written = [(j.out_start + o * j.out_step, read_by(j, o)) for j in geometry.phases(a) for o in range(j.out)]
-        meet = [(k, o, o * a.stride + k * a.dilation - a.lo) for k in range(a.taps) for o in range(a.out)]
-        assert sorted(written) == [(p, {(k, o) for k, o, at in meet if at == p}) for p in range(a.size)], a
+        for jobs in (geometry.phases(a), geometry.transposed_jobs(a)):
+            written = [(j.out_start + o * j.out_step, read_by(j, o)) for j in jobs for o in range(j.out)]
+            meet = [(k, o, o * a.stride + k * a.dilation - a.lo) for k in range(a.taps) for o in range(a.out)]
+            assert sorted(written) == [(p, {(k, o) for k, o, at in meet if at == p}) for p in range(a.size)], a
+
+
+def test_a_stride_of_thousands():
+    """Nearly all outputs are gaps: they are not a problem each (once half a minute, and gigabytes)."""
+    x, w = np.array([[[[1.0], [2.0]]]]), np.arange(1.0, 5).reshape(2, 2, 1, 1)
+    y = nn.conv2d_transpose(x, w, (1, 1500, 3000, 1), 1500, bias=np.ones(1))[0, :, :, 0]
+    assert np.array_equal(y[:2, :2], [[2, 3], [4, 5]])
+    assert np.array_equal(y[:2, 1500:1502], [[3, 5], [7, 9]])
+    assert y.sum() == y.size + 30
 
 
 def test_one_window_over_a_long_axis():
