@@ -143,25 +143,38 @@ def whole(axis: Axis) -> JobAxis:
     return JobAxis(*axis, 0, 1, 0, 1)
 
 
-def phases(axis: Axis) -> list[JobAxis]:
-    """The adjoint of a forward axis as stride-1 jobs, one for each residue of the output modulo the stride.
+def phase(axis: Axis, r: int) -> JobAxis:
+    """The adjoint of a forward axis at the outputs r, r + stride, r + 2*stride, ..., as one stride-1 job.
 
     The forward op reads x[i*s + k*d - lo] for y[i], so its adjoint sends g[i] to position i*s + k*d - lo. Position
     p = r + s*q gets the terms with k*d = r + lo (mod s): k runs in steps of s/gcd(s, d), and i = (p + lo - k*d)/s falls
     by d/gcd(s, d) a step. Walked downwards in k, i rises: an ordinary stride-1 axis over g. A residue that no tap
     reaches has no taps: its outputs are zeros.
     """
-    s, d = axis.stride, axis.dilation
-    tap_step, dilation = s // gcd(s, d), d // gcd(s, d)
-    jobs = []
-    for r in range(min(s, axis.size)):
-        out = -(-(axis.size - r) // s)
-        taps = [k for k in range(min(tap_step, axis.taps)) if (r + axis.lo - k * d) % s == 0]
-        if not taps:
-            jobs.append(JobAxis(axis.out, 0, out, 1, 1, 0, 0, 1, r, s))
-            continue
-        count = (axis.taps - 1 - taps[0]) // tap_step + 1
-        last = taps[0] + (count - 1) * tap_step
-        lo = -((r + axis.lo - last * d) // s)
-        jobs.append(JobAxis(axis.out, count, out, 1, dilation, lo, last, -tap_step, r, s))
+    s, d, out = axis.stride, axis.dilation, -(-(axis.size - r) // axis.stride)
+    common = gcd(s, d)
+    tap_step, dilation = s // common, d // common
+    first = (r + axis.lo) // common * pow(dilation, -1, tap_step) % tap_step
+    if first >= axis.taps or (r + axis.lo) % common:
+        return JobAxis(axis.out, 0, out, 1, 1, 0, 0, 1, r, s)
+    count = (axis.taps - 1 - first) // tap_step + 1
+    last = first + (count - 1) * tap_step
+    return JobAxis(axis.out, count, out, 1, dilation, -((r + axis.lo - last * d) // s), last, -tap_step, r, s)
+
+
+def phases(axis: Axis) -> list[JobAxis]:
+    """The adjoint of a forward axis: a job for each residue of the output modulo the stride."""
+    return [phase(axis, r) for r in range(min(axis.stride, axis.size))]
+
+
+def transposed_jobs(axis: Axis) -> list[JobAxis]:
+    """The phases of an axis, but neighbours that no tap reaches as stretches of zeros where these are fewer."""
+    s, size, jobs, r = axis.stride, axis.size, [], 0
+    reached = {(k * axis.dilation - axis.lo) % s for k in range(min(s, axis.taps))}
+    for end in (*sorted(p for p in reached if p < size), min(s, size)):
+        if end - r > -(-(size - r) // s):
+            jobs += [JobAxis(axis.out, 0, min(end - r, size - at), 1, 1, 0, 0, 1, at, 1) for at in range(r, size, s)]
+            r = end
+        jobs += [phase(axis, p) for p in range(r, min(end + 1, s, size))]
+        r = end + 1
     return jobs

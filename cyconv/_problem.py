@@ -7,6 +7,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -591,11 +592,11 @@ def transposed_problem(
     out_shape = join_shape(batch, tuple(wanted), out_channels, channels_last)
     check_bytes(op, out_shape, dtype)
     d, h, w = three(result, UNIT)
-    jobs = tuple((i, j, k) for i in geometry.phases(d) for j in geometry.phases(h) for k in geometry.phases(w))
+    along_d, along_h, along_w = map(geometry.transposed_jobs, (d, h, w))
     return Problem(
         op, dtype, channels_last, n, batch, channels, out_channels, implied,
         (d.out, h.out, w.out), (d.size, h.size, w.size), (d.taps, h.taps, w.taps),
-        jobs, "depthwise_transposed" if depthwise else "transposed", 0, 0.0, out_shape,
+        tuple(product(along_d, along_h, along_w)), "depthwise_transposed" if depthwise else "transposed", 0, 0.0, out_shape,
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ from cyconv._window import Window
 #: What the driver makes of its windows, in its order.
 MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD = range(6)
 Jobs = tuple[JobAxis, JobAxis, JobAxis]
+#: Of a gradient along an axis: a few hundred bytes each.
+MOST_PHASES = 1 << 22
 
 
 class Problem(NamedTuple):
@@ -127,6 +129,8 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
     d, h, w = three(result, UNIT)
     forward = geometry.whole(d), geometry.whole(h), geometry.whole(w)
     backward = kind in (MAX_GRAD, MEAN_GRAD)
+    if backward and max(min(a.stride, a.size) for a in result) > MOST_PHASES:
+        raise MemoryError(f"{op}: strides {strides} make more than {MOST_PHASES} phases of {arg}.shape={shape}")
     phases = tuple(tuple(geometry.phases(a)) if backward else () for a in (d, h, w))
     taps = math.prod(min(a.taps, a.size) for a in result)
     return Window(

@@ -468,9 +468,12 @@ def max_pool_with_argmax(
     https://www.tensorflow.org/api_docs/python/tf/nn/max_pool_with_argmax
     """
     op = "max_pool_with_argmax"
-    index = np.dtype(output_dtype)
-    if index not in (np.dtype(np.int64), np.dtype(np.int32)):
-        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}")
+    try:
+        index = np.dtype(output_dtype)
+        if index not in (np.dtype(np.int64), np.dtype(np.int32)):
+            raise TypeError
+    except TypeError:
+        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}") from None
     return _argmax(
         op,
         array(op, "input", input),

@@ -10,22 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, array, integer, layout
+from cyconv._problem import Array, Shape, ShapeError, array, integer, layout, sequence
 from cyconv._windows import empty
 
 
 def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[Shape, list[tuple[int, int]]]:
     """A block's sides, and as many (before, after) pairs, for an input of enough dimensions."""
-    value = np.asarray(block_shape)
-    if value.ndim > 1 or (value.ndim and not value.size):
-        raise ValueError(f"{op}: block_shape must be an integer or a flat sequence of them, not {block_shape!r}")
+    sides = sequence(op, "block_shape", block_shape)
     rows = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
     if not isinstance(rows, (list, tuple)) or any(
         not isinstance(row, (list, tuple, np.ndarray)) or len(row) != 2 for row in rows
     ):
         raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {pairs!r}")
     checked = [(integer(op, arg, row[0], 0), integer(op, arg, row[1], 0)) for row in rows]
-    sides = value.tolist() if value.ndim else [block_shape] * len(checked)
+    sides = sides if isinstance(sides, tuple) else (sides,) * len(checked)
     block = tuple(integer(op, "block_shape", b) for b in sides)
     if len(block) != len(checked):
         raise ValueError(f"{op}: block_shape has {len(block)} sides, {block}, but {arg} has {len(checked)} pairs")
@@ -34,6 +32,14 @@ def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[S
             f"{op}: input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
         )  # fmt: skip
     return block, checked
+
+
+def _dealt(op: str, x: Array, sizes: Shape, order: Shape, shape: Shape) -> Array:
+    """The input as an array of those sizes, its axes in that order, as a new array of that shape."""
+    try:
+        return x.reshape(sizes).transpose(order).copy().reshape(shape)
+    except (MemoryError, ValueError):
+        raise MemoryError(f"{op}: no memory for a result of shape {shape}, {x.dtype}") from None
 
 
 def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None = None) -> Array:
@@ -90,9 +96,10 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
                 f"divide; pad {-size % b} more", op, "paddings", (np.shape(input),)
             )  # fmt: skip
     sizes = [size // b for size, b in zip(x.shape[1:], block)]
-    x = x.reshape(x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *x.shape[n + 1 :])
-    order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, x.ndim))
-    return x.transpose(order).copy().reshape(x.shape[0] * math.prod(block), *sizes, *x.shape[2 * n + 1 :])
+    rest = x.shape[n + 1 :]
+    apart = (x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *rest)
+    order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))
+    return _dealt(op, x, apart, order, (x.shape[0] * math.prod(block), *sizes, *rest))
 
 
 def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = None) -> Array:
@@ -146,9 +153,9 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
                 f"{op}: crops {cut} take more than the {size} positions of spatial axis {i}", op, "crops", (x.shape,)
             )
     rest = x.shape[n + 1 :]
-    y = x.reshape(*block, x.shape[0] // count, *x.shape[1:])
-    order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, y.ndim))
-    y = y.transpose(order).copy().reshape(x.shape[0] // count, *sizes, *rest)
+    apart = (*block, x.shape[0] // count, *x.shape[1:])
+    order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, len(apart)))
+    y = _dealt(op, x, apart, order, (x.shape[0] // count, *sizes, *rest))
     return np.ascontiguousarray(y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))])
 
 
@@ -205,10 +212,10 @@ def space_to_depth(input: Any, block_size: int, data_format: str | None = "NHWC"
         raise ShapeError(
             f"{op}: block_size={b} must divide the {h} x {w} pixels of the input", op, "block_size", (np.shape(input),)
         )
-    y = x.reshape(n, h // b, b, w // b, b, c)
+    apart = (n, h // b, b, w // b, b, c)
     if last:
-        return y.transpose(0, 1, 3, 2, 4, 5).copy().reshape(n, h // b, w // b, b * b * c)
-    return y.transpose(0, 2, 4, 5, 1, 3).copy().reshape(n, b * b * c, h // b, w // b)
+        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h // b, w // b, b * b * c))
+    return _dealt(op, x, apart, (0, 2, 4, 5, 1, 3), (n, b * b * c, h // b, w // b))
 
 
 def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC", name: str | None = None) -> Array:
@@ -250,7 +257,7 @@ def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC"
         raise ShapeError(
             f"{op}: the {b * b} pixels of block_size={b} must divide the {c} channels of the input", op, "block_size", (np.shape(input),)
         )  # fmt: skip
-    y = x.reshape(n, h, w, b, b, c // (b * b))
+    apart = (n, h, w, b, b, c // (b * b))
     if last:
-        return y.transpose(0, 1, 3, 2, 4, 5).copy().reshape(n, h * b, w * b, c // (b * b))
-    return y.transpose(0, 5, 1, 3, 2, 4).copy().reshape(n, c // (b * b), h * b, w * b)
+        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h * b, w * b, c // (b * b)))
+    return _dealt(op, x, apart, (0, 5, 1, 3, 2, 4), (n, c // (b * b), h * b, w * b))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cyconv import _plan
 from cyconv._problem import (
     Array,
@@ -430,10 +428,11 @@ def conv_transpose(
     (1, 8, 8, 5)
     """
     filters = array("conv_transpose", "filters", filters)
-    rank = filters.ndim - 2 if output_shape is None else np.size(output_shape) - 2
+    output_shape = shape_argument("conv_transpose", "output_shape", output_shape, optional=True)
+    rank = (filters.ndim if output_shape is None else len(output_shape)) - 2
     if rank not in (1, 2, 3):
         raise ShapeError(
-            f"conv_transpose: output_shape must have 3, 4 or 5 elements, not {output_shape!r} (filters.shape={filters.shape})",
+            f"conv_transpose: output_shape must have 3, 4 or 5 elements, not {output_shape} (filters.shape={filters.shape})",
             "conv_transpose", "output_shape", (filters.shape,),
         )  # fmt: skip
     return _transposed(

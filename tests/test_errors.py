@@ -392,6 +392,7 @@ def test_output_shapes(name):
         right[:-1] if rank != 1 else [1, 1, 1, 1],
         [*right, 1],
         [right],
+        [right, 1],
         5,
         5.0,
         "abc",

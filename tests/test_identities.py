@@ -269,3 +269,38 @@ def test_zones_are_the_axis_without_what_lies_outside():
             cut += 1
             assert all(0 <= term[2] < a.size for term in found)
     assert cut > 100
+
+
+def read_by(job, o):
+    """What output o of a job sums: the filter's taps, and the positions they meet."""
+    terms = ((job.tap_start + k * job.tap_step, o * job.stride + k * job.dilation - job.lo) for k in range(job.taps))
+    return {(k, at) for k, at in terms if 0 <= at < job.size}
+
+
+def test_phases_are_the_adjoint_of_their_axis():
+    """Against the definition: each position once, from every output that read it and by the tap it was read with."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        numbers = [rng.choice((1, 1, 2, 3, 4, 6, 9, 20, 50)), rng.choice((1, 1, 2, 3, 4, 6)), "SAME", 0]
+        a = geometry.forward_axis(rng.randint(0, 40), rng.randint(1, 7), *numbers)._replace(lo=rng.randint(0, 9))
+        for jobs in (geometry.phases(a), geometry.transposed_jobs(a)):
+            written = [(j.out_start + o * j.out_step, read_by(j, o)) for j in jobs for o in range(j.out)]
+            meet = [(k, o, o * a.stride + k * a.dilation - a.lo) for k in range(a.taps) for o in range(a.out)]
+            assert sorted(written) == [(p, {(k, o) for k, o, at in meet if at == p}) for p in range(a.size)], a
+
+
+def test_a_stride_of_thousands():
+    """Nearly all outputs are gaps: they are not a problem each (once half a minute, and gigabytes)."""
+    x, w = np.array([[[[1.0], [2.0]]]]), np.arange(1.0, 5).reshape(2, 2, 1, 1)
+    y = nn.conv2d_transpose(x, w, (1, 1500, 3000, 1), 1500, bias=np.ones(1))[0, :, :, 0]
+    assert np.array_equal(y[:2, :2], [[2, 3], [4, 5]])
+    assert np.array_equal(y[:2, 1500:1502], [[3, 5], [7, 9]])
+    assert y.sum() == y.size + 30
+
+
+def test_one_window_over_a_long_axis():
+    """As many phases as taps, but not a search through the taps for each of them (once half a minute)."""
+    dx = nn.avg_pool1d_grad((1, 20000, 1), np.ones((1, 1, 1)), 20000, 20000, "VALID")
+    assert np.array_equal(dx.ravel(), np.full(20000, 1 / 20000))
+    y = nn.conv1d_transpose(np.ones((1, 2, 1)), np.ones((20000, 1, 1)), None, 20000)
+    assert np.array_equal(y, np.ones((1, 40000, 1)))

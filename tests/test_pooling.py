@@ -468,8 +468,9 @@ def test_positions_must_lie_in_the_image():
     for bad in (G.astype(int)[:0], G.astype(int)[..., :1], G):
         with pytest.raises((ValueError, TypeError), match="max_pool_grad_with_argmax: argmax"):
             nn.max_pool_grad_with_argmax(X, G, bad, 2, 2, "SAME")
-    with pytest.raises(TypeError, match="output_dtype"):
-        nn.max_pool_with_argmax(X, 2, 2, "SAME", output_dtype=np.int16)
+    for bad in (np.int16, float, None, "abc", object(), [("x", int)]):
+        with pytest.raises(TypeError, match="max_pool_with_argmax: output_dtype"):
+            nn.max_pool_with_argmax(X, 2, 2, "SAME", output_dtype=bad)
 
 
 def test_sizes_beyond_all_memory():
@@ -480,6 +481,9 @@ def test_sizes_beyond_all_memory():
     with pytest.raises((MemoryError, ValueError)):
         nn.avg_pool(X, 2, 1, 2**31 - 1)
     assert nn.max_pool(X, 2, 2**31 - 1, "SAME").shape == (2, 1, 1, 3)
+    one = np.ones((1, 1, 1), np.float32)
+    with pytest.raises(MemoryError, match="avg_pool_grad: strides"):  # not 2^31 phases
+        nn.avg_pool_grad((1, 2**31 - 1, 1), one, 1, 2**31 - 1, "SAME")
     assert nn.pool(X, [2, 2], "MAX", dilations=2**31 - 1, padding="SAME").shape == X.shape
 
 

@@ -8,6 +8,7 @@ import random
 import ml_dtypes
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import as_strided
 from ops import ORDERS, arrange
 from test_peers import peer
 
@@ -73,6 +74,14 @@ def test_depth_equals_the_formula_and_is_undone():
         assert np.array_equal(nn.depth_to_space(y, b, data_format), x), seed
 
 
+def test_a_block_without_sides_is_a_single_position():
+    x = np.arange(6.0).reshape(2, 3)
+    for block, pairs in (([], []), ((), np.zeros((0, 2), int)), (np.zeros(0, np.int32), ())):
+        for y in (nn.space_to_batch(x, block, pairs), nn.batch_to_space(x, block, pairs)):
+            assert np.array_equal(x, y)
+            assert not np.shares_memory(x, y)
+
+
 def test_results_are_new_arrays():
     x = np.arange(16.0).reshape(1, 4, 4, 1)
     for y in (
@@ -99,7 +108,10 @@ def test_atrous_convolution_is_an_ordinary_one_between_the_two():
 X = np.zeros((4, 4, 6, 8), np.float32)
 BAD = {
     "space_to_batch": [
-        *((X, b, [(0, 0)] * 2) for b in (0, -1, 1.5, True, "2", None, [2], [2, 2, 2], [[2, 2]], [], [2, 0])),
+        *(
+            (X, b, [(0, 0)] * 2)
+            for b in (0, -1, 1.5, True, "2", None, [2], [2, 2, 2], [[2, 2]], [[2, 2], [2]], [], [2, 0])
+        ),
         *(
             (X, 2, p)
             for p in (None, 1, [(0, 0, 0)], [1, 2], [(-1, 1), (0, 0)], [(0.5, 0), (0, 0)], "ab", [(0, 1), (0, 0)])
@@ -133,8 +145,22 @@ def test_hostile_arguments(name):
     for arguments in BAD[name]:
         with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
             getattr(nn, name)(*arguments)
-    with pytest.raises((ValueError, MemoryError)):
-        nn.space_to_batch(X, 1, [(2**31 - 1, 0), (2**31 - 1, 0)])
+
+
+def test_sizes_beyond_all_memory():
+    most = 2**31 - 1
+    huge = as_strided(X, (2**20, 2**15, 2**15, 4), (0, 0, 0, 0))
+    for name, *arguments in (
+        ("space_to_batch", X, 1, [(most, 0), (most, 0)]),
+        ("space_to_batch", huge, 1, [(0, 0), (0, 0)]),
+        ("batch_to_space", X[:0], [most, most], [(0, 0), (0, 0)]),
+        ("batch_to_space", huge, 2, [(0, 0), (0, 0)]),
+        ("space_to_depth", huge, 2),
+        ("depth_to_space", X[..., :0], most),
+        ("depth_to_space", huge, 2, "NCHW"),
+    ):
+        with pytest.raises(MemoryError, match=f"^{name}: "):
+            getattr(nn, name)(*arguments)
 
 
 SIGNATURES = {
