@@ -701,7 +701,7 @@ cdef class Winograd:
         r.direct = r.x.sc == r.size
         begin(&call, raised)
         r.call = &call
-        team = team_of(self.work * 1.5, threads, prepare)
+        team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
         try:
             padded = r.groups * r.mg + 4 * r.k.lanes
             shared = allocate((padded + 2 * r.k.lanes + r.cg) * r.size, self.problem.op, "scratch")
