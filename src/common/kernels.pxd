@@ -18,6 +18,8 @@ cdef extern from "../gemm/kernels.h" nogil:
         int accumulate, spare
         ptrdiff_t tiles, pixel, out_pixel
         int ahead
+        const char *later
+        ptrdiff_t later_step
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
     ctypedef struct conv_kernels:
         int lanes

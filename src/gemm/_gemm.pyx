@@ -38,6 +38,8 @@ cdef enum:
     INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 6 * TILE_ROWS
+    FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
+    MANY_FILTERS = 1 << 16  # and that come from further away
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
@@ -421,6 +423,11 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     finish(r, s.tile, tile.rows, taken, out, residual, bias if deferred else NULL)
 
 
+cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
+    """Of one block of columns."""
+    return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
+
+
 cdef struct Line:
     # Pixels at one distance from each other: the first one's window, how many, and bytes to the next.
     const char *base
@@ -431,36 +438,44 @@ cdef struct Line:
 
 cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Line *line,
                    tile_args *args, Scratch *s) noexcept nogil:
-    """One block of columns of a line of pixels, in full tiles: the last one is moved back."""
-    cdef int wide, i, rows
+    """One block of columns of a line of pixels: full tiles, and what is left."""
+    cdef int wide, i, rows, taken_rows
     cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
     cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
     cdef bint plain = r.plain_store and spare >= 0
-    cdef const char *base
-    cdef char *target
+    cdef const char *base[TILE_ROWS]
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     rows = r.k.rows[wide]
-    args.a, args.out, args.pixel = &base, &target, line.step
-    args.b, args.ldb = r.panels + panel_place(r, job, t, group, block), width
+    args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
+    args.b, args.ldb, args.accumulate = r.panels + panel_place(r, job, t, group, block), width, 0
     args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
     args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
+    # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
+    args.later = args.b + (job.taps * r.cg * row if block + 1 < t.blocks else 0)
+    args.later_step = max(1, row * rows // line.count)
     while first < line.count:
+        taken_rows = <int> min(rows, line.count - first)
         args.tiles = (line.count - first) // rows if plain else 1
-        if line.count - first < rows:
-            first, args.tiles = line.count - rows, 1
-        base = line.base + first * line.step
-        target = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
-        r.k.along[wide](args)
-        if not plain:
+        base[0] = line.base + first * line.step
+        out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
+        if taken_rows == rows:
+            r.k.along[wide](args)
+        else:
+            args.tiles = 1
             for i in range(rows):
+                base[i] = base[0] + min(i, taken_rows - 1) * line.step
+                out[i] = out[0] + i * line.out_step if plain and i < taken_rows else s.tile + i * row
+            r.k.gemm[wide][taken_rows](args)
+        if not plain:
+            for i in range(taken_rows):
                 out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
                 residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
-            finish(r, s.tile, rows, taken, out, residual, bias if r.deferred else NULL)
-        first += args.tiles * rows
+            finish(r, s.tile, taken_rows, taken, out, residual, bias if r.deferred else NULL)
+        first += args.tiles * taken_rows
 
 
 cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
@@ -503,17 +518,22 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
             and (r.residual.data == NULL or a[1].out_step * r.residual.s[1] == count[3] * line.residual_step)):
         count[3] *= count[2]
         count[2] = 1
-    if count[3] < rows or ceil_div(count[3], rows) * rows * 8 > count[3] * 9:
+    if count[3] < rows:
         return False
+    fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
+    # As many pixels at a time as L1 holds the windows of, for every block of columns; but where these are many, block by
+    # block, so that their filters come one after the other.
     windows = max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows
-    if windows > LINE_BYTES:
+    most = max(1, LINE_BYTES // 2 // windows) * rows
+    if (b1 - b0) * filter_bytes(r, job) > MANY_FILTERS and count[3] * windows // rows <= INPUT_BYTES:
+        most = count[3]
+    elif windows > LINE_BYTES:
         return False
+    if fresh and b1 - b0 > 1 and (b1 - b0) * filter_bytes(r, job) <= FEW_FILTERS:
+        most = rows  # outputs are stored pixel by pixel, as the hardware fetches lines ahead
     args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
     if t.fold:
         args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
-    fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
-    # As many pixels at a time as L1 holds the windows of, for every block of columns.
-    most = max(1, LINE_BYTES // 2 // windows) * rows
     for n in range(count[0]):
         for d in range(count[1]):
             for h in range(count[2]):
@@ -622,11 +642,6 @@ cdef ptrdiff_t read_bytes(const Run *r, const Job *job, const ptrdiff_t *box) no
     for i in range(3):
         bytes *= min(min(extent[i], box[i + 1] * job.ax[i].taps), job.ax[i].size)
     return <ptrdiff_t> min(bytes, 1e15)
-
-
-cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
-    """Of one block of columns."""
-    return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
 
 
 cdef ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, ptrdiff_t each, ptrdiff_t tile,

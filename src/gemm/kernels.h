@@ -24,7 +24,9 @@ typedef struct {
     int spare;      /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it */
     /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further */
     ptrdiff_t tiles, pixel, out_pixel;
-    int ahead; /* the one run is read by nobody before: fetch the next tile's meanwhile */
+    int ahead;         /* the one run is read by nobody before: fetch the next tile's meanwhile */
+    const char *later; /* what is read later: fetch it into L2, so many bytes a step */
+    ptrdiff_t later_step;
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 

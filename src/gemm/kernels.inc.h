@@ -80,15 +80,18 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
  * not to be worked out again for each. With few channels that took as long as the FMAs. */
 INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
-                                const int rows, const int wide, const int fetch, const int ahead)
+                                ptrdiff_t before, const int rows, const int wide, const int fetch, const int ahead)
 {
     const ptrdiff_t pixel = t->pixel, run = t->run, ldb = t->ldb;
     const char *a[TILE_ROWS / 3 + 1];
     UNROLL for (int i = 0; i < rows; i += 3)
         a[i / 3] = base + i * pixel;
     const char *next = base + rows * pixel;
+    const char *later = t->later + before * t->later_step;
     for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
         V w[TILE_WIDE];
+        if (fetch)
+            __builtin_prefetch(later + k * t->later_step, 0, 2);
         if (ahead) { /* into L1, and, beyond the page that the hardware sees to, into L2 */
             __builtin_prefetch(next + k * 64);
             __builtin_prefetch(next + k * 64 + 6144, 0, 2);
@@ -122,16 +125,19 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 __builtin_prefetch(out[i] + j * VBYTES, 1);
             }
         const T *b = (const T *)t->b;
-        if (t->ahead && t->run < 64)
-            NAME(along_run)(t, acc, base, b, rows, wide, 0, 1);
-        else if (t->ahead)
-            NAME(along_run)(t, acc, base, b, rows, wide, 1, 1);
-        else if (t->run < 64) /* few filters, which stay in L1 */
+        const ptrdiff_t steps = t->runs * t->run;
+        if (steps * wide <= 256) { /* few filters, which stay in L1 */
+            if (t->ahead)
+                NAME(along_run)(t, acc, base, b, 0, rows, wide, 0, 1);
+            else
+                for (ptrdiff_t r = 0; r < t->runs; r++)
+                    b = NAME(along_run)(t, acc, base + t->offset[r], b, 0, rows, wide, 0, 0);
+        } else if (t->ahead) {
+            NAME(along_run)(t, acc, base, b, n * steps, rows, wide, 1, 1);
+        } else {
             for (ptrdiff_t r = 0; r < t->runs; r++)
-                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 0, 0);
-        else
-            for (ptrdiff_t r = 0; r < t->runs; r++)
-                b = NAME(along_run)(t, acc, base + t->offset[r], b, rows, wide, 1, 0);
+                b = NAME(along_run)(t, acc, base + t->offset[r], b, n * steps + r * t->run, rows, wide, 1, 0);
+        }
         NAME(tile_end)(t, acc, out, rows, wide);
     }
 }
