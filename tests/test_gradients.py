@@ -370,6 +370,8 @@ def test_vjp_refuses_in_words():
         ({"out_backprop": g[:, 1:]}, "out_backprop"),
         ({"out_backprop": g.astype("f8")}, "out_backprop"),
         ({"wrt": ("inputs",)}, "wrt"),
+        ({"wrt": None}, "wrt"),
+        ({"wrt": (["input"],)}, "wrt"),
         ({"activation": "relu", "output": g[1:]}, "output"),
         ({"stride": 1}, "stride"),
         ({"out": g}, "out"),
@@ -377,6 +379,18 @@ def test_vjp_refuses_in_words():
         with pytest.raises((ValueError, TypeError), match=f"(?s)conv2d_vjp.*{word}"):
             nn.conv2d_vjp(**{"input": x, "filters": w, "out_backprop": g, "strides": 1, "padding": "SAME"} | changes)
     assert len(nn.conv2d_vjp(x, w, g, 1, "SAME")) == 3
+    for shape, size in (
+        ((1, 4, 4, 3), 7),
+        (None, 7),
+        ((1, 7, 7, 3), 8),
+        ((8, 8), 7),
+    ):  # of which any maps back to 4 x 4
+        with pytest.raises(nn.ShapeError, match=r"(?s)conv2d_transpose_vjp.*(out_backprop|output_shape)"):
+            nn.conv2d_transpose_vjp(g, w, np.ones((1, size, size, 3), np.float32), shape, 2)
+    assert (
+        nn.conv2d_transpose_vjp(g, w, np.ones((1, 7, 7, 3), np.float32), (1, 7, 7, 3), 2, wrt="input")[0].shape
+        == g.shape
+    )
     assert [d.shape for d in nn.conv2d_vjp(x, w, g, 1, "SAME", wrt="filters")] == [w.shape]
 
 
