@@ -541,6 +541,13 @@ def test_outputs_that_no_machine_holds(name):
 
 
 @forward
+def test_a_batch_beyond_31_bits(name):
+    case = example(OPS[name], sizes=(1, 1, 1)[: OPS[name].ranks[-1]])
+    x = paper(2**50, *case.arrays[case.op.x].shape[1:])
+    refused(case, MemoryError, **{case.op.x: x})
+
+
+@forward
 def test_a_huge_input_with_a_small_output(name):
     """Nothing is proportional to the input but what is read of it."""
     op = OPS[name]

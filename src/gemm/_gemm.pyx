@@ -794,8 +794,8 @@ cdef class Convolution:
         if self.jobs == NULL:
             raise MemoryError
         pixels = 1
-        for i in problem.batch:
-            pixels *= i
+        for n in problem.batch:
+            pixels *= n
         self.together = 1
         for j, (axes, together) in enumerate(merged):
             self.jobs[j].taps, self.jobs[j].together = 1, together
