@@ -416,7 +416,9 @@ def test_output_padding(name):
     for bad in (-1, [1] * (rank + 1), [], 1.5, "1", True, [-1] * rank, 2**31):
         refused(case, (TypeError, ValueError), says=["output_padding"], output_shape=None, output_padding=bad)
     refused(case, ValueError, says=["output_padding"], output_padding=0)
-    refused(case, ValueError, says=["output"], output_shape=None, output_padding=[7] * rank)  # beyond the stride
+    refused(
+        case, ValueError, says=["output_padding"], output_shape=None, output_padding=[7] * rank
+    )  # beyond the stride
 
 
 # ---- the extras ------------------------------------------------------------------------------------------------------
