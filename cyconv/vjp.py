@@ -27,6 +27,7 @@ from cyconv._problem import (
     data_format_argument,
     forward_problem,
     layout,
+    no_meaning,
     operands,
     padding_argument,
     padding_mode_argument,
@@ -117,6 +118,8 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     )
     groups = sequence(op, "groups", a["groups"])
     if rule.kind == "transposed":
+        if padding_mode_argument(op, how[6]) != (0, 0.0):
+            no_meaning(op, f"padding_mode={how[6]!r}", "a transposed convolution pads nothing, it crops its output")
         sizes = shape_argument(op, "output_shape", a["output_shape"], optional=True)
         more = sequence(op, "output_padding", a.get("output_padding"))
         names = (x_name, f_name, "output_shape", d_name)
