@@ -26,10 +26,10 @@ from cyconv._problem import (
     array,
     bias_argument,
     dtype_code,
-    integer,
     operands,
     out_argument,
     residual_argument,
+    shape_argument,
 )
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
@@ -320,10 +320,16 @@ class Plan(_runtime.Quick):
                 value.flags.writeable = False
             return value
 
+        parameters = inspect.signature(op).parameters if callable(op) else {}
+        if "residual" not in parameters or "out_backprop" in parameters:
+            name = getattr(op, "__name__", repr(op))
+            raise TypeError(
+                f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
+            )
         filters = tuple(owned(f) for f in filters)
         self.op = op
         self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
-        names = list(inspect.signature(op).parameters)[1 : len(filters) + 1]
+        names = list(parameters)[1 : len(filters) + 1]
         given = dict(zip(names, filters, strict=False))
         rest = dict(self._arguments[1])
         self._threads: int | None = rest.pop("num_threads", None)
@@ -367,7 +373,7 @@ class Plan(_runtime.Quick):
         """The problem of an input of that shape."""
         recipe = self._recipe
         code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
-        return recipe.problem(tuple(integer(recipe.op, "shape", n, 0) for n in shape), code)
+        return recipe.problem(shape_argument(recipe.op, "shape", shape) or (), code)
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""

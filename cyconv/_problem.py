@@ -586,7 +586,8 @@ def transposed_problem(
             raise ShapeError(
                 f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {tuple(wanted)} gives {a.out} "
                 f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={padding}); "
-                f"{out_arg} must be between {least} and {most} on that axis",
+                f"{out_arg} must be between {least} and {most} on that axis"
+                + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
                 op, out_arg, (g_shape, f_shape),
             )  # fmt: skip
     out_shape = join_shape(batch, tuple(wanted), out_channels, channels_last)

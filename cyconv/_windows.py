@@ -66,11 +66,21 @@ class Geometry(NamedTuple):
     dilations: int | Shape | None
 
 
+def _ksize(op: str) -> str:
+    """What an op calls the size of its windows."""
+    return "window_shape" if op == "pool" else "ksize"
+
+
+def _dilations(op: str) -> str:
+    """And the distances in them."""
+    return "rates" if op.endswith(("2d_backprop_input", "2d_backprop_filter")) else "dilations"
+
+
 def described(op: str, ksize: Any, strides: Any, padding: Any, data_format: Any, dilations: Any) -> Geometry:
     """Those arguments from what the caller gave."""
     return Geometry(
-        sequence(op, "ksize", ksize), sequence(op, "strides", strides), padding_argument(op, padding),
-        data_format_argument(op, data_format), sequence(op, "dilations", dilations),
+        sequence(op, _ksize(op), ksize), sequence(op, "strides", strides), padding_argument(op, padding),
+        data_format_argument(op, data_format), sequence(op, _dilations(op), dilations),
     )  # fmt: skip
 
 
@@ -94,9 +104,9 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
         raise ValueError(
             f"{op}: ksize={g.ksize}, strides={g.strides}: windows over channels go with one or two spatial axes"
         )
-    ksize = _steps(op, "ksize", g.ksize, n, last, over)
+    ksize = _steps(op, _ksize(op), g.ksize, n, last, over)
     strides = _steps(op, "strides", g.strides, n, last, over)
-    dilations = spatial(op, "dilations", g.dilations, n, last) + ((1,) if over else ())
+    dilations = spatial(op, _dilations(op), g.dilations, n, last) + ((1,) if over else ())
     padding = padding_of(op, g.padding, n, last)
     if over:
         sizes, channels = (*sizes, channels), 1

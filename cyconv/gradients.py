@@ -60,6 +60,9 @@ def _backprop_input(
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
     g, f, code = operands(op, "out_backprop", out_backprop, "filter", filter)
     sizes = shape_argument(op, "input_sizes", input_sizes) or ()
+    data_format = data_format_argument(op, data_format)
+    if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
+        sizes = join_shape(g.shape[:-3], sizes, f.shape[2], layout(op, data_format, n))
     if len(sizes) != g.ndim:
         raise ShapeError(
             f"{op}: input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
@@ -67,7 +70,6 @@ def _backprop_input(
         )  # fmt: skip
     strides, dilations = sequence(op, "strides", strides), sequence(op, "dilations", dilations)
     padding, mode = padding_argument(op, padding), padding_mode_argument(op, padding_mode)[0]
-    data_format = data_format_argument(op, data_format)
 
     def problem(sizes: Shape, padding: Any, code: int) -> Problem:
         return transposed_problem(
@@ -310,7 +312,7 @@ def conv2d_backprop_input(
     Parameters
     ----------
     input_sizes : sequence of int
-        The input's shape, (..., H, W, Cin) in data_format order.
+        The input's shape, (..., H, W, Cin) in data_format order; or (H, W) alone, for as many channels as filter has.
     filter : array
         (kh, kw, Cin/groups, Cout).
     out_backprop : array

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, integer
+from cyconv._problem import Array, Shape, ShapeError, integer, shape_argument
 
 
 class Row(NamedTuple):
@@ -164,7 +164,8 @@ def summary(
     peak, activations freed as soon as they have been used: 21,376 bytes
     peak, all activations kept: 21,376 bytes
     """
-    shape = (integer("summary", "batch", batch), *(integer("summary", "input_shape", n) for n in input_shape))
+    sizes = shape_argument("summary", "input_shape", input_shape) or ()
+    shape = (integer("summary", "batch", batch), *(integer("summary", "input_shape", n) for n in sizes))
     kind = np.dtype(dtype)
     size, first, rows = kind.itemsize, shape, list[Row]()
     held = [math.prod(shape) * size]

@@ -27,10 +27,13 @@ from cyconv._problem import (
     data_format_argument,
     forward_problem,
     layout,
+    no_meaning,
     operands,
     padding_argument,
     padding_mode_argument,
     sequence,
+    shape_argument,
+    transposed_problem,
 )
 from cyconv._runtime import empty
 from cyconv.convolution import atrous_conv2d, bias_add, conv1d, conv2d, conv3d, convolution
@@ -107,14 +110,26 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
         "rate" if "rate" in a else "dilations",
     )
     how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
-    large, small = (g, x) if rule.kind == "transposed" else (x, g)
-    problem = forward_problem(
-        op, (x_name, f_name, s_name, d_name), n, large.shape, f.shape, code, sequence(op, s_name, how[0]), padding_argument(op, how[1]),
-        data_format_argument(op, how[2]), sequence(op, d_name, how[3]), padding_mode_argument(op, how[6]), sequence(op, "groups", a["groups"]),
-    )  # fmt: skip
-    if problem.out_shape != small.shape:
+    steps = (
+        sequence(op, s_name, how[0]),
+        padding_argument(op, how[1]),
+        data_format_argument(op, how[2]),
+        sequence(op, d_name, how[3]),
+    )
+    groups = sequence(op, "groups", a["groups"])
+    if rule.kind == "transposed":
+        if padding_mode_argument(op, how[6]) != (0, 0.0):
+            no_meaning(op, f"padding_mode={how[6]!r}", "a transposed convolution pads nothing, it crops its output")
+        sizes = shape_argument(op, "output_shape", a["output_shape"], optional=True)
+        more = sequence(op, "output_padding", a.get("output_padding"))
+        names = (x_name, f_name, "output_shape", d_name)
+        problem = transposed_problem(op, names, n, x.shape, f.shape, code, sizes, *steps, more, groups)
+    else:
+        names, mode = (x_name, f_name, s_name, d_name), padding_mode_argument(op, how[6])
+        problem = forward_problem(op, names, n, x.shape, f.shape, code, *steps, mode, groups)
+    if problem.out_shape != g.shape:
         raise ShapeError(
-            f"{op}: out_backprop.shape={g.shape} is not that of the op's output ({x_name}.shape={x.shape}, "
+            f"{op}: out_backprop.shape={g.shape}, but the op's output has {problem.out_shape} ({x_name}.shape={x.shape}, "
             f"{f_name}.shape={f.shape})", op, "out_backprop", (x.shape, f.shape, g.shape),
         )  # fmt: skip
     g = _undo(rule, op, a, g, code)
@@ -245,9 +260,9 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
             raise TypeError(f"{op}: {error}") from None
         bound.apply_defaults()
         a = bound.arguments
-        wrt = (a["wrt"],) if isinstance(a["wrt"], str) else tuple(a["wrt"])
+        wrt = a["wrt"] if isinstance(a["wrt"], (list, tuple)) else (a["wrt"],)
         for name in wrt:
-            if name not in allowed:
+            if not isinstance(name, str) or name not in allowed:
                 raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {name!r}")
         a["wrt"] = [allowed[name] for name in wrt]
         gradients = gradients_of(rule, op, a)

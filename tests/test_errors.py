@@ -416,7 +416,9 @@ def test_output_padding(name):
     for bad in (-1, [1] * (rank + 1), [], 1.5, "1", True, [-1] * rank, 2**31):
         refused(case, (TypeError, ValueError), says=["output_padding"], output_shape=None, output_padding=bad)
     refused(case, ValueError, says=["output_padding"], output_padding=0)
-    refused(case, ValueError, says=["output"], output_shape=None, output_padding=[7] * rank)  # beyond the stride
+    refused(
+        case, ValueError, says=["output_padding"], output_shape=None, output_padding=[7] * rank
+    )  # beyond the stride
 
 
 # ---- the extras ------------------------------------------------------------------------------------------------------
@@ -538,6 +540,13 @@ def test_outputs_that_no_machine_holds(name):
             except ValueError:
                 continue  # beyond what NumPy itself can describe
             refused(case, (MemoryError, ValueError), **{op.x: x}, **changes)
+
+
+@forward
+def test_a_batch_beyond_31_bits(name):
+    case = example(OPS[name], sizes=(1, 1, 1)[: OPS[name].ranks[-1]])
+    x = paper(2**50, *case.arrays[case.op.x].shape[1:])
+    refused(case, MemoryError, **{case.op.x: x})
 
 
 @forward

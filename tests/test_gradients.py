@@ -112,6 +112,14 @@ def bits(a: np.ndarray) -> bytes:
     return np.ascontiguousarray(a).tobytes()
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("lead", [(2,), (2, 3)])
+def test_input_sizes_may_be_the_images_alone(layout, lead):
+    g = Geometry(2, "float64", layout, lead, (9, 8), (3, 2), (2, 3), (1, 1))
+    case = RAW["conv2d_backprop_input"].draw(RAW["conv2d_backprop_input"], random.Random(0), g)
+    assert np.array_equal(case.call(input_sizes=[9, 8]), case.call())
+
+
 @pytest.mark.parametrize("layout", [None, "first"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RAW)
@@ -341,6 +349,7 @@ def tf_cases():
     yield "conv2d_backprop_input", ((1, 4, 4, 3), one((3, 3, 3, 8), f4), one((1, 4, 4, 8), f4), 1, "same?")
     huge = np.lib.stride_tricks.as_strided(one(1, f4), (1, 2**27, 2**27, 8), (0,) * 4)
     yield "conv2d_backprop_input", ((1, 2**27, 2**27, 3), one((3, 3, 3, 8), f4), huge, 1, "SAME")
+    yield "conv2d_backprop_input", ((65534, 65534), one((3, 3, 2, 2), f4), one((), f4), 1, "SAME")
     yield "depthwise_conv2d_backprop_input", ((4, 4), one((3, 3, 3, 1), f4), one((1, 4, 4, 3), f4), 1, "SAME")
     yield "depthwise_conv2d_backprop_filter", (one((1, 4, 4, 3), f4), (3, 3, 4, 1), one((1, 4, 4, 4), f4), 1, "SAME")
     yield "bias_add_grad", (one(3, f4),)
@@ -361,6 +370,8 @@ def test_vjp_refuses_in_words():
         ({"out_backprop": g[:, 1:]}, "out_backprop"),
         ({"out_backprop": g.astype("f8")}, "out_backprop"),
         ({"wrt": ("inputs",)}, "wrt"),
+        ({"wrt": None}, "wrt"),
+        ({"wrt": (["input"],)}, "wrt"),
         ({"activation": "relu", "output": g[1:]}, "output"),
         ({"stride": 1}, "stride"),
         ({"out": g}, "out"),
@@ -368,6 +379,20 @@ def test_vjp_refuses_in_words():
         with pytest.raises((ValueError, TypeError), match=f"(?s)conv2d_vjp.*{word}"):
             nn.conv2d_vjp(**{"input": x, "filters": w, "out_backprop": g, "strides": 1, "padding": "SAME"} | changes)
     assert len(nn.conv2d_vjp(x, w, g, 1, "SAME")) == 3
+    with pytest.raises(ValueError, match=r"conv2d_transpose_vjp: padding_mode='reflect' has no meaning"):
+        nn.conv2d_transpose_vjp(g, w, np.ones((1, 8, 8, 3), np.float32), None, 2, padding_mode="reflect")
+    for shape, size in (
+        ((1, 4, 4, 3), 7),
+        (None, 7),
+        ((1, 7, 7, 3), 8),
+        ((8, 8), 7),
+    ):  # of which any maps back to 4 x 4
+        with pytest.raises(nn.ShapeError, match=r"(?s)conv2d_transpose_vjp.*(out_backprop|output_shape)"):
+            nn.conv2d_transpose_vjp(g, w, np.ones((1, size, size, 3), np.float32), shape, 2)
+    assert (
+        nn.conv2d_transpose_vjp(g, w, np.ones((1, 7, 7, 3), np.float32), (1, 7, 7, 3), 2, wrt="input")[0].shape
+        == g.shape
+    )
     assert [d.shape for d in nn.conv2d_vjp(x, w, g, 1, "SAME", wrt="filters")] == [w.shape]
 
 

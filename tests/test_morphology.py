@@ -148,6 +148,12 @@ def test_hostile_arguments(bad):
         nn.dilation2d(**{**good, **bad})
 
 
+def test_arguments_are_named_as_they_were_given():
+    for bad in (0, 1.5, [1, 0]):
+        with pytest.raises((ValueError, TypeError), match="rates"):
+            nn.dilation2d_backprop_input(X, W, X, 1, bad, "SAME")
+
+
 def test_a_gradient_larger_than_the_output_is_refused():
     """CVE-2021-29566, which wrote beyond its buffer."""
     for shape in ((1, 6, 6, 3), (1, 5, 7, 3), (2, 5, 6, 3), (1, 5, 6, 4), (0, 0, 0, 0)):

@@ -123,6 +123,23 @@ def test_arguments_that_a_plan_refuses(arguments, error, says):
         )
 
 
+@pytest.mark.parametrize(
+    "op", [nn.max_pool, nn.lrn, nn.bias_add, nn.conv2d_backprop_input, nn.conv2d_vjp, print, "conv2d"]
+)
+def test_ops_that_have_no_plan(op):
+    for call in (nn.plan, nn.explain):
+        with pytest.raises(TypeError, match=r"plan: .* is no convolution of this package"):
+            call(op, filters(3, 3, 1, 1), strides=1, padding="SAME")
+
+
+def test_shapes_that_a_plan_refuses():
+    plan = nn.plan(nn.conv2d, filters(3, 3, 4, 4), strides=1, padding="SAME")
+    for shape in (None, 5, "abcd", (1, 4, 4.0, 4), (1, 4, 4, -4), (1, 4, 4), (1, 4, 4, 3)):
+        for say in (plan.output_shape, plan.flops, plan.workspace_bytes, plan.explain):
+            with pytest.raises((TypeError, ValueError), match=r"conv2d: (shape|input)"):
+                say(shape)
+
+
 def test_inputs_that_a_plan_refuses():
     plan = nn.plan(nn.conv2d, filters(3, 3, 4, 4), strides=1, padding="SAME")
     with pytest.raises(nn.ShapeError, match="conv2d: "):

@@ -430,6 +430,12 @@ def test_hostile_arguments(name):
                 pytest.fail(f"{name} took {key}={type(value)} {np.shape(value)}")
 
 
+def test_arguments_are_named_as_they_were_given():
+    for bad in (0, 1.5, [0, 2]):
+        with pytest.raises((ValueError, TypeError), match="window_shape"):
+            nn.pool(X, bad, "MAX")
+
+
 def test_sizes_of_the_gradients_must_fit():
     """What once wrote beyond TensorFlow's buffers: CVE-2021-29579, -29574, -29577, CVE-2022-35959, and their kin."""
     one = np.zeros((1, 1, 1, 1), np.float32)

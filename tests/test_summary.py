@@ -79,6 +79,8 @@ def test_refuses_in_words():
         ([(nn.conv2d, "3x3", {})], (8, 8, 3), "shape"),
         ([np.tanh], (8, 0, 3), "input_shape"),
         ([np.tanh], (8, 2.5, 3), "input_shape"),
+        ([np.tanh], None, "input_shape"),
+        ([np.tanh], 8, "input_shape"),
     ):
         with pytest.raises((ValueError, TypeError), match=word):
             nn.summary(layers, shape)

@@ -833,9 +833,9 @@ cdef class Convolution:
         self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
         if self.jobs == NULL:
             raise MemoryError
-        pixels = 2 * self.cg * self.mg * self.groups
-        for i in problem.batch:
-            pixels *= i
+        pixels = 2.0 * self.cg * self.mg * self.groups
+        for n in problem.batch:
+            pixels *= n
         for axes in problem.jobs:
             self.flops += pixels * prod([axis.out * axis.taps for axis in axes])
         self.together = 1
