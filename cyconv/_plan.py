@@ -311,7 +311,7 @@ class Plan(_runtime.Quick):
     each shape.
     """
 
-    __slots__ = ("_arguments", "_packed", "_recipe", "_threads", "op")
+    __slots__ = ("_arguments", "_op", "_packed", "_recipe", "_threads")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         def owned(value: Any) -> Any:
@@ -327,7 +327,7 @@ class Plan(_runtime.Quick):
                 f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
             )
         filters = tuple(owned(f) for f in filters)
-        self.op = op
+        self._op = op
         self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
         names = list(parameters)[1 : len(filters) + 1]
         given = dict(zip(names, filters, strict=False))
@@ -337,6 +337,11 @@ class Plan(_runtime.Quick):
         _threads.wanted(self._recipe.op, self._threads)
         self._packed: dict[Any, Any] = {}
         self._last = ()
+
+    @property
+    def op(self) -> Callable[..., Any]:
+        """The op that was planned."""
+        return self._op
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Plan, (self.op, *self._arguments)

@@ -607,8 +607,8 @@ def _avg_pool_grad(
             f"{op}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
         )
     shape = shape_argument(op, "orig_input_shape", orig_input_shape) or ()
-    n = n or _rank(op, "orig_input", shape)
-    window = windows(op, "orig_input", MEAN_GRAD, n, shape, code, g)
+    n = n or _rank(op, "orig_input_shape", shape)
+    window = windows(op, "orig_input_shape", MEAN_GRAD, n, shape, code, g)
     same_shape(op, window.problem.out_shape, grad=dy)
     return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
 

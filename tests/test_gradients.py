@@ -468,10 +468,10 @@ def test_equals_tensorflow(name):
         x, w, y = (values(rng, shape, "float32", True) for shape in (x_shape, f_shape, y_shape))
         args = {"strides": [1, *g.strides, 1], "padding": g.padding}
         with nn.algorithm("direct"):
-            ours = getattr(nn, f"{name}_backprop_input")(x_shape, w, y, **args)
-        assert np.array_equal(ours, getattr(theirs, f"{name}_backprop_input")(x_shape, w, y, **args)), (seed, g)
-        ours = getattr(nn, f"{name}_backprop_filter")(x, f_shape, y, **args)
-        assert np.array_equal(ours, getattr(theirs, f"{name}_backprop_filter")(x, f_shape, y, **args)), (seed, g)
+            dx = getattr(nn, f"{name}_backprop_input")(x_shape, w, y, **args)
+            dw = getattr(nn, f"{name}_backprop_filter")(x, f_shape, y, **args)
+        assert np.array_equal(dx, getattr(theirs, f"{name}_backprop_input")(x_shape, w, y, **args)), (seed, g)
+        assert np.array_equal(dw, getattr(theirs, f"{name}_backprop_filter")(x, f_shape, y, **args)), (seed, g)
 
 
 if __name__ == "__main__":

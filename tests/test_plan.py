@@ -69,6 +69,8 @@ def test_a_plan_can_be_pickled_and_keeps_its_filters(name):
     expected = call(name)
     assert np.array_equal(plan(x), expected)
     assert np.array_equal(pickle.loads(pickle.dumps(plan))(x), expected)
+    with pytest.raises(AttributeError):
+        plan.op = nn.conv1d
 
 
 @pytest.mark.parametrize("name", CASES)
