@@ -439,9 +439,9 @@ cdef struct Line:
 cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Line *line,
                    tile_args *args, Scratch *s) noexcept nogil:
     """One block of columns of a line of pixels: full tiles, and what is left."""
-    cdef int wide, i, rows, taken_rows
+    cdef int wide, i, rows, done
     cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
-    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
+    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize, rest
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
     cdef bint plain = r.plain_store and spare >= 0
@@ -455,27 +455,32 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     args.clamp = r.activation == CLAMP and not r.deferred
     args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
-    args.later = args.b + (job.taps * r.cg * row if block + 1 < t.blocks else 0)
-    args.later_step = max(1, row * rows // line.count)
+    args.later, args.later_step = args.b, 0
+    if block + 1 < t.blocks:
+        args.later, args.later_step = args.b + job.taps * r.cg * row, max(1, row * rows // line.count)
     while first < line.count:
-        taken_rows = <int> min(rows, line.count - first)
-        args.tiles = (line.count - first) // rows if plain else 1
+        rest = line.count - first
+        args.tiles = rest // rows if plain else 1
+        if 8 < rest < rows <= line.count:  # moved back: as fast as a tile of fewer pixels
+            first, rest = line.count - rows, rows
+            args.tiles = 1
+        done = <int> min(rows, rest)
         base[0] = line.base + first * line.step
         out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
-        if taken_rows == rows:
+        if done == rows:
             r.k.along[wide](args)
         else:
             args.tiles = 1
             for i in range(rows):
-                base[i] = base[0] + min(i, taken_rows - 1) * line.step
-                out[i] = out[0] + i * line.out_step if plain and i < taken_rows else s.tile + i * row
-            r.k.gemm[wide][taken_rows](args)
+                base[i] = base[0] + min(i, done - 1) * line.step
+                out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
+            r.k.gemm[wide][done](args)
         if not plain:
-            for i in range(taken_rows):
+            for i in range(done):
                 out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
                 residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
-            finish(r, s.tile, taken_rows, taken, out, residual, bias if r.deferred else NULL)
-        first += args.tiles * taken_rows
+            finish(r, s.tile, done, taken, out, residual, bias if r.deferred else NULL)
+        first += args.tiles * done
 
 
 cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,

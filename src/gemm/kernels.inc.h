@@ -41,10 +41,11 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < last; j++)
             STORE((T *)out[i] + j * VL, acc[i][j]);
+        const V v = acc[i][last]; /* a copy: accumulators whose address is taken do not stay in registers */
         if (t->spare == VBYTES / 2)
-            memcpy(out[i] + last * VBYTES, &acc[i][last], VBYTES / 2);
+            memcpy(out[i] + last * VBYTES, &v, VBYTES / 2);
         else
-            memcpy(out[i] + last * VBYTES, &acc[i][last], VBYTES / 4);
+            memcpy(out[i] + last * VBYTES, &v, VBYTES / 4);
     }
 }
 
@@ -126,7 +127,7 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
             }
         const T *b = (const T *)t->b;
         const ptrdiff_t steps = t->runs * t->run;
-        if (steps * wide <= 256) { /* few filters, which stay in L1 */
+        if (steps * wide <= 320) { /* few filters, which stay in L1 */
             if (t->ahead)
                 NAME(along_run)(t, acc, base, b, 0, rows, wide, 0, 1);
             else
