@@ -18,7 +18,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, Call, JobAxis, View, aligned, allocate, begin, compute_bytes, compute_type, copy_axis, poll, run_units,
+    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, poll, run_units,
     storage_bytes, team_of, view_of
 )
 from move cimport gather_fn
@@ -46,6 +46,24 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t weight_lane
         double sign, divisor
         int accumulate
+    ctypedef struct job_axis:
+        pass
+    ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
+    ptrdiff_t stretch_of(const job_axis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
+    ctypedef struct rows_args:
+        const char *src
+        ptrdiff_t taps[2]
+        ptrdiff_t step[2]
+        ptrdiff_t count[2]
+        ptrdiff_t src_step[2]
+        ptrdiff_t dst_step[2]
+        ptrdiff_t column, lanes
+        const job_axis *jobs
+        ptrdiff_t phases, start, positions
+        char *dst
+        ptrdiff_t position, together
+        void *row
+        double divisor
     ctypedef struct lrn_args:
         const void *x
         const void *dy
@@ -58,8 +76,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct window_kernels:
         int lanes
         void (*window[6][3])(const window_args *) noexcept nogil
+        void (*rows[2])(const rows_args *) noexcept nogil
         void (*transpose)(char *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*divide)(void *, ptrdiff_t, double) noexcept nogil
+        void (*divide)(void *, const void *, ptrdiff_t, double) noexcept nogil
         void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
                           int64_t, int64_t, int64_t) noexcept nogil
@@ -71,7 +90,8 @@ cdef extern from "kernels.h" nogil:
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
     SCRATCH_BYTES = 1 << 21  # what it may not
-    ROW_BYTES = 1 << 14     # of rows between the two steps of a large window: half of L1
+    PLANE_BYTES = 1 << 14   # of planes of outputs taken together
+    ROW_BYTES = 1 << 13     # of rows between the two steps
     LRN_BYTES = 1 << 14     # of pixels normalised together
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
     BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
@@ -105,8 +125,9 @@ cdef struct Run:
     Job *forward
     JobAxis *phases[3]       # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
-    bint planar, direct, plain, large, pieces
+    bint planar, direct, plain, large, pieces, by_rows
     ptrdiff_t channels, chunk, chunks, pitch
+    ptrdiff_t together       # rows of outputs
     ptrdiff_t frame[3]       # what is cut into boxes: the outputs, or the input's positions
     ptrdiff_t box[3]
     ptrdiff_t boxes[3]
@@ -139,29 +160,18 @@ cdef struct Sweep:
     ptrdiff_t number
     ptrdiff_t numbers[3]
     ptrdiff_t units, channel  # lanes or planes, and the first one's channel
+    const JobAxis *along     # row by row: the jobs that take turns along a row
+    ptrdiff_t phases
     char *rows
     bint owner
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
-    return a // b if a >= 0 else -((b - 1 - a) // b)
-
-
-cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
-    return -floor_div(-a, b)
-
-
 cdef inline ptrdiff_t stretch(const JobAxis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
                               ptrdiff_t *k0, ptrdiff_t *k1) noexcept nogil:
     """The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs begin."""
-    cdef ptrdiff_t corner = o * a.stride - a.lo
-    k0[0] = max(first, ceil_div(-corner, a.dilation))
-    k1[0] = max(k0[0], min(last, floor_div(a.size - 1 - corner, a.dilation) + 1))
-    if k0[0] == first < last == k1[0]:
-        return min(end, (a.size - 1 + a.lo - (last - 1) * a.dilation) // a.stride + 1)
-    return o + 1
+    return stretch_of(<const job_axis *> a, o, end, first, last, k0, k1)
 
 
 cdef inline ptrdiff_t covered(const JobAxis *a, ptrdiff_t o) noexcept nogil:
@@ -176,14 +186,6 @@ cdef inline void reach(const JobAxis *a, ptrdiff_t start, ptrdiff_t count, ptrdi
     """The inputs [lo, lo + n) that some outputs' taps [first, last) span."""
     lo[0] = max(0, start * a.stride - a.lo + first * a.dilation)
     n[0] = max(0, min(a.size, (start + count - 1) * a.stride - a.lo + (last - 1) * a.dilation + 1) - lo[0])
-
-
-cdef inline bint in_two_steps(const Run *r, const JobAxis *ax) noexcept nogil:
-    """Whether a window's rows of taps are reduced first and then along the row: fewer loads and stores."""
-    cdef double rows = ax[0].taps * ax[1].taps, columns = ax[2].taps
-    return (rows > 1 and not r.large
-            and ax[2].stride * (rows + 1) + columns + 1 < 0.9 * rows * columns
-            and (columns - 1) * ax[2].dilation + 1 < 2 * columns)
 
 
 cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
@@ -234,37 +236,28 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
         o = next
 
 
-cdef void two_steps(const Run *r, const Sweep *t, window_args *a, ptrdiff_t rows, char *dst, double divisor) noexcept nogil:
-    """The rows of taps into scratch, then across. `a` has everything of the first step but the columns."""
-    cdef ptrdiff_t lo, columns, pixel = r.csize if r.planar else a.lanes * r.csize
-    cdef window_args b = a[0]
+cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *dst, double divisor) noexcept nogil:
+    """Some rows of outputs whose windows meet the same rows of taps, which `a` has."""
+    cdef rows_args b
     cdef int i
-    reach(t.ax + 2, t.start[2], t.count[2], 0, t.ax[2].taps, &lo, &columns)
-    cdef ptrdiff_t row = columns * pixel
-    a.src += lo * t.src.s[2]
-    a.dst, a.divisor = t.rows, 1
-    for i in range(2, 0, -1):  # the innermost loop should not be that over one column
-        a.taps[i], a.step[i] = a.taps[i - 1], a.step[i - 1]
-    a.taps[0] = 1
-    if r.planar:
-        a.lanes, a.lane_step = columns, t.src.s[2] // r.csize
-        a.dst_step[0], a.dst_step[1] = rows * row, row
-        b.src_step[0], b.src_step[1] = rows * row, row
-    else:
-        a.count[1], a.src_step[1], a.dst_step[0], a.dst_step[1] = columns, t.src.s[2], row, pixel
-        b.src_step[0] = row
-    if columns:
-        call(r, t, a)
-    b.taps[0], b.taps[1] = 1, 1
-    across(r, t, &b, t.rows - lo * pixel, pixel, dst, 0, r.weights, divisor)
+    b.src, b.dst, b.row, b.divisor, b.together = a.src, dst, t.rows, divisor, r.together
+    for i in range(2):
+        b.taps[i], b.step[i], b.count[i] = a.taps[i], a.step[i], a.count[i]
+        b.src_step[i], b.dst_step[i] = a.src_step[i], a.dst_step[i]
+    if not r.planar:
+        b.count[0], b.count[1], b.src_step[1], b.dst_step[1] = 1, a.count[0], a.src_step[0], a.dst_step[0]
+    b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
+    b.jobs, b.phases, b.start, b.positions = <const job_axis *> t.along, t.phases, t.start[2], t.count[2]
+    r.k.rows[t.reduction](&b)
+    if t.owner:
+        poll(r.call)
 
 
 cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     """All outputs of a sweep, stretch by stretch."""
     cdef const JobAxis *x = t.ax
-    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, lo, columns, number
+    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, number
     cdef double divisor
-    cdef bint large = t.rows != NULL and (t.reduction == MAXIMUM or t.reduction == TOTAL) and in_two_steps(r, x)
     cdef const char *src
     cdef const char *weights
     cdef char *dst
@@ -274,7 +267,6 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     a.lanes, a.lane_step = lanes_of(r, t), 1
     for d in range(3):
         a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
-    reach(x + 2, t.start[2], t.count[2], 0, x[2].taps, &lo, &columns)
     for d in range(t.start[0], t.start[0] + t.count[0]):
         h = t.start[1]
         while h < end and not r.call.cancelled:
@@ -285,8 +277,6 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
             weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
             next = stretch(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
             rows = next - h
-            if large:
-                rows = max(1, min(rows, ROW_BYTES // max(1, columns * (t.units if r.planar else a.lanes) * r.csize)))
             a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
             src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
             number += k0 * t.numbers[1]
@@ -300,9 +290,9 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
                 a.count[1], a.src_step[1], a.dst_step[1] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
             else:
                 a.count[0], a.src_step[0], a.dst_step[0] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
-            if large:
+            if r.by_rows:
                 a.src = src
-                two_steps(r, t, &a, rows, dst, divisor)
+                row_by_row(r, t, &a, dst, divisor)
             else:
                 across(r, t, &a, src, t.src.s[2], dst, number, weights, divisor)
             h += rows
@@ -358,7 +348,7 @@ cdef void share(const Run *r, const Field *f, ptrdiff_t units, const ptrdiff_t *
                 next = stretch(x + 2, w, end, 0, x[2].taps, &k0, &k1)
                 n = max(1.0, rows * (k1 - k0))
                 for p in range(units if r.planar else 1):
-                    r.k.divide(row + p * f.unit + w * f.s[2], (next - w) * (1 if r.planar else r.pitch), n)
+                    r.k.divide(row + p * f.unit + w * f.s[2], row + p * f.unit + w * f.s[2], (next - w) * (1 if r.planar else r.pitch), n)
                 w = next
 
 
@@ -415,6 +405,7 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
     cdef ptrdiff_t[3] count
     cdef int i
     t.ax, t.accumulate, t.last_piece = r.forward.ax, False, True
+    t.along, t.phases = t.ax + 2, 1
     for i in range(3):
         t.first[i], t.last[i] = 0, t.ax[i].taps
         reach(t.ax + i, t.start[i], t.count[i], 0, t.ax[i].taps, lo + i, count + i)
@@ -571,7 +562,7 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
         dense(r, box.start, box.count, scratch + r.area[RESULT], &box.dst)
     for phase[0] in range(min(box.count[0], x[0].stride)):
         for phase[1] in range(min(box.count[1], x[1].stride)):
-            for phase[2] in range(min(box.count[2], x[2].stride)):
+            for phase[2] in range(1 if r.by_rows else min(box.count[2], x[2].stride)):
                 t.number, weight = 0, 1
                 for i in range(2, -1, -1):
                     job.ax[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
@@ -582,7 +573,10 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                     t.number += a.tap_start * weight
                     t.numbers[i] = a.tap_step * weight
                     weight *= x[i].taps
-                if r.planar:
+                if r.by_rows:  # all phases along the row at once
+                    job.ax[2].out_start, job.ax[2].out_step = 0, 1
+                    t.start[2], t.count[2], t.along, t.phases = box.start[2], box.count[2], r.phases[2], x[2].stride
+                if r.planar and not r.by_rows:
                     dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
                 else:
                     of_phase(&box.dst, job.ax, &t.dst)
@@ -590,10 +584,10 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                     each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
                 else:
                     sweep(r, &t)
-                if r.planar:
+                if r.planar and not r.by_rows:
                     of_phase(&result, job.ax, &where)
                     store(r, &t, &where)
-    if not r.plain and not r.planar:
+    if not r.plain and (r.by_rows or not r.planar):
         store(r, box, &result)
 
 
@@ -665,7 +659,7 @@ cdef double measure(Run *r) noexcept nogil:
     """Lay out a thread's scratch for the boxes as they are; returns its bytes."""
     cdef const JobAxis *x = r.forward.ax
     cdef double[5] bytes
-    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0
+    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0, columns
     cdef ptrdiff_t n
     cdef int i
     for i in range(3):
@@ -684,8 +678,13 @@ cdef double measure(Run *r) noexcept nogil:
     bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.kind == TILED_GRAD else STRIP_BYTES if r.pieces else outs * unit
     bytes[RESULT] = 0 if r.plain else results * unit
     bytes[ROWS] = 0
-    if r.kind < ARGMAX and in_two_steps(r, x) or r.kind == MEAN_GRAD:
-        bytes[ROWS] = max(<double> ROW_BYTES, (span(x + 2, n) if r.kind < ARGMAX else <double> n) * unit)
+    if r.by_rows:  # the columns that a row of the box meets, inside or not
+        columns = r.box[2]
+        columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride
+        columns += (x[2].taps - 1) * x[2].dilation + 1
+        bytes[ROWS] = r.csize * (columns * (1 if r.planar else r.pitch) + r.k.lanes)
+        r.together = <ptrdiff_t> max(1.0, min(<double> r.box[1], ROW_BYTES / bytes[ROWS]))
+        bytes[ROWS] *= r.together
     for i in range(AREAS):
         r.area[i] = <ptrdiff_t> min(total, 1e15)
         total += (min(bytes[i], 1e15) // 64 + 2) * 64
@@ -712,13 +711,16 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
+    # Maxima and sums go row by row unless windows are far from each other, or taps.
+    r.by_rows = (not r.large and (r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
+                 and (x[2].taps - 1) * x[2].dilation < 2 * x[2].taps)
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
     if r.kind == TILED_GRAD:
         r.plain = True
         return r.direct and (r.grad.s[2] if r.planar else r.grad.sc) == r.size
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
-        r.out.s[2] == r.size and not backward if r.planar else r.direct and r.out.sc == r.size)
+        r.out.s[2] == r.size and (r.by_rows or not backward) if r.planar else r.direct and r.out.sc == r.size)
     return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
 
 
@@ -740,7 +742,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
-        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, ROW_BYTES // (r.csize * max(1, x[1].out * x[2].out))))
+        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, PLANE_BYTES // (r.csize * max(1, x[1].out * x[2].out))))
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)

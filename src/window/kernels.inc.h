@@ -35,13 +35,32 @@ INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
     return LOAD(some);
 }
 
-/* x > y ? x : y, lane by lane, which is x86's max and so compiled: NaN in either gives y. */
-INLINE V NAME(larger)(V x, V y)
+/* Which lanes of two vectors come first when the two are interleaved; half a vector on from each, those that follow. */
+INLINE VI NAME(low)(void)
 {
+    VI lanes;
     UNROLL for (int i = 0; i < VL; i++)
-        y[i] = x[i] > y[i] ? x[i] : y[i];
-    return y;
+        lanes[i] = i / 2 + i % 2 * VL;
+    return lanes;
 }
+
+/* x > y ? x : y, lane by lane: NaN in either gives y. It is one instruction of x86, but gcc finds it only at times. */
+#if defined(__x86_64__) && !defined(LARGER)
+#define LARGER_f32_16 __builtin_ia32_maxps
+#define LARGER_f32_32 __builtin_ia32_maxps256
+#define LARGER_f32_64(x, y) __builtin_ia32_maxps512_mask(x, y, y, -1, 4)
+#define LARGER_f64_16 __builtin_ia32_maxpd
+#define LARGER_f64_32 __builtin_ia32_maxpd256
+#define LARGER_f64_64(x, y) __builtin_ia32_maxpd512_mask(x, y, y, -1, 4)
+#define LARGER_i32_16(x, y) SELECT(x > y, x, y)
+#define LARGER_i32_32(x, y) SELECT(x > y, x, y)
+#define LARGER_i32_64(x, y) SELECT(x > y, x, y)
+#define LARGER_(tn, bytes) LARGER_##tn##_##bytes
+#define LARGER(tn, bytes) LARGER_(tn, bytes)
+#elif !defined(LARGER)
+#define LARGER(tn, bytes) NAME(selected)
+#endif
+INLINE V NAME(larger)(V x, V y) { return LARGER(TN, VBYTES)(x, y); }
 
 #define WIDE 8 /* the most vectors of lanes at a time; half of them where each has its number too */
 
@@ -50,11 +69,7 @@ INLINE void NAME(spread)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const
                          const int q)
 {
     V g[WIDE];
-    VI low, high;
-    UNROLL for (int i = 0; i < VL; i++) {
-        low[i] = i / 2 + i % 2 * VL;
-        high[i] = low[i] + VL / 2;
-    }
+    const VI low = NAME(low)(), high = low + VL / 2;
     UNROLL for (int i = 0; i < p * q; i++)
         g[i] = NAME(lanes)(a->by + to + i / q * a->dst_step[1] + i % q * VL * sizeof(T), spacing == SINGLE ? SINGLE : ADJACENT, 1);
     for (ptrdiff_t d = 0; d < a->taps[0]; d++)
@@ -207,17 +222,223 @@ WINDOW(SPREAD, ADJACENT)
 WINDOW(SPREAD, ALTERNATE)
 WINDOW(CHOSEN, ADJACENT)
 
+/* ---- row by row ----------------------------------------------------------------------------------------------- */
+
+/* A power of two's reciprocal is exact, and then so is all but the rounding of the quotient. */
+static void NAME(divide)(void *dst, const void *x, ptrdiff_t n, double divisor)
+{
+    const T by = (T)divisor, factor = (T)(1 / divisor);
+    if ((T)0.5 != 0 && divisor < 0x1p52 && ((int64_t)divisor & ((int64_t)divisor - 1)) == 0)
+        for (ptrdiff_t i = 0; i < n; i++)
+            ((T *)dst)[i] = ((const T *)x)[i] * factor;
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            ((T *)dst)[i] = ((const T *)x)[i] / by;
+}
+
+/* q vectors of what taps[0] x taps[1] inputs become; in bytes but for lane_step. */
+INLINE void NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
+                       const int spacing, ptrdiff_t lane_step, const int q)
+{
+    const ptrdiff_t vector = VL * lane_step * (ptrdiff_t)sizeof(T);
+    if (taps[0] * taps[1] > 0)
+        UNROLL for (int i = 0; i < q; i++)
+            acc[i] = NAME(lanes)(src + i * vector, spacing, lane_step);
+    for (ptrdiff_t d = 0; d < taps[0]; d++)
+        for (ptrdiff_t h = d == 0; h < taps[1]; h++)
+            UNROLL for (int i = 0; i < q; i++) {
+                const V x = NAME(lanes)(src + d * step[0] + h * step[1] + i * vector, spacing, lane_step);
+                if (reduction == TOTAL)
+                    acc[i] += x;
+                else
+                    acc[i] = SELECT(IS_NAN(acc[i]), acc[i], NAME(larger)(acc[i], x));
+            }
+}
+
+/* n lanes of it, next to each other in dst. */
+INLINE void NAME(lanes_of)(T *dst, const char *src, ptrdiff_t n, const ptrdiff_t *taps, const ptrdiff_t *step,
+                           const int reduction, const int spacing, ptrdiff_t lane_step)
+{
+    const ptrdiff_t size = lane_step * (ptrdiff_t)sizeof(T);
+    V acc[4];
+    ptrdiff_t j = 0;
+    for (; j + 4 * VL <= n; j += 4 * VL) {
+        NAME(taps)(acc, src + j * size, taps, step, reduction, spacing, lane_step, 4);
+        UNROLL for (int i = 0; i < 4; i++)
+            STORE(dst + j + i * VL, acc[i]);
+    }
+    for (; n >= VL && j < n; j += VL) {
+        j = j + VL > n ? n - VL : j; /* the last vector overlaps the one before */
+        NAME(taps)(acc, src + j * size, taps, step, reduction, spacing, lane_step, 1);
+        STORE(dst + j, acc[0]);
+    }
+    for (; j < n; j++) {
+        NAME(taps)(acc, src + j * size, taps, step, reduction, SINGLE, lane_step, 1);
+        dst[j] = acc[0][0];
+    }
+}
+
+INLINE void NAME(line)(T *dst, const char *src, ptrdiff_t n, const ptrdiff_t *taps, const ptrdiff_t *step,
+                       const int reduction, const int spacing, ptrdiff_t lane_step)
+{
+    const ptrdiff_t two[2] = {1, 2}, three[2] = {1, 3};
+    if (taps[0] == 1 && taps[1] == 2)
+        NAME(lanes_of)(dst, src, n, two, step, reduction, spacing, lane_step);
+    else if (taps[0] == 1 && taps[1] == 3)
+        NAME(lanes_of)(dst, src, n, three, step, reduction, spacing, lane_step);
+    else
+        NAME(lanes_of)(dst, src, n, taps, step, reduction, spacing, lane_step);
+}
+
+#define ROW_BLOCK 4096 /* bytes of outputs between the two steps: L1 has room for them and their input */
+
+/* The columns [first, end) that some positions' taps meet; both 0 where there are none. */
+static void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *first, ptrdiff_t *end)
+{
+    *first = PTRDIFF_MAX, *end = PTRDIFF_MIN;
+    for (ptrdiff_t p = a->start; p < a->start + positions && p < a->start + a->phases; p++) {
+        const ptrdiff_t q = a->phases == 1 ? p : p / a->phases;
+        const job_axis *w = a->jobs + (p - q * a->phases);
+        const ptrdiff_t at = q * w->stride - w->lo, more = (a->start + positions - 1 - p) / a->phases;
+        const ptrdiff_t to = at + more * w->stride + (w->taps - 1) * w->dilation + 1;
+        if (w->taps) {
+            *first = at < *first ? at : *first;
+            *end = to > *end ? to : *end;
+        }
+    }
+    if (*first > *end)
+        *first = *end = 0;
+}
+
+/* n outputs in turns from two jobs, whose inputs are next to each other from x[0] and x[1] on. */
+INLINE void NAME(pairs)(T *dst, ptrdiff_t n, const char *const *x, const ptrdiff_t (*taps)[2], const ptrdiff_t (*step)[2],
+                        const int reduction)
+{
+    const VI low = NAME(low)(), high = low + VL / 2;
+    for (ptrdiff_t j = 0; j < n; j += 2 * VL) {
+        const int whole = j + 2 * VL <= n;
+        V acc[2] = {{0}, {0}};
+        T kept[2 * VL], *out = whole ? dst + j : kept;
+        UNROLL for (int i = 0; i < 2; i++)
+            NAME(taps)(acc + i, x[i] + j / 2 * sizeof(T), taps[i], step[i], reduction, ADJACENT, 1, 1);
+        STORE(out, __builtin_shuffle(acc[0], acc[1], low));
+        STORE(out + VL, __builtin_shuffle(acc[0], acc[1], high));
+        if (!whole)
+            memcpy(dst + j, kept, (n - j) * sizeof(T));
+    }
+}
+
+/* Positions [p, end) of a row of outputs, from the row in scratch, where column 0 would be at `row`. */
+INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, const T *row, char *dst, const int reduction)
+{
+    const ptrdiff_t size = sizeof(T), lanes = a->lanes, dense = lanes * size, last = p + a->phases;
+    const int in_pairs = a->phases == 2 && a->position == size && end - p > 1;
+    const char *x[2];
+    ptrdiff_t taps[2][2], step[2][2], first = p;
+    for (int i = 0; p < end && p < last; p++, i = in_pairs ? i + 1 : 0) {
+        const ptrdiff_t q = a->phases == 1 ? p : p / a->phases, n = a->phases == 1 ? end - p : (end - p - 1) / a->phases + 1;
+        const job_axis *w = a->jobs + (p - q * a->phases);
+        const ptrdiff_t out_step = a->phases * a->position, pixel = w->stride * dense;
+        char *out = dst + p * a->position;
+        taps[i][0] = 1, taps[i][1] = w->taps;
+        step[i][0] = 0, step[i][1] = w->dilation * dense;
+        x[i] = (const char *)(row + (q * w->stride - w->lo) * lanes);
+        if (in_pairs)
+            continue;
+        if (w->taps == 0)
+            for (ptrdiff_t j = 0; j < n; j++)
+                memset(out + j * out_step, 0, dense);
+        else if (out_step == dense && w->stride == 1)
+            NAME(line)((T *)out, x[0], n * lanes, taps[0], step[0], reduction, ADJACENT, 1);
+        else if (lanes == 1 && out_step == size && w->stride == 2)
+            NAME(line)((T *)out, x[0], n, taps[0], step[0], reduction, ALTERNATE, 2);
+        else if (lanes == 1 && out_step == size)
+            NAME(line)((T *)out, x[0], n, taps[0], step[0], reduction, ANY, w->stride);
+        else if (lanes >= VL)
+            for (ptrdiff_t j = 0; j < n; j++)
+                NAME(line)((T *)(out + j * out_step), x[0] + j * pixel, lanes, taps[0], step[0], reduction, ADJACENT, 1);
+        else
+            for (ptrdiff_t j = 0; j < n; j++) {
+                V some;
+                T kept[VL];
+                NAME(taps)(&some, x[0] + j * pixel, taps[0], step[0], reduction, ADJACENT, 1, 1);
+                if (out_step == dense && (n - j) * dense >= VBYTES)
+                    STORE((T *)(out + j * dense), some); /* the next ones overwrite what lies behind the lanes */
+                else {
+                    STORE(kept, some);
+                    memcpy(out + j * out_step, kept, dense);
+                }
+            }
+    }
+    if (in_pairs)
+        NAME(pairs)((T *)dst + first, end - first, x, (const ptrdiff_t(*)[2])taps, (const ptrdiff_t(*)[2])step, reduction);
+}
+
+/* Divide positions [p, end) of a row of means by the columns of each that are inside, times the rows. */
+static void NAME(mean)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, char *dst)
+{
+    const ptrdiff_t size = a->lanes * (ptrdiff_t)sizeof(T), dense = a->position == size;
+    ptrdiff_t next, k0, k1;
+    for (; p < end; p = next) {
+        next = stretch_of(a->jobs, p, end, 0, a->jobs->taps, &k0, &k1);
+        const double by = a->divisor * (k1 - k0);
+        if (by > 1)
+            for (ptrdiff_t i = p; i < (dense ? p + 1 : next); i++)
+                NAME(divide)(dst + i * a->position, dst + i * a->position, a->lanes * (dense ? next - p : 1), by);
+    }
+}
+
+INLINE void NAME(rows)(const rows_args *a, const int reduction)
+{
+    const ptrdiff_t lanes = a->lanes, size = lanes * (ptrdiff_t)sizeof(T), width = a->jobs->size, block = 1 + ROW_BLOCK / size;
+    const double fill = reduction == TOTAL ? 0 : LEAST;
+    ptrdiff_t first, end, left, right, at, last;
+    NAME(columns)(a, a->positions, &first, &end);
+    left = first < 0 ? (end < 0 ? end : 0) : first;
+    right = end > width ? (first > width ? first : width) : end;
+    if (a->taps[0] * a->taps[1] == 0 || left >= right)
+        left = right = end;
+    const ptrdiff_t pitch = (end - first) * lanes + VL;
+    T *const row = (T *)a->row - first * lanes;
+    for (ptrdiff_t j = 0; j < a->together; j++) {
+        NAME(fill)(row + j * pitch + first * lanes, (left - first) * lanes, fill);
+        NAME(fill)(row + j * pitch + right * lanes, (end - right) * lanes + VL, fill);
+    }
+    for (ptrdiff_t i = 0, rows; i < a->count[0]; i++)
+        for (ptrdiff_t j0 = 0; j0 < a->count[1]; j0 += rows) {
+            const char *src = a->src + i * a->src_step[0] + j0 * a->src_step[1];
+            char *dst = a->dst + i * a->dst_step[0] + j0 * a->dst_step[1];
+            ptrdiff_t done = left, next;
+            rows = j0 + a->together < a->count[1] ? a->together : a->count[1] - j0;
+            for (ptrdiff_t p = 0; p < a->positions; p = next) {
+                next = p + block < a->positions ? p + block : a->positions;
+                last = right;
+                if (next < a->positions)
+                    NAME(columns)(a, next, &at, &last);
+                last = last < right ? last : right;
+                for (ptrdiff_t j = 0; j < rows && last > done; j++)
+                    for (ptrdiff_t c = done, n = a->column == size ? last - done : 1; c < last; c += n)
+                        NAME(line)(row + j * pitch + c * lanes, src + j * a->src_step[1] + c * a->column, n * lanes, a->taps,
+                                   a->step, reduction, ADJACENT, 1);
+                done = last > done ? last : done;
+                for (ptrdiff_t j = 0; j < rows; j++) {
+                    NAME(along)(a, a->start + p, a->start + next, row + j * pitch, dst + j * a->dst_step[1], reduction);
+                    if (reduction == TOTAL && a->divisor > 0)
+                        NAME(mean)(a, a->start + p, a->start + next, dst + j * a->dst_step[1]);
+                }
+            }
+        }
+}
+static void NAME(rows_MAXIMUM)(const rows_args *a) { NAME(rows)(a, MAXIMUM); }
+static void NAME(rows_TOTAL)(const rows_args *a) { NAME(rows)(a, TOTAL); }
+
 /* ---- what else happens to rows -------------------------------------------------------------------------------- */
 
 /* Blocks of VL x VL in registers; at the ends they overlap. Interleaving the first half of the rows with the second
  * turns the index (row, column) by one bit, log2(VL) times. */
 static void NAME(transpose)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj)
 {
-    VI low, high;
-    UNROLL for (int i = 0; i < VL; i++) {
-        low[i] = i / 2 + i % 2 * VL;
-        high[i] = low[i] + VL / 2;
-    }
+    const VI low = NAME(low)(), high = low + VL / 2;
     if (ni < VL || nj < VL)
         for (ptrdiff_t i = 0; i < ni; i++)
             for (ptrdiff_t j = 0; j < nj; j++)
@@ -240,13 +461,6 @@ static void NAME(transpose)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t 
                 UNROLL for (int k = 0; k < VL; k++)
                     STORE((T *)(dst + (i + k) * dp) + j, a[k]);
             }
-}
-
-static void NAME(divide)(void *x, ptrdiff_t n, double divisor)
-{
-    const T by = (T)divisor;
-    for (ptrdiff_t i = 0; i < n; i++)
-        ((T *)x)[i] /= by;
 }
 
 static void NAME(tally)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj)
