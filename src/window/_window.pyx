@@ -57,12 +57,14 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t count[2]
         ptrdiff_t src_step[2]
         ptrdiff_t dst_step[2]
+        int spare
         ptrdiff_t column, lanes
         const job_axis *jobs
         ptrdiff_t phases, start, positions
         char *dst
         ptrdiff_t position, together
         void *row
+        const job_axis *counts
         double divisor
     ctypedef struct lrn_args:
         const void *x
@@ -78,7 +80,6 @@ cdef extern from "kernels.h" nogil:
         void (*window[6][3])(const window_args *) noexcept nogil
         void (*rows[2])(const rows_args *) noexcept nogil
         void (*transpose)(char *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*divide)(void *, const void *, ptrdiff_t, double) noexcept nogil
         void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
                           int64_t, int64_t, int64_t) noexcept nogil
@@ -247,6 +248,7 @@ cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *d
     if not r.planar:
         b.count[0], b.count[1], b.src_step[1], b.dst_step[1] = 1, a.count[0], a.src_step[0], a.dst_step[0]
     b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
+    b.counts, b.spare = <const job_axis *> (r.forward.ax + 2), not r.direct or r.kind == MEAN_GRAD
     b.jobs, b.phases, b.start, b.positions = <const job_axis *> t.along, t.phases, t.start[2], t.count[2]
     r.k.rows[t.reduction](&b)
     if t.owner:
@@ -333,23 +335,41 @@ cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const 
                 row += rows * f.s[1]
 
 
-cdef void share(const Run *r, const Field *f, ptrdiff_t units, const ptrdiff_t *lo, const ptrdiff_t *count) noexcept nogil:
-    """Divide the gradients of outputs [lo, lo + count) by the inputs that each was the mean of."""
+cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, const ptrdiff_t *count, char *area,
+                Field *f) noexcept nogil:
+    """The gradients of outputs [lo, lo + count) into scratch, divided by the inputs that each was the mean of."""
     cdef const JobAxis *x = r.forward.ax
-    cdef ptrdiff_t d, h, w, next, end = lo[2] + count[2], k0, k1, p
-    cdef double rows, n
-    cdef char *row
+    cdef const View *v = &r.grad
+    cdef bint in_place = r.dtype >= F16 or (v.s[2] if r.planar else v.sc) != r.size
+    cdef ptrdiff_t d, h, next, k0, k1, step, i, end = lo[1] + count[1]
+    cdef JobAxis itself = x[2]
+    cdef rows_args a
+    itself.size, itself.taps, itself.stride, itself.dilation, itself.lo = x[2].out, 1, 1, 1, 0
+    memset(&a, 0, sizeof(rows_args))
+    if in_place:
+        fetch(r, v, n, t, lo, count, area, f)
+    else:
+        dense(r, lo, count, area, f)
+    a.lanes = 1 if r.planar else r.pitch if in_place else t.units
+    a.column, a.position = f.s[2] if in_place else v.s[2], f.s[2]
+    a.taps[0] = a.taps[1] = 1
+    a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, f.unit if in_place else v.sc, f.unit
+    a.src_step[1], a.dst_step[1] = f.s[1] if in_place else v.s[1], f.s[1]
+    a.jobs, a.counts, a.phases, a.row = <const job_axis *> &itself, <const job_axis *> (x + 2), 1, t.rows
+    step = max(1, min(count[2], ROW_BYTES // (a.lanes * r.csize)))
+    a.together = max(1, ROW_BYTES // ((step * a.lanes + 2 * r.k.lanes) * r.csize))
     for d in range(lo[0], lo[0] + count[0]):
-        for h in range(lo[1], lo[1] + count[1]):
-            rows = <double> covered(x, d) * covered(x + 1, h)
-            row = f.at + d * f.s[0] + h * f.s[1]
-            w = lo[2]
-            while w < end:
-                next = stretch(x + 2, w, end, 0, x[2].taps, &k0, &k1)
-                n = max(1.0, rows * (k1 - k0))
-                for p in range(units if r.planar else 1):
-                    r.k.divide(row + p * f.unit + w * f.s[2], row + p * f.unit + w * f.s[2], (next - w) * (1 if r.planar else r.pitch), n)
-                w = next
+        h = lo[1]
+        while h < end:
+            next = stretch(x + 1, h, end, 0, x[1].taps, &k0, &k1)
+            a.count[1], a.divisor = next - h, max(1.0, <double> covered(x, d) * (k1 - k0))
+            a.dst = f.at + d * f.s[0] + h * f.s[1]
+            a.src = a.dst if in_place else v.data + n * v.sn + t.channel * v.sc + d * v.s[0] + h * v.s[1]
+            for i in range((count[2] + step - 1) // step):
+                a.start = lo[2] + i * step
+                a.positions = min(step, lo[2] + count[2] - a.start)
+                r.k.rows[TOTAL](&a)
+            h = next
 
 
 cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
@@ -371,9 +391,10 @@ cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *ar
         for i in range(3):
             reach(x + i, t.start[i], 1, t.first[i], t.last[i], lo + i, count + i)
             t.last_piece = t.last_piece and t.last[i] == x[i].taps
-        fetch(r, v, n, t, lo, count, area, &t.src)
         if r.kind == MEAN_GRAD:
-            share(r, &t.src, t.units, lo, count)
+            share(r, t, n, lo, count, area, &t.src)
+        else:
+            fetch(r, v, n, t, lo, count, area, &t.src)
         sweep(r, t)
         t.accumulate = True
         for i in range(2, -1, -1):
@@ -547,11 +568,11 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
         last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
         around.count[i] = max(0, last + 1 - around.start[i])
         start[i], count[i] = around.start[i], around.count[i]
-    if not r.pieces:
-        fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
-        if r.kind == MEAN_GRAD:
-            share(r, &t.src, t.units, start, count)
-        elif count[0] * count[1] * count[2]:
+    if r.kind == MEAN_GRAD and not r.pieces:
+        share(r, box, n, start, count, scratch + r.area[GRADS], &t.src)
+    elif not r.pieces:
+        fetch(r, &r.grad, n, box, start, count, scratch + r.area[GRADS], &t.src)
+        if count[0] * count[1] * count[2]:
             winners(r, &around, n, scratch)
     t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
     t.by = scratch + r.area[WINNERS] - (scratch + r.area[GRADS] - t.src.at)
@@ -682,12 +703,14 @@ cdef double measure(Run *r) noexcept nogil:
         columns = r.box[2]
         columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride
         columns += (x[2].taps - 1) * x[2].dilation + 1
-        bytes[ROWS] = r.csize * (columns * (1 if r.planar else r.pitch) + r.k.lanes)
+        bytes[ROWS] = r.csize * (columns * (1 if r.planar else r.pitch) + 2 * r.k.lanes)
         r.together = <ptrdiff_t> max(1.0, min(<double> r.box[1], ROW_BYTES / bytes[ROWS]))
         bytes[ROWS] *= r.together
+    if r.by_rows or r.kind == MEAN_GRAD:  # and divisors
+        bytes[ROWS] = max(bytes[ROWS], <double> ROW_BYTES + unit) + r.csize * (max(r.box[2], ROW_BYTES // r.csize) + 4 * r.k.lanes)
     for i in range(AREAS):
         r.area[i] = <ptrdiff_t> min(total, 1e15)
-        total += (min(bytes[i], 1e15) // 64 + 2) * 64
+        total += (min(bytes[i], 1e15) // 64 + 3) * 64
     r.area[AREAS] = <ptrdiff_t> min(total, 1e15)
     return total
 
@@ -705,15 +728,16 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
             gathered *= span(x + i, 1)
     cdef bint backward = r.kind >= MAX_GRAD and r.kind != TILED_GRAD, pixels = v.sc == r.size and r.channels > 1
     cdef bint few = 4 * r.channels <= lanes and (not pixels or backward)
+    # Maxima and sums go row by row unless windows are far from each other, or taps.
+    cdef bint by_rows = ((r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
+                         and (x[2].taps - 1) * x[2].dilation < 2 * x[2].taps)
     # Lanes are outputs where these are plenty and next to each other, or where channels are few.
-    r.planar = (x[2].out >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
-        r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
+    r.planar = (x[2].out * (2 if by_rows else 1) >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
+        by_rows or r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
-    # Maxima and sums go row by row unless windows are far from each other, or taps.
-    r.by_rows = (not r.large and (r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
-                 and (x[2].taps - 1) * x[2].dilation < 2 * x[2].taps)
+    r.by_rows = by_rows and not r.large
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
     if r.kind == TILED_GRAD:

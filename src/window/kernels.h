@@ -63,6 +63,7 @@ typedef struct {
     const char *src;                            /* IN  the first row of taps of the first row of outputs, at column 0 */
     ptrdiff_t taps[2], step[2];                 /* rows of taps, along d and h */
     ptrdiff_t count[2], src_step[2], dst_step[2]; /* planes, rows of outputs */
+    int spare;                                  /* src is scratch too: 2 vectors more may be read */
     ptrdiff_t column, lanes;                    /* from a column of the input to the next; its lanes, elements */
     const job_axis *jobs;
     ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs */
@@ -70,7 +71,8 @@ typedef struct {
     ptrdiff_t position;                 /* and from there to the next */
     ptrdiff_t together;                 /* rows of outputs at a time, */
     void *row; /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
-    double divisor;                     /* of a mean, the rows of taps that are inside; else 0 */
+    const job_axis *counts; /* of a mean, where an output's taps are counted, */
+    double divisor;         /* and the rows of them that are inside; else 0 */
 } rows_args;
 typedef void (*rows_fn)(const rows_args *);
 
@@ -82,8 +84,6 @@ typedef void (*positions_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, int size, co
                              ptrdiff_t ni, ptrdiff_t nj, int64_t base, int64_t gi, int64_t gj, int64_t none);
 /* dst[i*dp + j*size] = src[j*sp + i*size], elements of the compute type; steps in bytes */
 typedef void (*transpose_fn)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj);
-/* dst[i] = x[i] / divisor; dst may be x */
-typedef void (*divide_fn)(void *dst, const void *x, ptrdiff_t n, double divisor);
 /* totals[by[i]*pitch + j] += x[i*pitch + j] for i < ni, j < nj where by is not -1. */
 typedef void (*tally_fn)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj);
 
@@ -105,7 +105,6 @@ typedef struct {
     rows_fn rows[TOTAL + 1];
     fill_fn fill;
     transpose_fn transpose;
-    divide_fn divide;
     tally_fn tally;
     positions_fn positions;
     lrn_fn lrn; /* NULL for integers */

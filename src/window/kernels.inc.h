@@ -224,18 +224,6 @@ WINDOW(CHOSEN, ADJACENT)
 
 /* ---- row by row ----------------------------------------------------------------------------------------------- */
 
-/* A power of two's reciprocal is exact, and then so is all but the rounding of the quotient. */
-static void NAME(divide)(void *dst, const void *x, ptrdiff_t n, double divisor)
-{
-    const T by = (T)divisor, factor = (T)(1 / divisor);
-    if ((T)0.5 != 0 && divisor < 0x1p52 && ((int64_t)divisor & ((int64_t)divisor - 1)) == 0)
-        for (ptrdiff_t i = 0; i < n; i++)
-            ((T *)dst)[i] = ((const T *)x)[i] * factor;
-    else
-        for (ptrdiff_t i = 0; i < n; i++)
-            ((T *)dst)[i] = ((const T *)x)[i] / by;
-}
-
 /* q vectors of what taps[0] x taps[1] inputs become; in bytes but for lane_step. */
 INLINE void NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
                        const int spacing, ptrdiff_t lane_step, const int q)
@@ -255,45 +243,89 @@ INLINE void NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptr
             }
 }
 
-/* n lanes of it, next to each other in dst. */
-INLINE void NAME(lanes_of)(T *dst, const char *src, ptrdiff_t n, const ptrdiff_t *taps, const ptrdiff_t *step,
-                           const int reduction, const int spacing, ptrdiff_t lane_step)
+/* Rows of n lanes of that, next to each other in dst; divided by `by` if there is one: by a vector of it, or a number for
+ * each lane (by_step 1). Where src is `roomy`, there is something to read for 2*VL lanes more behind a row of it and `by`. */
+typedef struct {
+    char *dst;
+    const char *src;
+    ptrdiff_t rows, dst_step, src_step, n, taps[2], step[2];
+    const T *by;
+    ptrdiff_t by_step, lane_step;
+    int roomy;
+} NAME(lines);
+
+INLINE void NAME(vectors)(const NAME(lines) *a, T *dst, const char *src, const T *by, const ptrdiff_t *taps,
+                          const int reduction, const int spacing, const int q)
 {
-    const ptrdiff_t size = lane_step * (ptrdiff_t)sizeof(T);
     V acc[4];
-    ptrdiff_t j = 0;
-    for (; j + 4 * VL <= n; j += 4 * VL) {
-        NAME(taps)(acc, src + j * size, taps, step, reduction, spacing, lane_step, 4);
-        UNROLL for (int i = 0; i < 4; i++)
-            STORE(dst + j + i * VL, acc[i]);
-    }
-    for (; n >= VL && j < n; j += VL) {
-        j = j + VL > n ? n - VL : j; /* the last vector overlaps the one before */
-        NAME(taps)(acc, src + j * size, taps, step, reduction, spacing, lane_step, 1);
-        STORE(dst + j, acc[0]);
-    }
-    for (; j < n; j++) {
-        NAME(taps)(acc, src + j * size, taps, step, reduction, SINGLE, lane_step, 1);
-        dst[j] = acc[0][0];
+    NAME(taps)(acc, src, taps, a->step, reduction, spacing, spacing == ANY ? a->lane_step : spacing == ALTERNATE ? 2 : 1, q);
+    UNROLL for (int i = 0; i < q; i++)
+        STORE(dst + i * VL, by ? acc[i] / LOAD(by + i * VL * a->by_step) : acc[i]);
+}
+
+INLINE void NAME(lines_of)(const NAME(lines) *a, const ptrdiff_t *taps, const int reduction, const int spacing)
+{
+    const ptrdiff_t size = a->lane_step * (ptrdiff_t)sizeof(T), n = a->n;
+    T kept[VL];
+    for (ptrdiff_t r = 0; r < a->rows; r++) {
+        const char *src = a->src + r * a->src_step;
+        T *dst = (T *)(a->dst + r * a->dst_step);
+        ptrdiff_t j = 0;
+        for (; j + 4 * VL <= n; j += 4 * VL)
+            NAME(vectors)(a, dst + j, src + j * size, a->by ? a->by + j * a->by_step : NULL, taps, reduction, spacing, 4);
+        for (; n >= 2 * VL && j + VL < n; j += 2 * VL) {
+            j = j + 2 * VL > n ? n - 2 * VL : j; /* what overlaps is done twice */
+            NAME(vectors)(a, dst + j, src + j * size, a->by ? a->by + j * a->by_step : NULL, taps, reduction, spacing, 2);
+        }
+        for (; n >= VL && j < n; j += VL) {
+            j = j + VL > n ? n - VL : j;
+            NAME(vectors)(a, dst + j, src + j * size, a->by ? a->by + j * a->by_step : NULL, taps, reduction, spacing, 1);
+        }
+        if (n < VL && a->roomy) {
+            NAME(vectors)(a, kept, src, a->by, taps, reduction, spacing, 1);
+            memcpy(dst, kept, n * sizeof(T));
+        } else
+            for (; j < n; j++) {
+                NAME(vectors)(a, kept, src + j * size, NULL, taps, reduction, SINGLE, 1);
+                dst[j] = a->by ? kept[0] / a->by[j * a->by_step] : kept[0];
+            }
     }
 }
 
-INLINE void NAME(line)(T *dst, const char *src, ptrdiff_t n, const ptrdiff_t *taps, const ptrdiff_t *step,
-                       const int reduction, const int spacing, ptrdiff_t lane_step)
+#define LINES(reduction, spacing)                                                                                      \
+    static __attribute__((noinline)) void NAME(lines_##reduction##_##spacing)(const NAME(lines) *a)                    \
+    {                                                                                                                  \
+        const ptrdiff_t one[2] = {1, 1}, two[2] = {1, 2}, three[2] = {1, 3};                                           \
+        if (a->taps[0] == 1 && a->taps[1] == 1)                                                                        \
+            NAME(lines_of)(a, one, reduction, spacing);                                                                \
+        else if (a->taps[0] == 1 && a->taps[1] == 2)                                                                   \
+            NAME(lines_of)(a, two, reduction, spacing);                                                                \
+        else if (a->taps[0] == 1 && a->taps[1] == 3)                                                                   \
+            NAME(lines_of)(a, three, reduction, spacing);                                                              \
+        else                                                                                                           \
+            NAME(lines_of)(a, a->taps, reduction, spacing);                                                            \
+    }
+LINES(MAXIMUM, ANY)
+LINES(MAXIMUM, ADJACENT)
+LINES(MAXIMUM, ALTERNATE)
+LINES(TOTAL, ANY)
+LINES(TOTAL, ADJACENT)
+LINES(TOTAL, ALTERNATE)
+
+INLINE void NAME(reduce_lines)(const NAME(lines) *a, const int reduction)
 {
-    const ptrdiff_t two[2] = {1, 2}, three[2] = {1, 3};
-    if (taps[0] == 1 && taps[1] == 2)
-        NAME(lanes_of)(dst, src, n, two, step, reduction, spacing, lane_step);
-    else if (taps[0] == 1 && taps[1] == 3)
-        NAME(lanes_of)(dst, src, n, three, step, reduction, spacing, lane_step);
+    if (a->lane_step == 1)
+        reduction == TOTAL ? NAME(lines_TOTAL_ADJACENT)(a) : NAME(lines_MAXIMUM_ADJACENT)(a);
+    else if (a->lane_step == 2)
+        reduction == TOTAL ? NAME(lines_TOTAL_ALTERNATE)(a) : NAME(lines_MAXIMUM_ALTERNATE)(a);
     else
-        NAME(lanes_of)(dst, src, n, taps, step, reduction, spacing, lane_step);
+        reduction == TOTAL ? NAME(lines_TOTAL_ANY)(a) : NAME(lines_MAXIMUM_ANY)(a);
 }
 
 #define ROW_BLOCK 4096 /* bytes of outputs between the two steps: L1 has room for them and their input */
 
 /* The columns [first, end) that some positions' taps meet; both 0 where there are none. */
-static void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *first, ptrdiff_t *end)
+INLINE void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *first, ptrdiff_t *end)
 {
     *first = PTRDIFF_MAX, *end = PTRDIFF_MIN;
     for (ptrdiff_t p = a->start; p < a->start + positions && p < a->start + a->phases; p++) {
@@ -310,81 +342,57 @@ static void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *fi
         *first = *end = 0;
 }
 
-/* n outputs in turns from two jobs, whose inputs are next to each other from x[0] and x[1] on. */
-INLINE void NAME(pairs)(T *dst, ptrdiff_t n, const char *const *x, const ptrdiff_t (*taps)[2], const ptrdiff_t (*step)[2],
-                        const int reduction)
+/* Lines of n outputs in turns from two jobs, whose inputs are next to each other. */
+static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
 {
     const VI low = NAME(low)(), high = low + VL / 2;
-    for (ptrdiff_t j = 0; j < n; j += 2 * VL) {
-        const int whole = j + 2 * VL <= n;
-        V acc[2] = {{0}, {0}};
-        T kept[2 * VL], *out = whole ? dst + j : kept;
-        UNROLL for (int i = 0; i < 2; i++)
-            NAME(taps)(acc + i, x[i] + j / 2 * sizeof(T), taps[i], step[i], reduction, ADJACENT, 1, 1);
-        STORE(out, __builtin_shuffle(acc[0], acc[1], low));
-        STORE(out + VL, __builtin_shuffle(acc[0], acc[1], high));
-        if (!whole)
-            memcpy(dst + j, kept, (n - j) * sizeof(T));
-    }
+    for (ptrdiff_t r = 0; r < a->rows; r++)
+        for (ptrdiff_t j = 0; j < a->n; j += 2 * VL) {
+            const int whole = j + 2 * VL <= a->n;
+            V acc[2] = {{0}, {0}};
+            T kept[2 * VL], *dst = (T *)(a->dst + r * a->dst_step) + j, *out = whole ? dst : kept;
+            UNROLL for (int i = 0; i < 2; i++)
+                NAME(taps)(acc + i, a[i].src + r * a->src_step + j / 2 * sizeof(T), a[i].taps, a[i].step, TOTAL, ADJACENT, 1, 1);
+            STORE(out, __builtin_shuffle(acc[0], acc[1], low));
+            STORE(out + VL, __builtin_shuffle(acc[0], acc[1], high));
+            if (!whole)
+                memcpy(dst, kept, (a->n - j) * sizeof(T));
+        }
 }
 
-/* Positions [p, end) of a row of outputs, from the row in scratch, where column 0 would be at `row`. */
-INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, const T *row, char *dst, const int reduction)
+/* Positions [p, end) of some rows of outputs, from rows in scratch, where column 0 would be at `row`. by: see lines. */
+INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_t rows, const T *row, ptrdiff_t pitch, char *dst,
+                        const T *by, const int reduction)
 {
-    const ptrdiff_t size = sizeof(T), lanes = a->lanes, dense = lanes * size, last = p + a->phases;
-    const int in_pairs = a->phases == 2 && a->position == size && end - p > 1;
-    const char *x[2];
-    ptrdiff_t taps[2][2], step[2][2], first = p;
-    for (int i = 0; p < end && p < last; p++, i = in_pairs ? i + 1 : 0) {
+    const ptrdiff_t size = sizeof(T), dense = a->lanes * size, out_step = a->phases * a->position, last = p + a->phases;
+    const int in_pairs = reduction == TOTAL && a->phases == 2 && a->position == size && a->lanes == 1 && end - p > 1;
+    NAME(lines) both[2], *l = both;
+    for (dst += p * a->position; p < end && p < last; p++, dst += a->position) {
         const ptrdiff_t q = a->phases == 1 ? p : p / a->phases, n = a->phases == 1 ? end - p : (end - p - 1) / a->phases + 1;
         const job_axis *w = a->jobs + (p - q * a->phases);
-        const ptrdiff_t out_step = a->phases * a->position, pixel = w->stride * dense;
-        char *out = dst + p * a->position;
-        taps[i][0] = 1, taps[i][1] = w->taps;
-        step[i][0] = 0, step[i][1] = w->dilation * dense;
-        x[i] = (const char *)(row + (q * w->stride - w->lo) * lanes);
-        if (in_pairs)
+        *l = (NAME(lines)){.dst = dst, .src = (const char *)(row + (q * w->stride - w->lo) * a->lanes), .rows = rows,
+                           .dst_step = a->dst_step[1], .src_step = pitch * size, .n = n * a->lanes, .taps = {1, w->taps},
+                           .step = {0, w->dilation * dense}, .by = by, .by_step = a->lanes == 1 && a->position == size, .lane_step = a->lanes == 1 ? w->stride : 1,
+                           .roomy = a->lanes > 1 || w->stride <= 2};
+        if (in_pairs) {
+            l++;
             continue;
-        if (w->taps == 0)
-            for (ptrdiff_t j = 0; j < n; j++)
-                memset(out + j * out_step, 0, dense);
-        else if (out_step == dense && w->stride == 1)
-            NAME(line)((T *)out, x[0], n * lanes, taps[0], step[0], reduction, ADJACENT, 1);
-        else if (lanes == 1 && out_step == size && w->stride == 2)
-            NAME(line)((T *)out, x[0], n, taps[0], step[0], reduction, ALTERNATE, 2);
-        else if (lanes == 1 && out_step == size)
-            NAME(line)((T *)out, x[0], n, taps[0], step[0], reduction, ANY, w->stride);
-        else if (lanes >= VL)
-            for (ptrdiff_t j = 0; j < n; j++)
-                NAME(line)((T *)(out + j * out_step), x[0] + j * pixel, lanes, taps[0], step[0], reduction, ADJACENT, 1);
-        else
-            for (ptrdiff_t j = 0; j < n; j++) {
-                V some;
-                T kept[VL];
-                NAME(taps)(&some, x[0] + j * pixel, taps[0], step[0], reduction, ADJACENT, 1, 1);
-                if (out_step == dense && (n - j) * dense >= VBYTES)
-                    STORE((T *)(out + j * dense), some); /* the next ones overwrite what lies behind the lanes */
-                else {
-                    STORE(kept, some);
-                    memcpy(out + j * out_step, kept, dense);
-                }
-            }
+        }
+        if (w->taps > 0 && (out_step == dense && w->stride == 1 || a->lanes == 1 && out_step == size)) {
+            NAME(reduce_lines)(l, reduction);
+            continue;
+        }
+        l->rows = n, l->n = a->lanes, l->dst_step = out_step, l->src_step = w->stride * dense; /* pixel by pixel */
+        for (ptrdiff_t j = 0; j < rows; j++, l->dst += a->dst_step[1], l->src += pitch * size)
+            if (w->taps > 0)
+                NAME(reduce_lines)(l, reduction);
+            else
+                for (ptrdiff_t i = 0; i < n; i++)
+                    memset(l->dst + i * out_step, 0, dense);
     }
-    if (in_pairs)
-        NAME(pairs)((T *)dst + first, end - first, x, (const ptrdiff_t(*)[2])taps, (const ptrdiff_t(*)[2])step, reduction);
-}
-
-/* Divide positions [p, end) of a row of means by the columns of each that are inside, times the rows. */
-static void NAME(mean)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, char *dst)
-{
-    const ptrdiff_t size = a->lanes * (ptrdiff_t)sizeof(T), dense = a->position == size;
-    ptrdiff_t next, k0, k1;
-    for (; p < end; p = next) {
-        next = stretch_of(a->jobs, p, end, 0, a->jobs->taps, &k0, &k1);
-        const double by = a->divisor * (k1 - k0);
-        if (by > 1)
-            for (ptrdiff_t i = p; i < (dense ? p + 1 : next); i++)
-                NAME(divide)(dst + i * a->position, dst + i * a->position, a->lanes * (dense ? next - p : 1), by);
+    if (in_pairs) {
+        both[0].n = end - (last - 2);
+        NAME(pairs)(both);
     }
 }
 
@@ -398,11 +406,21 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
     right = end > width ? (first > width ? first : width) : end;
     if (a->taps[0] * a->taps[1] == 0 || left >= right)
         left = right = end;
-    const ptrdiff_t pitch = (end - first) * lanes + VL;
+    const int whole = a->spare && a->taps[0] * a->taps[1] == 1 && left == first && right == end && a->column == size;
+    const ptrdiff_t pitch = (end - first) * lanes + 2 * VL;
+    T *const by = reduction == TOTAL && a->divisor > 0 ? (T *)a->row + a->together * pitch : NULL;
+    const int each = lanes == 1 && a->position == size; /* a divisor for each output, or one at a time */
+    ptrdiff_t k0, k1;
+    if (by) /* for lanes that nobody asked for */
+        NAME(fill)(by + a->positions, 2 * VL, 1);
+    for (ptrdiff_t p = a->start; by && each && p < a->start + a->positions; p = at) {
+        at = stretch_of(a->counts, p, a->start + a->positions, 0, a->counts->taps, &k0, &k1);
+        NAME(fill)(by + p - a->start, at - p, k1 > k0 ? a->divisor * (k1 - k0) : 1);
+    }
     T *const row = (T *)a->row - first * lanes;
     for (ptrdiff_t j = 0; j < a->together; j++) {
         NAME(fill)(row + j * pitch + first * lanes, (left - first) * lanes, fill);
-        NAME(fill)(row + j * pitch + right * lanes, (end - right) * lanes + VL, fill);
+        NAME(fill)(row + j * pitch + right * lanes, (end - right) * lanes + 2 * VL, fill);
     }
     for (ptrdiff_t i = 0, rows; i < a->count[0]; i++)
         for (ptrdiff_t j0 = 0; j0 < a->count[1]; j0 += rows) {
@@ -413,19 +431,32 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
             for (ptrdiff_t p = 0; p < a->positions; p = next) {
                 next = p + block < a->positions ? p + block : a->positions;
                 last = right;
+                if (by && !each) {
+                    next = stretch_of(a->counts, a->start + p, a->start + next, 0, a->counts->taps, &k0, &k1) - a->start;
+                    NAME(fill)(by, VL, k1 > k0 ? a->divisor * (k1 - k0) : 1);
+                }
                 if (next < a->positions)
                     NAME(columns)(a, next, &at, &last);
                 last = last < right ? last : right;
-                for (ptrdiff_t j = 0; j < rows && last > done; j++)
-                    for (ptrdiff_t c = done, n = a->column == size ? last - done : 1; c < last; c += n)
-                        NAME(line)(row + j * pitch + c * lanes, src + j * a->src_step[1] + c * a->column, n * lanes, a->taps,
-                                   a->step, reduction, ADJACENT, 1);
-                done = last > done ? last : done;
-                for (ptrdiff_t j = 0; j < rows; j++) {
-                    NAME(along)(a, a->start + p, a->start + next, row + j * pitch, dst + j * a->dst_step[1], reduction);
-                    if (reduction == TOTAL && a->divisor > 0)
-                        NAME(mean)(a, a->start + p, a->start + next, dst + j * a->dst_step[1]);
+                if (whole) {
+                    NAME(along)(a, a->start + p, a->start + next, rows, (const T *)src, a->src_step[1] / sizeof(T), dst,
+                                by && each ? by + p : by, reduction);
+                    continue;
                 }
+                if (last > done && a->column == size) {
+                    NAME(reduce_lines)(&(NAME(lines)){.dst = (char *)(row + done * lanes), .src = src + done * size, .rows = rows,
+                                         .dst_step = pitch * sizeof(T), .src_step = a->src_step[1], .n = (last - done) * lanes,
+                                         .taps = {a->taps[0], a->taps[1]}, .step = {a->step[0], a->step[1]}, .lane_step = 1},
+                                       reduction);
+                } else if (last > done)
+                    for (ptrdiff_t j = 0; j < rows; j++)
+                        NAME(reduce_lines)(&(NAME(lines)){.dst = (char *)(row + j * pitch + done * lanes),
+                                             .src = src + j * a->src_step[1] + done * a->column, .rows = last - done,
+                                             .dst_step = size, .src_step = a->column, .n = lanes,
+                                             .taps = {a->taps[0], a->taps[1]}, .step = {a->step[0], a->step[1]}, .lane_step = 1},
+                                           reduction);
+                done = last > done ? last : done;
+                NAME(along)(a, a->start + p, a->start + next, rows, row, pitch, dst, by && each ? by + p : by, reduction);
             }
         }
 }
