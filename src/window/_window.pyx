@@ -733,7 +733,7 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
                          and (x[2].taps - 1) * x[2].dilation < 2 * x[2].taps)
     # Lanes are outputs where these are plenty and next to each other, or where channels are few.
     r.planar = (x[2].out * (2 if by_rows else 1) >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
-        by_rows or r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
+        by_rows or r.kind == TILED_GRAD or r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
@@ -766,7 +766,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
-        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, PLANE_BYTES // (r.csize * max(1, x[1].out * x[2].out))))
+        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, PLANE_BYTES * (8 if r.by_rows else 1) // (r.csize * max(1, x[1].out * x[2].out))))
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)

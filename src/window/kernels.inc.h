@@ -348,6 +348,7 @@ static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
     const VI low = NAME(low)(), high = low + VL / 2;
     for (ptrdiff_t r = 0; r < a->rows; r++)
         for (ptrdiff_t j = 0; j < a->n; j += 2 * VL) {
+            j = j + 2 * VL > a->n && a->n >= 2 * VL && a->n % 2 == 0 ? a->n - 2 * VL : j;
             const int whole = j + 2 * VL <= a->n;
             V acc[2] = {{0}, {0}};
             T kept[2 * VL], *dst = (T *)(a->dst + r * a->dst_step) + j, *out = whole ? dst : kept;
@@ -398,7 +399,7 @@ INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_
 
 INLINE void NAME(rows)(const rows_args *a, const int reduction)
 {
-    const ptrdiff_t lanes = a->lanes, size = lanes * (ptrdiff_t)sizeof(T), width = a->jobs->size, block = 1 + ROW_BLOCK / size;
+    const ptrdiff_t lanes = a->lanes, size = lanes * (ptrdiff_t)sizeof(T), width = a->jobs->size;
     const double fill = reduction == TOTAL ? 0 : LEAST;
     ptrdiff_t first, end, left, right, at, last;
     NAME(columns)(a, a->positions, &first, &end);
@@ -407,7 +408,7 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
     if (a->taps[0] * a->taps[1] == 0 || left >= right)
         left = right = end;
     const int whole = a->spare && a->taps[0] * a->taps[1] == 1 && left == first && right == end && a->column == size;
-    const ptrdiff_t pitch = (end - first) * lanes + 2 * VL;
+    const ptrdiff_t pitch = (end - first) * lanes + 2 * VL, block = whole ? a->positions : 1 + ROW_BLOCK / size;
     T *const by = reduction == TOTAL && a->divisor > 0 ? (T *)a->row + a->together * pitch : NULL;
     const int each = lanes == 1 && a->position == size; /* a divisor for each output, or one at a time */
     ptrdiff_t k0, k1;
@@ -418,7 +419,7 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
         NAME(fill)(by + p - a->start, at - p, k1 > k0 ? a->divisor * (k1 - k0) : 1);
     }
     T *const row = (T *)a->row - first * lanes;
-    for (ptrdiff_t j = 0; j < a->together; j++) {
+    for (ptrdiff_t j = 0; j < a->together && j < a->count[1]; j++) {
         NAME(fill)(row + j * pitch + first * lanes, (left - first) * lanes, fill);
         NAME(fill)(row + j * pitch + right * lanes, (end - right) * lanes + 2 * VL, fill);
     }
