@@ -551,6 +551,12 @@ cdef void tiled_box(const Run *r, Sweep *t, ptrdiff_t n) noexcept nogil:
     windows(r, t, n, NULL)
 
 
+cdef inline bint like(const View *v, const ptrdiff_t *count, const Field *f) noexcept nogil:
+    """Whether so many positions lie in an array as they do in scratch."""
+    return (v.sc == f.unit and (count[2] < 2 or v.s[2] == f.s[2]) and (count[1] < 2 or v.s[1] == f.s[1])
+            and (count[0] < 2 or v.s[0] == f.s[0]))
+
+
 cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of the input's gradient: MAX_GRAD, MEAN_GRAD."""
     cdef const JobAxis *x = r.forward.ax
@@ -571,11 +577,15 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     if r.kind == MEAN_GRAD and not r.pieces:
         share(r, box, n, start, count, scratch + r.area[GRADS], &t.src)
     elif not r.pieces:
-        fetch(r, &r.grad, n, box, start, count, scratch + r.area[GRADS], &t.src)
+        dense(r, start, count, scratch + r.area[WINNERS], &t.src)
+        t.by = t.src.at
+        if r.dtype < F16 and not r.planar and box.units == r.pitch and like(&r.grad, count, &t.src):
+            t.src.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
+        else:
+            fetch(r, &r.grad, n, box, start, count, scratch + r.area[GRADS], &t.src)
         if count[0] * count[1] * count[2]:
             winners(r, &around, n, scratch)
     t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
-    t.by = scratch + r.area[WINNERS] - (scratch + r.area[GRADS] - t.src.at)
     t.ax = job.ax
     in_place(r, box, n, &result)
     box.dst = result

@@ -362,11 +362,11 @@ static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
 }
 
 /* Positions [p, end) of some rows of outputs, from rows in scratch, where column 0 would be at `row`. by: see lines. */
-INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_t rows, const T *row, ptrdiff_t pitch, char *dst,
-                        const T *by, const int reduction)
+INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_t rows, const T *row, ptrdiff_t pitch, int roomy,
+                        char *dst, const T *by, const int reduction)
 {
     const ptrdiff_t size = sizeof(T), dense = a->lanes * size, out_step = a->phases * a->position, last = p + a->phases;
-    const int in_pairs = reduction == TOTAL && a->phases == 2 && a->position == size && a->lanes == 1 && end - p > 1;
+    const int in_pairs = reduction == TOTAL && a->phases == 2 && a->position == size && a->lanes == 1 && end - p > 1 && roomy;
     NAME(lines) both[2], *l = both;
     for (dst += p * a->position; p < end && p < last; p++, dst += a->position) {
         const ptrdiff_t q = a->phases == 1 ? p : p / a->phases, n = a->phases == 1 ? end - p : (end - p - 1) / a->phases + 1;
@@ -374,7 +374,7 @@ INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_
         *l = (NAME(lines)){.dst = dst, .src = (const char *)(row + (q * w->stride - w->lo) * a->lanes), .rows = rows,
                            .dst_step = a->dst_step[1], .src_step = pitch * size, .n = n * a->lanes, .taps = {1, w->taps},
                            .step = {0, w->dilation * dense}, .by = by, .by_step = a->lanes == 1 && a->position == size, .lane_step = a->lanes == 1 ? w->stride : 1,
-                           .roomy = a->lanes > 1 || w->stride <= 2};
+                           .roomy = roomy && (a->lanes > 1 || w->stride <= 2)};
         if (in_pairs) {
             l++;
             continue;
@@ -407,7 +407,7 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
     right = end > width ? (first > width ? first : width) : end;
     if (a->taps[0] * a->taps[1] == 0 || left >= right)
         left = right = end;
-    const int whole = a->spare && a->taps[0] * a->taps[1] == 1 && left == first && right == end && a->column == size;
+    const int whole = a->src != a->dst && a->taps[0] * a->taps[1] == 1 && left == first && right == end && a->column == size;
     const ptrdiff_t pitch = (end - first) * lanes + 2 * VL, block = whole ? a->positions : 1 + ROW_BLOCK / size;
     T *const by = reduction == TOTAL && a->divisor > 0 ? (T *)a->row + a->together * pitch : NULL;
     const int each = lanes == 1 && a->position == size; /* a divisor for each output, or one at a time */
@@ -440,7 +440,7 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
                     NAME(columns)(a, next, &at, &last);
                 last = last < right ? last : right;
                 if (whole) {
-                    NAME(along)(a, a->start + p, a->start + next, rows, (const T *)src, a->src_step[1] / sizeof(T), dst,
+                    NAME(along)(a, a->start + p, a->start + next, rows, (const T *)src, a->src_step[1] / (ptrdiff_t)sizeof(T), a->spare, dst,
                                 by && each ? by + p : by, reduction);
                     continue;
                 }
@@ -457,7 +457,7 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
                                              .taps = {a->taps[0], a->taps[1]}, .step = {a->step[0], a->step[1]}, .lane_step = 1},
                                            reduction);
                 done = last > done ? last : done;
-                NAME(along)(a, a->start + p, a->start + next, rows, row, pitch, dst, by && each ? by + p : by, reduction);
+                NAME(along)(a, a->start + p, a->start + next, rows, row, pitch, 1, dst, by && each ? by + p : by, reduction);
             }
         }
 }
