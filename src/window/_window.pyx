@@ -79,7 +79,6 @@ cdef extern from "kernels.h" nogil:
         int lanes
         void (*window[6][3])(const window_args *) noexcept nogil
         void (*rows[2])(const rows_args *) noexcept nogil
-        void (*transpose)(char *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
                           int64_t, int64_t, int64_t) noexcept nogil
@@ -328,8 +327,6 @@ cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const 
                 at = src + p * v.sc + d * v.s[0] + (lo[1] + h) * v.s[1]
                 if r.planar:
                     r.k.gather[r.dtype](row, 0, 1, at, 1, 0, rows * count[2], v.s[2])
-                elif r.dtype < F16 and v.s[2] == r.size:
-                    r.k.transpose(row, r.pitch * r.csize, at, v.sc, rows * count[2], t.units)
                 else:
                     r.k.gather[r.dtype](row, r.pitch, 1, at, rows * count[2], v.s[2], t.units, v.sc)
                 row += rows * f.s[1]
@@ -475,8 +472,6 @@ cdef void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
                 src = t.dst.at + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
                 if r.planar:
                     r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, rows * t.count[2])
-                elif r.dtype < F16 and f.s[2] == r.size:
-                    r.k.transpose(out, f.unit, src, t.dst.s[2], t.units, rows * t.count[2])
                 else:
                     r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, rows * t.count[2], t.units)
 
@@ -737,13 +732,18 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         else:
             gathered *= span(x + i, 1)
     cdef bint backward = r.kind >= MAX_GRAD and r.kind != TILED_GRAD, pixels = v.sc == r.size and r.channels > 1
-    cdef bint few = 4 * r.channels <= lanes and (not pixels or backward)
-    # Maxima and sums go row by row unless windows are far from each other, or taps.
+    cdef bint few = 4 * r.channels <= lanes and (not pixels or backward), wide
+    # Maxima and sums go row by row unless windows are far from each other, or taps, or most taps are outside.
     cdef bint by_rows = ((r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
-                         and (x[2].taps - 1) * x[2].dilation < 2 * x[2].taps)
+                         and (x[2].taps - 1) * x[2].dilation < 2 * min(x[2].taps, x[2].size)
+                         and (not backward or x[2].out * x[2].stride >= x[2].taps))
     # Lanes are outputs where these are plenty and next to each other, or where channels are few.
-    r.planar = (x[2].out * (2 if by_rows else 1) >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
-        by_rows or r.kind == TILED_GRAD or r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
+    if by_rows:
+        wide = x[2].stride <= 2 and x[2].out >= lanes if backward else x[2].size >= lanes and 2 * x[2].out >= lanes
+    else:
+        wide = x[2].out >= (PLANAR_LANES * lanes if r.channels >= lanes and r.kind != TILED_GRAD else lanes)
+    r.planar = r.kind != FILTER_GRAD and (few and x[2].out >= lanes or not pixels and v.s[2] == r.size and wide and (
+        by_rows or not backward or r.channels < lanes))
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES

@@ -82,8 +82,6 @@ typedef void (*scatter_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, const void *sr
 /* The same for numbers: int64 or int32 (size 8 or 4) of base + i*gi + j*gj + by; `none` where by is -1. */
 typedef void (*positions_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, int size, const void *by, ptrdiff_t pitch,
                              ptrdiff_t ni, ptrdiff_t nj, int64_t base, int64_t gi, int64_t gj, int64_t none);
-/* dst[i*dp + j*size] = src[j*sp + i*size], elements of the compute type; steps in bytes */
-typedef void (*transpose_fn)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj);
 /* totals[by[i]*pitch + j] += x[i*pitch + j] for i < ni, j < nj where by is not -1. */
 typedef void (*tally_fn)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj);
 
@@ -104,7 +102,6 @@ typedef struct {
     window_fn window[REDUCTIONS][SPACINGS];
     rows_fn rows[TOTAL + 1];
     fill_fn fill;
-    transpose_fn transpose;
     tally_fn tally;
     positions_fn positions;
     lrn_fn lrn; /* NULL for integers */
