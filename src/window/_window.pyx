@@ -4,8 +4,9 @@ A job's outputs are cut into boxes, a box into stretches whose windows meet the 
 in one call. The lanes of a kernel's vectors are channels, or, where pixels lie next to each other or channels are few,
 the outputs of a row (`planar`: then a box is of some channel planes). The input is read where it lies or, if it has
 another type or order, from a strip: the box's part of it, gathered into scratch. A window too large for that is taken in
-pieces. The order of every sum is that of the taps, in two steps for large overlapping windows (the rows of taps first,
-then along the row); only the geometry decides, so the result does not depend on memory order, boxes or threads.
+pieces. Maxima and sums go row by row of outputs (`by_rows`): the rows of taps become one row in scratch, and that the
+outputs. The order of every sum is that of the taps, row by row each column's first and then along the row; only the
+geometry decides, so the result does not depend on memory order, boxes or threads.
 
 Gradients are gathered, not scattered: the positions of the input are cut into boxes, and each takes what the windows
 around it send. For max_pool and dilation2d that needs the tap that won in each of these windows: it is found again,
@@ -27,70 +28,13 @@ from cyconv._runtime import prepare
 
 cnp.import_array()
 
-cdef extern from "kernels.h" nogil:
-    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
-    ctypedef struct window_args:
-        const char *src
-        ptrdiff_t taps[3]
-        ptrdiff_t step[3]
-        ptrdiff_t count[2]
-        ptrdiff_t src_step[2]
-        ptrdiff_t dst_step[2]
-        ptrdiff_t lanes, lane_step
-        char *dst
-        char *by
-        ptrdiff_t number
-        ptrdiff_t numbers[3]
-        const char *weights
-        ptrdiff_t weight_step[3]
-        ptrdiff_t weight_lane
-        double sign, divisor
-        int accumulate
-    ctypedef struct job_axis:
-        pass
-    ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
-    ptrdiff_t stretch_of(const job_axis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
-    ctypedef struct rows_args:
-        const char *src
-        ptrdiff_t taps[2]
-        ptrdiff_t step[2]
-        ptrdiff_t count[2]
-        ptrdiff_t src_step[2]
-        ptrdiff_t dst_step[2]
-        int spare
-        ptrdiff_t column, lanes
-        const job_axis *jobs
-        ptrdiff_t phases, start, positions
-        char *dst
-        ptrdiff_t position, together
-        void *row
-        const job_axis *counts
-        double divisor
-    ctypedef struct lrn_args:
-        const void *x
-        const void *dy
-        const void *y
-        void *out
-        void *norm
-        void *squares
-        ptrdiff_t channels, radius
-        double bias, alpha, beta
-    ctypedef struct window_kernels:
-        int lanes
-        void (*window[6][3])(const window_args *) noexcept nogil
-        void (*rows[2])(const rows_args *) noexcept nogil
-        void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
-                          int64_t, int64_t, int64_t) noexcept nogil
-        void (*lrn)(const lrn_args *) noexcept nogil
-        gather_fn gather[5]
-        void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    const window_kernels *window_kernels_of(int isa)
+include "kernels.pxi"
 
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
     SCRATCH_BYTES = 1 << 21  # what it may not
-    PLANE_BYTES = 1 << 14   # of planes of outputs taken together
+    PLANE_BYTES = 1 << 14   # of planes of outputs taken together,
+    ROWS_PLANES = 1 << 17   # and where they go row by row
     ROW_BYTES = 1 << 13     # of rows between the two steps
     LRN_BYTES = 1 << 14     # of pixels normalised together
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
@@ -560,25 +504,22 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     cdef Field result, where
     cdef Sweep around = box[0], t = box[0]
     cdef ptrdiff_t weight, last
-    cdef ptrdiff_t[3] start
-    cdef ptrdiff_t[3] count
     cdef ptrdiff_t[3] phase
     cdef int i
     for i in range(3):  # the outputs whose windows meet the box
         around.start[i] = max(0, ceil_div(box.start[i] + x[i].lo - (x[i].taps - 1) * x[i].dilation, x[i].stride))
         last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
         around.count[i] = max(0, last + 1 - around.start[i])
-        start[i], count[i] = around.start[i], around.count[i]
     if r.kind == MEAN_GRAD and not r.pieces:
-        share(r, box, n, start, count, scratch + r.area[GRADS], &t.src)
+        share(r, box, n, around.start, around.count, scratch + r.area[GRADS], &t.src)
     elif not r.pieces:
-        dense(r, start, count, scratch + r.area[WINNERS], &t.src)
+        dense(r, around.start, around.count, scratch + r.area[WINNERS], &t.src)
         t.by = t.src.at
-        if r.dtype < F16 and not r.planar and box.units == r.pitch and like(&r.grad, count, &t.src):
+        if r.dtype < F16 and not r.planar and box.units == r.pitch and like(&r.grad, around.count, &t.src):
             t.src.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
         else:
-            fetch(r, &r.grad, n, box, start, count, scratch + r.area[GRADS], &t.src)
-        if count[0] * count[1] * count[2]:
+            fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
+        if around.count[0] * around.count[1] * around.count[2]:
             winners(r, &around, n, scratch)
     t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
     t.ax = job.ax
@@ -776,7 +717,8 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
-        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, PLANE_BYTES * (8 if r.by_rows else 1) // (r.csize * max(1, x[1].out * x[2].out))))
+        r.chunk = (ROWS_PLANES if r.by_rows else PLANE_BYTES) // (r.csize * max(1, x[1].out * x[2].out))
+        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, r.chunk))
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)
@@ -912,84 +854,4 @@ cdef class Window:
         return True
 
 
-# ---- local response normalisation -------------------------------------------------------------------------------
-
-cdef struct Pixels:
-    # Rows of pixels, and a thread's scratch for some of them: x, dy, y and out, then the kernel's.
-    const window_kernels *k
-    int dtype, csize
-    View x, dy, y, out
-    bint gradient
-    ptrdiff_t pitch, together, blocks
-    lrn_args args
-    char *scratch            # each thread's, of so many bytes
-    ptrdiff_t scratch_bytes
-    Call *call
-
-
-cdef void normalise(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """Some pixels of a row."""
-    cdef const Pixels *r = <const Pixels *> task
-    cdef char *scratch = r.scratch + thread * r.scratch_bytes
-    cdef ptrdiff_t first = unit % r.blocks * r.together, i, area = r.together * r.pitch * r.csize
-    cdef ptrdiff_t n = unit // r.blocks // r.x.size[1], h = unit // r.blocks % r.x.size[1]
-    cdef ptrdiff_t count = min(r.together, r.x.size[2] - first), row = r.pitch * r.csize
-    cdef const View *v
-    cdef lrn_args a = r.args
-    for i in range(3 if r.gradient else 1):
-        v = &r.x if i == 0 else &r.dy if i == 1 else &r.y
-        r.k.gather[r.dtype](scratch + i * area, r.pitch, 1, v.data + n * v.sn + h * v.s[1] + first * v.s[2], count, v.s[2],
-                            v.c, v.sc)
-    a.norm = scratch + 4 * area
-    a.squares = <char *> a.norm + row + (a.radius + r.k.lanes) * r.csize
-    memset(<char *> a.norm + row, 0, row + 2 * (a.radius + r.k.lanes) * r.csize)
-    for i in range(count):
-        if thread == 0:
-            poll(r.call)
-        a.x, a.out = scratch + i * row, scratch + 3 * area + i * row
-        if r.gradient:
-            a.dy, a.y = scratch + area + i * row, scratch + 2 * area + i * row
-        r.k.lrn(&a)
-    r.k.scatter[r.dtype](r.out.data + n * r.out.sn + h * r.out.s[1] + first * r.out.s[2], r.out.s[2], r.out.sc,
-                         scratch + 3 * area, r.pitch, 1, count, r.out.c)
-
-
-def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out, ptrdiff_t radius, double bias, double alpha,
-        double beta, int threads, int isa):
-    """Local response normalisation of x, or with dy and y its gradient, into out; all (n, h, w, c)."""
-    cdef Pixels r
-    cdef Call call
-    cdef ptrdiff_t units
-    cdef int team = 1
-    cdef list raised = []
-    memset(&r, 0, sizeof(Pixels))
-    if cnp.PyArray_SIZE(out) == 0:
-        return
-    r.k, r.dtype, r.csize = window_kernels_of(isa) + compute_type(dtype), dtype, compute_bytes(dtype)
-    view_of(x, 2, True, &r.x)
-    view_of(out, 2, True, &r.out)
-    r.gradient = dy is not None
-    if r.gradient:
-        view_of(dy, 2, True, &r.dy)
-        view_of(y, 2, True, &r.y)
-    r.args.channels, r.args.radius = r.x.c, min(radius, r.x.c - 1)
-    r.args.bias, r.args.alpha, r.args.beta = bias, alpha, beta
-    r.pitch = ceil_div(r.x.c, r.k.lanes) * r.k.lanes
-    r.together = max(1, min(r.x.size[2], LRN_BYTES // (r.pitch * r.csize)))
-    r.blocks = ceil_div(r.x.size[2], r.together)
-    units = r.x.n * r.x.size[1] * r.blocks
-    begin(&call, raised)
-    r.call = &call
-    threads = <int> max(1, min(<ptrdiff_t> threads, cnp.PyArray_SIZE(x) // 32768, units))
-    if threads > 1:
-        team = prepare(threads)
-    r.scratch_bytes = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
-    r.scratch_bytes = aligned(r.scratch_bytes + 64)
-    r.scratch = allocate(team * r.scratch_bytes, "lrn", "scratch")
-    try:
-        with nogil:
-            run_units(normalise, &r, units, team, &call)
-    finally:
-        free(r.scratch)
-    if raised:
-        raise raised[0]
+include "lrn.pxi"

@@ -31,14 +31,9 @@ typedef struct {
 typedef void (*window_fn)(const window_args *);
 
 /* JobAxis of common.pxd */
-typedef struct {
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step;
-} job_axis;
+typedef struct { ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step; } job_axis;
 
-static inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
-{
-    return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b);
-}
+static inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 /* The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs than o's like
  * begin, at most `end`. */
@@ -56,21 +51,21 @@ static inline ptrdiff_t stretch_of(const job_axis *a, ptrdiff_t o, ptrdiff_t end
     return same < end ? same : end;
 }
 
-/* MAXIMUM and TOTAL of overlapping windows, row by row of outputs: first the rows of taps become one row in scratch, with
- * what stands for the outside of the input at its ends, and then along that. Positions of a row go in turn to each of
- * the jobs along it, which are the phases of a gradient, or one. */
+/* MAXIMUM and TOTAL of overlapping windows, row by row of outputs: first the rows of taps become one row in scratch,
+ * with what stands for the outside of the input at its ends, and then along that. Positions of a row go in turn to each
+ * of the jobs along it, which are the phases of a gradient, or one. */
 typedef struct {
-    const char *src;                            /* IN  the first row of taps of the first row of outputs, at column 0 */
-    ptrdiff_t taps[2], step[2];                 /* rows of taps, along d and h */
+    const char *src;            /* IN  the first row of taps of the first row of outputs, at column 0 */
+    ptrdiff_t taps[2], step[2]; /* rows of taps, along d and h */
     ptrdiff_t count[2], src_step[2], dst_step[2]; /* planes, rows of outputs */
-    int spare;                                  /* src is scratch too: 2 vectors more may be read */
-    ptrdiff_t column, lanes;                    /* from a column of the input to the next; its lanes, elements */
+    int spare;                                    /* src is scratch too: 2 vectors more may be read */
+    ptrdiff_t column, lanes;                      /* from a column of the input to the next; its lanes, elements */
     const job_axis *jobs;
     ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs */
     char *dst;                          /* OUT at position 0, */
     ptrdiff_t position;                 /* and from there to the next */
     ptrdiff_t together;                 /* rows of outputs at a time, */
-    void *row; /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
+    void *row;              /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
     const job_axis *counts; /* of a mean, where an output's taps are counted, */
     double divisor;         /* and the rows of them that are inside; else 0 */
 } rows_args;

@@ -1,13 +1,14 @@
-/* Maxima and sums of overlapping windows, row by row of outputs (kernels.h: rows_args). The order of a sum is that of the
- * rows of taps in each column, then that of the columns. Part of kernels.inc.h. */
+/* Maxima and sums of overlapping windows, row by row of outputs (kernels.h: rows_args). The order of a sum is that of
+ * the rows of taps in each column, then that of the columns. Part of kernels.inc.h. */
 
 /* q vectors of what taps[0] x taps[1] inputs become; in bytes but for lane_step. */
-INLINE void NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
-                       const int spacing, ptrdiff_t lane_step, const int q)
+INLINE void
+NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
+           const int spacing, ptrdiff_t lane_step, const int q)
 {
     const ptrdiff_t vector = VL * lane_step * (ptrdiff_t)sizeof(T);
     if (taps[0] * taps[1] > 0)
-        UNROLL for (int i = 0; i < q; i++)
+    UNROLL for (int i = 0; i < q; i++)
             acc[i] = NAME(lanes)(src + i * vector, spacing, lane_step);
     for (ptrdiff_t d = 0; d < taps[0]; d++)
         for (ptrdiff_t h = d == 0; h < taps[1]; h++)
@@ -186,7 +187,9 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
     right = end > width ? (first > width ? first : width) : end;
     if (a->taps[0] * a->taps[1] == 0 || left >= right)
         left = right = end;
-    const int whole = a->src != a->dst && a->taps[0] * a->taps[1] == 1 && left == first && right == end && a->column == size;
+    const int joined = a->column == size; /* columns are next to each other */
+    /* One row of taps, all inside: that is the row, unless it is divided in place. */
+    const int whole = joined && a->src != a->dst && a->taps[0] * a->taps[1] == 1 && left == first && right == end;
     const ptrdiff_t pitch = (end - first) * lanes + 2 * VL, block = whole ? a->positions : 1 + ROW_BLOCK / size;
     T *const by = reduction == TOTAL && a->divisor > 0 ? (T *)a->row + a->together * pitch : NULL;
     const int each = lanes == 1 && a->position == size; /* a divisor for each output, or one at a time */
@@ -223,18 +226,18 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
                                 by && each ? by + p : by, reduction);
                     continue;
                 }
-                if (last > done && a->column == size) {
-                    NAME(reduce_lines)(&(NAME(lines)){.dst = (char *)(row + done * lanes), .src = src + done * size, .rows = rows,
-                                         .dst_step = pitch * sizeof(T), .src_step = a->src_step[1], .n = (last - done) * lanes,
-                                         .taps = {a->taps[0], a->taps[1]}, .step = {a->step[0], a->step[1]}, .lane_step = 1},
-                                       reduction);
-                } else if (last > done)
-                    for (ptrdiff_t j = 0; j < rows; j++)
-                        NAME(reduce_lines)(&(NAME(lines)){.dst = (char *)(row + j * pitch + done * lanes),
-                                             .src = src + j * a->src_step[1] + done * a->column, .rows = last - done,
-                                             .dst_step = size, .src_step = a->column, .n = lanes,
-                                             .taps = {a->taps[0], a->taps[1]}, .step = {a->step[0], a->step[1]}, .lane_step = 1},
-                                           reduction);
+                for (ptrdiff_t j = 0; j < (joined ? 1 : rows) && last > done; j++) {
+                    const NAME(lines) columns = {.dst = (char *)(row + j * pitch + done * lanes),
+                                                 .src = src + j * a->src_step[1] + done * a->column,
+                                                 .rows = joined ? rows : last - done,
+                                                 .dst_step = joined ? pitch * (ptrdiff_t)sizeof(T) : size,
+                                                 .src_step = joined ? a->src_step[1] : a->column,
+                                                 .n = joined ? (last - done) * lanes : lanes,
+                                                 .taps = {a->taps[0], a->taps[1]},
+                                                 .step = {a->step[0], a->step[1]},
+                                                 .lane_step = 1};
+                    NAME(reduce_lines)(&columns, reduction);
+                }
                 done = last > done ? last : done;
                 NAME(along)(a, a->start + p, a->start + next, rows, row, pitch, 1, dst, by && each ? by + p : by, reduction);
             }
