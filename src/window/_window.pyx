@@ -19,8 +19,8 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, poll, run_units,
-    storage_bytes, team_of, view_of
+    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, poll,
+    run_units, storage_bytes, team_of, view_of
 )
 from move cimport gather_fn
 
@@ -69,7 +69,7 @@ cdef struct Run:
     Job *forward
     JobAxis *phases[3]       # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
-    bint planar, direct, plain, large, pieces, by_rows
+    bint planar, direct, plain, large, pieces, by_rows, by_columns
     ptrdiff_t channels, chunk, chunks, pitch
     ptrdiff_t together       # rows of outputs
     ptrdiff_t frame[3]       # what is cut into boxes: the outputs, or the input's positions
@@ -209,7 +209,7 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     cdef window_args a
     memset(&a, 0, sizeof(window_args))
     a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, r.weights != NULL and not r.planar, 1
-    a.lanes, a.lane_step = lanes_of(r, t), 1
+    a.lanes, a.lane_step, a.by_columns = lanes_of(r, t), 1, r.by_columns
     for d in range(3):
         a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
     for d in range(t.start[0], t.start[0] + t.count[0]):
@@ -689,6 +689,10 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
     r.by_rows = by_rows and not r.large
+    # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
+    r.by_columns = (r.by_rows and r.direct and not r.planar and not backward and x[2].stride >= x[2].taps
+                    and not leaves_input(x + 2))
+    r.by_rows = r.by_rows and not r.by_columns
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
     if r.kind == TILED_GRAD:

@@ -27,6 +27,7 @@ typedef struct {
     ptrdiff_t weight_lane;        /* 0, or 1 where each lane has its own */
     double sign, divisor;         /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
     int accumulate;               /* start from dst (and by); lanes must be a multiple of a vector's */
+    int by_columns;               /* MAXIMUM, TOTAL: each column's taps first, as row by row */
 } window_args;
 typedef void (*window_fn)(const window_args *);
 

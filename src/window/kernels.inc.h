@@ -63,6 +63,12 @@ INLINE VI NAME(low)(void)
 INLINE V NAME(selected)(V x, V y) { return SELECT(x > y, x, y); }
 INLINE V NAME(larger)(V x, V y) { return LARGER(TN, VBYTES)(x, y); }
 
+/* MAXIMUM or TOTAL of what there is and one more. */
+INLINE V NAME(combined)(V acc, V x, const int reduction)
+{
+    return reduction == TOTAL ? acc + x : SELECT(IS_NAN(acc), acc, NAME(larger)(acc, x));
+}
+
 #define WIDE 8 /* the most vectors of lanes at a time; half of them where each has its number too */
 
 /* The end of a tile of SPREAD. Where every second input is a lane, the taps go in pairs, which lie interleaved. */
@@ -115,7 +121,20 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
             if (located)
                 by[i] = LOAD_NUMBERS((const I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL);
         }
-    for (ptrdiff_t d = 0; d < a->taps[0]; d++)
+    const int by_columns = (reduction == MAXIMUM || reduction == TOTAL) && a->by_columns;
+    for (ptrdiff_t k = 0; by_columns && a->taps[0] * a->taps[1] > 0 && k < a->taps[2]; k++) {
+        V column[WIDE];
+        for (ptrdiff_t d = 0; d < a->taps[0]; d++)
+            for (ptrdiff_t h = 0; h < a->taps[1]; h++)
+                UNROLL for (int i = 0; i < p * q; i++) {
+                    const char *x = a->src + at + d * a->step[0] + h * a->step[1] + k * a->step[2] + i / q * window + i % q * vector;
+                    column[i] = d + h == 0 ? NAME(lanes)(x, spacing, a->lane_step)
+                                           : NAME(combined)(column[i], NAME(lanes)(x, spacing, a->lane_step), reduction);
+                }
+        UNROLL for (int i = 0; i < p * q; i++)
+            acc[i] = k == 0 ? column[i] : NAME(combined)(acc[i], column[i], reduction);
+    }
+    for (ptrdiff_t d = 0; !by_columns && d < a->taps[0]; d++)
         for (ptrdiff_t h = 0; h < a->taps[1]; h++) {
             ptrdiff_t from = at + d * a->step[0] + h * a->step[1];
             const char *w = weights + d * a->weight_step[0] + h * a->weight_step[1];
@@ -181,7 +200,7 @@ INLINE void NAME(windows)(const window_args *args, const int reduction, const in
         a.lanes *= a.count[1]; /* one long row */
         a.count[1] = 1;
     }
-    const int wide = reduction == MAXIMUM || reduction == TOTAL ? WIDE : WIDE / 2;
+    const int wide = WIDE / 2;
     const ptrdiff_t lane = a.lane_step * (ptrdiff_t)sizeof(T), size = sizeof(T), spare = (VL - a.lanes) * size;
     /* Windows of fewer lanes than a vector may be computed in whole vectors, each of which overwrites what the one before
      * it left behind its last lane: all but the last of a row. */

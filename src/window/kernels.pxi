@@ -18,7 +18,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t weight_step[3]
         ptrdiff_t weight_lane
         double sign, divisor
-        int accumulate
+        int accumulate, by_columns
     ctypedef struct job_axis:
         pass
     ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
