@@ -4,8 +4,9 @@ A job's outputs are cut into boxes, a box into stretches whose windows meet the 
 in one call. The lanes of a kernel's vectors are channels, or, where pixels lie next to each other or channels are few,
 the outputs of a row (`planar`: then a box is of some channel planes). The input is read where it lies or, if it has
 another type or order, from a strip: the box's part of it, gathered into scratch. A window too large for that is taken in
-pieces. The order of every sum is that of the taps, in two steps for large overlapping windows (the rows of taps first,
-then along the row); only the geometry decides, so the result does not depend on memory order, boxes or threads.
+pieces. Maxima and sums go row by row of outputs (`by_rows`): the rows of taps become one row in scratch, and that the
+outputs. The order of every sum is that of the taps, row by row each column's first and then along the row; only the
+geometry decides, so the result does not depend on memory order, boxes or threads.
 
 Gradients are gathered, not scattered: the positions of the input are cut into boxes, and each takes what the windows
 around it send. For max_pool and dilation2d that needs the tap that won in each of these windows: it is found again,
@@ -18,8 +19,8 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, Call, JobAxis, View, aligned, allocate, begin, compute_bytes, compute_type, copy_axis, poll, run_units,
-    storage_bytes, team_of, view_of
+    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, poll,
+    run_units, storage_bytes, team_of, view_of
 )
 from move cimport gather_fn
 
@@ -27,51 +28,14 @@ from cyconv._runtime import prepare
 
 cnp.import_array()
 
-cdef extern from "kernels.h" nogil:
-    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
-    ctypedef struct window_args:
-        const char *src
-        ptrdiff_t taps[3]
-        ptrdiff_t step[3]
-        ptrdiff_t count[2]
-        ptrdiff_t src_step[2]
-        ptrdiff_t dst_step[2]
-        ptrdiff_t lanes, lane_step
-        char *dst
-        char *by
-        ptrdiff_t number
-        ptrdiff_t numbers[3]
-        const char *weights
-        ptrdiff_t weight_step[3]
-        ptrdiff_t weight_lane
-        double sign, divisor
-        int accumulate
-    ctypedef struct lrn_args:
-        const void *x
-        const void *dy
-        const void *y
-        void *out
-        void *norm
-        void *squares
-        ptrdiff_t channels, radius
-        double bias, alpha, beta
-    ctypedef struct window_kernels:
-        int lanes
-        void (*window[6][3])(const window_args *) noexcept nogil
-        void (*transpose)(char *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*divide)(void *, ptrdiff_t, double) noexcept nogil
-        void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
-                          int64_t, int64_t, int64_t) noexcept nogil
-        void (*lrn)(const lrn_args *) noexcept nogil
-        gather_fn gather[5]
-        void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
-    const window_kernels *window_kernels_of(int isa)
+include "kernels.pxi"
 
 cdef enum:
     STRIP_BYTES = 1 << 19   # what a box's scratch should not exceed, and the most a window's input may take of it
     SCRATCH_BYTES = 1 << 21  # what it may not
-    ROW_BYTES = 1 << 14     # of rows between the two steps of a large window: half of L1
+    PLANE_BYTES = 1 << 14   # of planes of outputs taken together,
+    ROWS_PLANES = 1 << 17   # and where they go row by row
+    ROW_BYTES = 1 << 13     # of rows between the two steps
     LRN_BYTES = 1 << 14     # of pixels normalised together
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
     BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
@@ -105,8 +69,9 @@ cdef struct Run:
     Job *forward
     JobAxis *phases[3]       # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
-    bint planar, direct, plain, large, pieces
+    bint planar, direct, plain, large, pieces, by_rows, by_columns
     ptrdiff_t channels, chunk, chunks, pitch
+    ptrdiff_t together       # rows of outputs
     ptrdiff_t frame[3]       # what is cut into boxes: the outputs, or the input's positions
     ptrdiff_t box[3]
     ptrdiff_t boxes[3]
@@ -139,29 +104,18 @@ cdef struct Sweep:
     ptrdiff_t number
     ptrdiff_t numbers[3]
     ptrdiff_t units, channel  # lanes or planes, and the first one's channel
+    const JobAxis *along     # row by row: the jobs that take turns along a row
+    ptrdiff_t phases
     char *rows
     bint owner
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
-    return a // b if a >= 0 else -((b - 1 - a) // b)
-
-
-cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
-    return -floor_div(-a, b)
-
-
 cdef inline ptrdiff_t stretch(const JobAxis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
                               ptrdiff_t *k0, ptrdiff_t *k1) noexcept nogil:
     """The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs begin."""
-    cdef ptrdiff_t corner = o * a.stride - a.lo
-    k0[0] = max(first, ceil_div(-corner, a.dilation))
-    k1[0] = max(k0[0], min(last, floor_div(a.size - 1 - corner, a.dilation) + 1))
-    if k0[0] == first < last == k1[0]:
-        return min(end, (a.size - 1 + a.lo - (last - 1) * a.dilation) // a.stride + 1)
-    return o + 1
+    return stretch_of(<const job_axis *> a, o, end, first, last, k0, k1)
 
 
 cdef inline ptrdiff_t covered(const JobAxis *a, ptrdiff_t o) noexcept nogil:
@@ -176,14 +130,6 @@ cdef inline void reach(const JobAxis *a, ptrdiff_t start, ptrdiff_t count, ptrdi
     """The inputs [lo, lo + n) that some outputs' taps [first, last) span."""
     lo[0] = max(0, start * a.stride - a.lo + first * a.dilation)
     n[0] = max(0, min(a.size, (start + count - 1) * a.stride - a.lo + (last - 1) * a.dilation + 1) - lo[0])
-
-
-cdef inline bint in_two_steps(const Run *r, const JobAxis *ax) noexcept nogil:
-    """Whether a window's rows of taps are reduced first and then along the row: fewer loads and stores."""
-    cdef double rows = ax[0].taps * ax[1].taps, columns = ax[2].taps
-    return (rows > 1 and not r.large
-            and ax[2].stride * (rows + 1) + columns + 1 < 0.9 * rows * columns
-            and (columns - 1) * ax[2].dilation + 1 < 2 * columns)
 
 
 cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
@@ -234,47 +180,38 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
         o = next
 
 
-cdef void two_steps(const Run *r, const Sweep *t, window_args *a, ptrdiff_t rows, char *dst, double divisor) noexcept nogil:
-    """The rows of taps into scratch, then across. `a` has everything of the first step but the columns."""
-    cdef ptrdiff_t lo, columns, pixel = r.csize if r.planar else a.lanes * r.csize
-    cdef window_args b = a[0]
+cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *dst, double divisor) noexcept nogil:
+    """Some rows of outputs whose windows meet the same rows of taps, which `a` has."""
+    cdef rows_args b
     cdef int i
-    reach(t.ax + 2, t.start[2], t.count[2], 0, t.ax[2].taps, &lo, &columns)
-    cdef ptrdiff_t row = columns * pixel
-    a.src += lo * t.src.s[2]
-    a.dst, a.divisor = t.rows, 1
-    for i in range(2, 0, -1):  # the innermost loop should not be that over one column
-        a.taps[i], a.step[i] = a.taps[i - 1], a.step[i - 1]
-    a.taps[0] = 1
-    if r.planar:
-        a.lanes, a.lane_step = columns, t.src.s[2] // r.csize
-        a.dst_step[0], a.dst_step[1] = rows * row, row
-        b.src_step[0], b.src_step[1] = rows * row, row
-    else:
-        a.count[1], a.src_step[1], a.dst_step[0], a.dst_step[1] = columns, t.src.s[2], row, pixel
-        b.src_step[0] = row
-    if columns:
-        call(r, t, a)
-    b.taps[0], b.taps[1] = 1, 1
-    across(r, t, &b, t.rows - lo * pixel, pixel, dst, 0, r.weights, divisor)
+    b.src, b.dst, b.row, b.divisor, b.together = a.src, dst, t.rows, divisor, r.together
+    for i in range(2):
+        b.taps[i], b.step[i], b.count[i] = a.taps[i], a.step[i], a.count[i]
+        b.src_step[i], b.dst_step[i] = a.src_step[i], a.dst_step[i]
+    if not r.planar:
+        b.count[0], b.count[1], b.src_step[1], b.dst_step[1] = 1, a.count[0], a.src_step[0], a.dst_step[0]
+    b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
+    b.counts, b.spare = <const job_axis *> (r.forward.ax + 2), not r.direct or r.kind == MEAN_GRAD
+    b.jobs, b.phases, b.start, b.positions = <const job_axis *> t.along, t.phases, t.start[2], t.count[2]
+    r.k.rows[t.reduction](&b)
+    if t.owner:
+        poll(r.call)
 
 
 cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     """All outputs of a sweep, stretch by stretch."""
     cdef const JobAxis *x = t.ax
-    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, lo, columns, number
+    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, number
     cdef double divisor
-    cdef bint large = t.rows != NULL and (t.reduction == MAXIMUM or t.reduction == TOTAL) and in_two_steps(r, x)
     cdef const char *src
     cdef const char *weights
     cdef char *dst
     cdef window_args a
     memset(&a, 0, sizeof(window_args))
     a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, r.weights != NULL and not r.planar, 1
-    a.lanes, a.lane_step = lanes_of(r, t), 1
+    a.lanes, a.lane_step, a.by_columns = lanes_of(r, t), 1, r.by_columns
     for d in range(3):
         a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
-    reach(x + 2, t.start[2], t.count[2], 0, x[2].taps, &lo, &columns)
     for d in range(t.start[0], t.start[0] + t.count[0]):
         h = t.start[1]
         while h < end and not r.call.cancelled:
@@ -285,8 +222,6 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
             weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
             next = stretch(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
             rows = next - h
-            if large:
-                rows = max(1, min(rows, ROW_BYTES // max(1, columns * (t.units if r.planar else a.lanes) * r.csize)))
             a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
             src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
             number += k0 * t.numbers[1]
@@ -300,9 +235,9 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
                 a.count[1], a.src_step[1], a.dst_step[1] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
             else:
                 a.count[0], a.src_step[0], a.dst_step[0] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
-            if large:
+            if r.by_rows:
                 a.src = src
-                two_steps(r, t, &a, rows, dst, divisor)
+                row_by_row(r, t, &a, dst, divisor)
             else:
                 across(r, t, &a, src, t.src.s[2], dst, number, weights, divisor)
             h += rows
@@ -336,30 +271,46 @@ cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const 
                 at = src + p * v.sc + d * v.s[0] + (lo[1] + h) * v.s[1]
                 if r.planar:
                     r.k.gather[r.dtype](row, 0, 1, at, 1, 0, rows * count[2], v.s[2])
-                elif r.dtype < F16 and v.s[2] == r.size:
-                    r.k.transpose(row, r.pitch * r.csize, at, v.sc, rows * count[2], t.units)
                 else:
                     r.k.gather[r.dtype](row, r.pitch, 1, at, rows * count[2], v.s[2], t.units, v.sc)
                 row += rows * f.s[1]
 
 
-cdef void share(const Run *r, const Field *f, ptrdiff_t units, const ptrdiff_t *lo, const ptrdiff_t *count) noexcept nogil:
-    """Divide the gradients of outputs [lo, lo + count) by the inputs that each was the mean of."""
+cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, const ptrdiff_t *count, char *area,
+                Field *f) noexcept nogil:
+    """The gradients of outputs [lo, lo + count) into scratch, divided by the inputs that each was the mean of."""
     cdef const JobAxis *x = r.forward.ax
-    cdef ptrdiff_t d, h, w, next, end = lo[2] + count[2], k0, k1, p
-    cdef double rows, n
-    cdef char *row
+    cdef const View *v = &r.grad
+    cdef bint in_place = r.dtype >= F16 or (v.s[2] if r.planar else v.sc) != r.size
+    cdef ptrdiff_t d, h, next, k0, k1, step, i, end = lo[1] + count[1]
+    cdef JobAxis itself = x[2]
+    cdef rows_args a
+    itself.size, itself.taps, itself.stride, itself.dilation, itself.lo = x[2].out, 1, 1, 1, 0
+    memset(&a, 0, sizeof(rows_args))
+    if in_place:
+        fetch(r, v, n, t, lo, count, area, f)
+    else:
+        dense(r, lo, count, area, f)
+    a.lanes = 1 if r.planar else r.pitch if in_place else t.units
+    a.column, a.position = f.s[2] if in_place else v.s[2], f.s[2]
+    a.taps[0] = a.taps[1] = 1
+    a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, f.unit if in_place else v.sc, f.unit
+    a.src_step[1], a.dst_step[1] = f.s[1] if in_place else v.s[1], f.s[1]
+    a.jobs, a.counts, a.phases, a.row = <const job_axis *> &itself, <const job_axis *> (x + 2), 1, t.rows
+    step = max(1, min(count[2], ROW_BYTES // (a.lanes * r.csize)))
+    a.together = max(1, ROW_BYTES // ((step * a.lanes + 2 * r.k.lanes) * r.csize))
     for d in range(lo[0], lo[0] + count[0]):
-        for h in range(lo[1], lo[1] + count[1]):
-            rows = <double> covered(x, d) * covered(x + 1, h)
-            row = f.at + d * f.s[0] + h * f.s[1]
-            w = lo[2]
-            while w < end:
-                next = stretch(x + 2, w, end, 0, x[2].taps, &k0, &k1)
-                n = max(1.0, rows * (k1 - k0))
-                for p in range(units if r.planar else 1):
-                    r.k.divide(row + p * f.unit + w * f.s[2], (next - w) * (1 if r.planar else r.pitch), n)
-                w = next
+        h = lo[1]
+        while h < end:
+            next = stretch(x + 1, h, end, 0, x[1].taps, &k0, &k1)
+            a.count[1], a.divisor = next - h, max(1.0, <double> covered(x, d) * (k1 - k0))
+            a.dst = f.at + d * f.s[0] + h * f.s[1]
+            a.src = a.dst if in_place else v.data + n * v.sn + t.channel * v.sc + d * v.s[0] + h * v.s[1]
+            for i in range((count[2] + step - 1) // step):
+                a.start = lo[2] + i * step
+                a.positions = min(step, lo[2] + count[2] - a.start)
+                r.k.rows[TOTAL](&a)
+            h = next
 
 
 cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
@@ -381,9 +332,10 @@ cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *ar
         for i in range(3):
             reach(x + i, t.start[i], 1, t.first[i], t.last[i], lo + i, count + i)
             t.last_piece = t.last_piece and t.last[i] == x[i].taps
-        fetch(r, v, n, t, lo, count, area, &t.src)
         if r.kind == MEAN_GRAD:
-            share(r, &t.src, t.units, lo, count)
+            share(r, t, n, lo, count, area, &t.src)
+        else:
+            fetch(r, v, n, t, lo, count, area, &t.src)
         sweep(r, t)
         t.accumulate = True
         for i in range(2, -1, -1):
@@ -415,6 +367,7 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
     cdef ptrdiff_t[3] count
     cdef int i
     t.ax, t.accumulate, t.last_piece = r.forward.ax, False, True
+    t.along, t.phases = t.ax + 2, 1
     for i in range(3):
         t.first[i], t.last[i] = 0, t.ax[i].taps
         reach(t.ax + i, t.start[i], t.count[i], 0, t.ax[i].taps, lo + i, count + i)
@@ -463,8 +416,6 @@ cdef void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
                 src = t.dst.at + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
                 if r.planar:
                     r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, rows * t.count[2])
-                elif r.dtype < F16 and f.s[2] == r.size:
-                    r.k.transpose(out, f.unit, src, t.dst.s[2], t.units, rows * t.count[2])
                 else:
                     r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, rows * t.count[2], t.units)
 
@@ -539,6 +490,12 @@ cdef void tiled_box(const Run *r, Sweep *t, ptrdiff_t n) noexcept nogil:
     windows(r, t, n, NULL)
 
 
+cdef inline bint like(const View *v, const ptrdiff_t *count, const Field *f) noexcept nogil:
+    """Whether so many positions lie in an array as they do in scratch."""
+    return (v.sc == f.unit and (count[2] < 2 or v.s[2] == f.s[2]) and (count[1] < 2 or v.s[1] == f.s[1])
+            and (count[0] < 2 or v.s[0] == f.s[0]))
+
+
 cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of the input's gradient: MAX_GRAD, MEAN_GRAD."""
     cdef const JobAxis *x = r.forward.ax
@@ -547,23 +504,24 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     cdef Field result, where
     cdef Sweep around = box[0], t = box[0]
     cdef ptrdiff_t weight, last
-    cdef ptrdiff_t[3] start
-    cdef ptrdiff_t[3] count
     cdef ptrdiff_t[3] phase
     cdef int i
     for i in range(3):  # the outputs whose windows meet the box
         around.start[i] = max(0, ceil_div(box.start[i] + x[i].lo - (x[i].taps - 1) * x[i].dilation, x[i].stride))
         last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
         around.count[i] = max(0, last + 1 - around.start[i])
-        start[i], count[i] = around.start[i], around.count[i]
-    if not r.pieces:
-        fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
-        if r.kind == MEAN_GRAD:
-            share(r, &t.src, t.units, start, count)
-        elif count[0] * count[1] * count[2]:
+    if r.kind == MEAN_GRAD and not r.pieces:
+        share(r, box, n, around.start, around.count, scratch + r.area[GRADS], &t.src)
+    elif not r.pieces:
+        dense(r, around.start, around.count, scratch + r.area[WINNERS], &t.src)
+        t.by = t.src.at
+        if r.dtype < F16 and not r.planar and box.units == r.pitch and like(&r.grad, around.count, &t.src):
+            t.src.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
+        else:
+            fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
+        if around.count[0] * around.count[1] * around.count[2]:
             winners(r, &around, n, scratch)
     t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
-    t.by = scratch + r.area[WINNERS] - (scratch + r.area[GRADS] - t.src.at)
     t.ax = job.ax
     in_place(r, box, n, &result)
     box.dst = result
@@ -571,7 +529,7 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
         dense(r, box.start, box.count, scratch + r.area[RESULT], &box.dst)
     for phase[0] in range(min(box.count[0], x[0].stride)):
         for phase[1] in range(min(box.count[1], x[1].stride)):
-            for phase[2] in range(min(box.count[2], x[2].stride)):
+            for phase[2] in range(1 if r.by_rows else min(box.count[2], x[2].stride)):
                 t.number, weight = 0, 1
                 for i in range(2, -1, -1):
                     job.ax[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
@@ -582,7 +540,10 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                     t.number += a.tap_start * weight
                     t.numbers[i] = a.tap_step * weight
                     weight *= x[i].taps
-                if r.planar:
+                if r.by_rows:  # all phases along the row at once
+                    job.ax[2].out_start, job.ax[2].out_step = 0, 1
+                    t.start[2], t.count[2], t.along, t.phases = box.start[2], box.count[2], r.phases[2], x[2].stride
+                if r.planar and not r.by_rows:
                     dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
                 else:
                     of_phase(&box.dst, job.ax, &t.dst)
@@ -590,10 +551,10 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                     each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
                 else:
                     sweep(r, &t)
-                if r.planar:
+                if r.planar and not r.by_rows:
                     of_phase(&result, job.ax, &where)
                     store(r, &t, &where)
-    if not r.plain and not r.planar:
+    if not r.plain and (r.by_rows or not r.planar):
         store(r, box, &result)
 
 
@@ -665,7 +626,7 @@ cdef double measure(Run *r) noexcept nogil:
     """Lay out a thread's scratch for the boxes as they are; returns its bytes."""
     cdef const JobAxis *x = r.forward.ax
     cdef double[5] bytes
-    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0
+    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0, columns
     cdef ptrdiff_t n
     cdef int i
     for i in range(3):
@@ -684,11 +645,18 @@ cdef double measure(Run *r) noexcept nogil:
     bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.kind == TILED_GRAD else STRIP_BYTES if r.pieces else outs * unit
     bytes[RESULT] = 0 if r.plain else results * unit
     bytes[ROWS] = 0
-    if r.kind < ARGMAX and in_two_steps(r, x) or r.kind == MEAN_GRAD:
-        bytes[ROWS] = max(<double> ROW_BYTES, (span(x + 2, n) if r.kind < ARGMAX else <double> n) * unit)
+    if r.by_rows:  # the columns that a row of the box meets, inside or not
+        columns = r.box[2]
+        columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride
+        columns += (x[2].taps - 1) * x[2].dilation + 1
+        bytes[ROWS] = r.csize * (columns * (1 if r.planar else r.pitch) + 2 * r.k.lanes)
+        r.together = <ptrdiff_t> max(1.0, min(<double> r.box[1], ROW_BYTES / bytes[ROWS]))
+        bytes[ROWS] *= r.together
+    if r.by_rows or r.kind == MEAN_GRAD:  # and divisors
+        bytes[ROWS] = max(bytes[ROWS], <double> ROW_BYTES + unit) + r.csize * (max(r.box[2], ROW_BYTES // r.csize) + 4 * r.k.lanes)
     for i in range(AREAS):
         r.area[i] = <ptrdiff_t> min(total, 1e15)
-        total += (min(bytes[i], 1e15) // 64 + 2) * 64
+        total += (min(bytes[i], 1e15) // 64 + 3) * 64
     r.area[AREAS] = <ptrdiff_t> min(total, 1e15)
     return total
 
@@ -705,20 +673,33 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         else:
             gathered *= span(x + i, 1)
     cdef bint backward = r.kind >= MAX_GRAD and r.kind != TILED_GRAD, pixels = v.sc == r.size and r.channels > 1
-    cdef bint few = 4 * r.channels <= lanes and (not pixels or backward)
+    cdef bint few = 4 * r.channels <= lanes and (not pixels or backward), wide
+    # Maxima and sums go row by row unless windows are far from each other, or taps, or most taps are outside.
+    cdef bint by_rows = ((r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
+                         and (x[2].taps - 1) * x[2].dilation < 2 * min(x[2].taps, x[2].size)
+                         and (not backward or x[2].out * x[2].stride >= x[2].taps))
     # Lanes are outputs where these are plenty and next to each other, or where channels are few.
-    r.planar = (x[2].out >= lanes and r.kind != FILTER_GRAD and (few or not pixels and v.s[2] == r.size and (
-        r.channels < lanes or x[2].out >= PLANAR_LANES * lanes and not backward)))
+    if by_rows:
+        wide = x[2].stride <= 2 and x[2].out >= lanes if backward else x[2].size >= lanes and 2 * x[2].out >= lanes
+    else:
+        wide = x[2].out >= (PLANAR_LANES * lanes if r.channels >= lanes and r.kind != TILED_GRAD else lanes)
+    r.planar = r.kind != FILTER_GRAD and (few and x[2].out >= lanes or not pixels and v.s[2] == r.size and wide and (
+        by_rows or not backward or r.channels < lanes))
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.large = gathered * lanes * r.csize > STRIP_BYTES
+    r.by_rows = by_rows and not r.large
+    # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
+    r.by_columns = (r.by_rows and r.direct and not r.planar and not backward and x[2].stride >= x[2].taps
+                    and not leaves_input(x + 2))
+    r.by_rows = r.by_rows and not r.by_columns
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
     if r.kind == TILED_GRAD:
         r.plain = True
         return r.direct and (r.grad.s[2] if r.planar else r.grad.sc) == r.size
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
-        r.out.s[2] == r.size and not backward if r.planar else r.direct and r.out.sc == r.size)
+        r.out.s[2] == r.size and (r.by_rows or not backward) if r.planar else r.direct and r.out.sc == r.size)
     return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
 
 
@@ -740,7 +721,8 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
-        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, ROW_BYTES // (r.csize * max(1, x[1].out * x[2].out))))
+        r.chunk = (ROWS_PLANES if r.by_rows else PLANE_BYTES) // (r.csize * max(1, x[1].out * x[2].out))
+        r.chunk = 1 if r.weights != NULL else max(1, min(r.channels, r.chunk))
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)
@@ -876,84 +858,4 @@ cdef class Window:
         return True
 
 
-# ---- local response normalisation -------------------------------------------------------------------------------
-
-cdef struct Pixels:
-    # Rows of pixels, and a thread's scratch for some of them: x, dy, y and out, then the kernel's.
-    const window_kernels *k
-    int dtype, csize
-    View x, dy, y, out
-    bint gradient
-    ptrdiff_t pitch, together, blocks
-    lrn_args args
-    char *scratch            # each thread's, of so many bytes
-    ptrdiff_t scratch_bytes
-    Call *call
-
-
-cdef void normalise(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """Some pixels of a row."""
-    cdef const Pixels *r = <const Pixels *> task
-    cdef char *scratch = r.scratch + thread * r.scratch_bytes
-    cdef ptrdiff_t first = unit % r.blocks * r.together, i, area = r.together * r.pitch * r.csize
-    cdef ptrdiff_t n = unit // r.blocks // r.x.size[1], h = unit // r.blocks % r.x.size[1]
-    cdef ptrdiff_t count = min(r.together, r.x.size[2] - first), row = r.pitch * r.csize
-    cdef const View *v
-    cdef lrn_args a = r.args
-    for i in range(3 if r.gradient else 1):
-        v = &r.x if i == 0 else &r.dy if i == 1 else &r.y
-        r.k.gather[r.dtype](scratch + i * area, r.pitch, 1, v.data + n * v.sn + h * v.s[1] + first * v.s[2], count, v.s[2],
-                            v.c, v.sc)
-    a.norm = scratch + 4 * area
-    a.squares = <char *> a.norm + row + (a.radius + r.k.lanes) * r.csize
-    memset(<char *> a.norm + row, 0, row + 2 * (a.radius + r.k.lanes) * r.csize)
-    for i in range(count):
-        if thread == 0:
-            poll(r.call)
-        a.x, a.out = scratch + i * row, scratch + 3 * area + i * row
-        if r.gradient:
-            a.dy, a.y = scratch + area + i * row, scratch + 2 * area + i * row
-        r.k.lrn(&a)
-    r.k.scatter[r.dtype](r.out.data + n * r.out.sn + h * r.out.s[1] + first * r.out.s[2], r.out.s[2], r.out.sc,
-                         scratch + 3 * area, r.pitch, 1, count, r.out.c)
-
-
-def lrn(int dtype, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray y, cnp.ndarray out, ptrdiff_t radius, double bias, double alpha,
-        double beta, int threads, int isa):
-    """Local response normalisation of x, or with dy and y its gradient, into out; all (n, h, w, c)."""
-    cdef Pixels r
-    cdef Call call
-    cdef ptrdiff_t units
-    cdef int team = 1
-    cdef list raised = []
-    memset(&r, 0, sizeof(Pixels))
-    if cnp.PyArray_SIZE(out) == 0:
-        return
-    r.k, r.dtype, r.csize = window_kernels_of(isa) + compute_type(dtype), dtype, compute_bytes(dtype)
-    view_of(x, 2, True, &r.x)
-    view_of(out, 2, True, &r.out)
-    r.gradient = dy is not None
-    if r.gradient:
-        view_of(dy, 2, True, &r.dy)
-        view_of(y, 2, True, &r.y)
-    r.args.channels, r.args.radius = r.x.c, min(radius, r.x.c - 1)
-    r.args.bias, r.args.alpha, r.args.beta = bias, alpha, beta
-    r.pitch = ceil_div(r.x.c, r.k.lanes) * r.k.lanes
-    r.together = max(1, min(r.x.size[2], LRN_BYTES // (r.pitch * r.csize)))
-    r.blocks = ceil_div(r.x.size[2], r.together)
-    units = r.x.n * r.x.size[1] * r.blocks
-    begin(&call, raised)
-    r.call = &call
-    threads = <int> max(1, min(<ptrdiff_t> threads, cnp.PyArray_SIZE(x) // 32768, units))
-    if threads > 1:
-        team = prepare(threads)
-    r.scratch_bytes = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
-    r.scratch_bytes = aligned(r.scratch_bytes + 64)
-    r.scratch = allocate(team * r.scratch_bytes, "lrn", "scratch")
-    try:
-        with nogil:
-            run_units(normalise, &r, units, team, &call)
-    finally:
-        free(r.scratch)
-    if raised:
-        raise raised[0]
+include "lrn.pxi"

@@ -47,7 +47,7 @@ SCATTER(int32_t)
                EVERY(SUMMIT, tn),                                                                                      \
                {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)},                                                                 \
                {[ADJACENT] = OF(SPREAD_ADJACENT, tn), [ALTERNATE] = OF(SPREAD_ALTERNATE, tn)}},                        \
-    .fill = OF(fill, tn), .transpose = OF(transpose, tn), .divide = OF(divide, tn), .tally = OF(tally, tn),            \
+    .rows = {OF(rows_MAXIMUM, tn), OF(rows_TOTAL, tn)}, .fill = OF(fill, tn), .tally = OF(tally, tn),                  \
     .positions = OF(positions, tn)
 #define TABLE_(isa) window_kernels_##isa
 #define TABLE(isa) TABLE_(isa)

@@ -27,8 +27,50 @@ typedef struct {
     ptrdiff_t weight_lane;        /* 0, or 1 where each lane has its own */
     double sign, divisor;         /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
     int accumulate;               /* start from dst (and by); lanes must be a multiple of a vector's */
+    int by_columns;               /* MAXIMUM, TOTAL: each column's taps first, as row by row */
 } window_args;
 typedef void (*window_fn)(const window_args *);
+
+/* JobAxis of common.pxd */
+typedef struct { ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step; } job_axis;
+
+static inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+/* The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs than o's like
+ * begin, at most `end`. */
+static inline ptrdiff_t stretch_of(const job_axis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
+                                   ptrdiff_t *k0, ptrdiff_t *k1)
+{
+    const ptrdiff_t corner = o * a->stride - a->lo, enter = -floor_div(corner, a->dilation);
+    const ptrdiff_t leave = floor_div(a->size - 1 - corner, a->dilation) + 1;
+    *k0 = enter > first ? enter : first;
+    *k1 = leave < last ? leave : last;
+    *k1 = *k1 > *k0 ? *k1 : *k0;
+    if (*k0 != first || *k1 != last || first == last)
+        return o + 1;
+    const ptrdiff_t same = (a->size - 1 + a->lo - (last - 1) * a->dilation) / a->stride + 1;
+    return same < end ? same : end;
+}
+
+/* MAXIMUM and TOTAL of overlapping windows, row by row of outputs: first the rows of taps become one row in scratch,
+ * with what stands for the outside of the input at its ends, and then along that. Positions of a row go in turn to each
+ * of the jobs along it, which are the phases of a gradient, or one. */
+typedef struct {
+    const char *src;            /* IN  the first row of taps of the first row of outputs, at column 0 */
+    ptrdiff_t taps[2], step[2]; /* rows of taps, along d and h */
+    ptrdiff_t count[2], src_step[2], dst_step[2]; /* planes, rows of outputs */
+    int spare;                                    /* src is scratch too: 2 vectors more may be read */
+    ptrdiff_t column, lanes;                      /* from a column of the input to the next; its lanes, elements */
+    const job_axis *jobs;
+    ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs */
+    char *dst;                          /* OUT at position 0, */
+    ptrdiff_t position;                 /* and from there to the next */
+    ptrdiff_t together;                 /* rows of outputs at a time, */
+    void *row;              /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
+    const job_axis *counts; /* of a mean, where an output's taps are counted, */
+    double divisor;         /* and the rows of them that are inside; else 0 */
+} rows_args;
+typedef void (*rows_fn)(const rows_args *);
 
 /* dst[i*si + j*sj] (bytes) = src[i*pitch + j*step] (elements), rounded to the storage type. */
 typedef void (*scatter_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, const void *src, ptrdiff_t pitch, ptrdiff_t step,
@@ -36,9 +78,6 @@ typedef void (*scatter_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, const void *sr
 /* The same for numbers: int64 or int32 (size 8 or 4) of base + i*gi + j*gj + by; `none` where by is -1. */
 typedef void (*positions_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, int size, const void *by, ptrdiff_t pitch,
                              ptrdiff_t ni, ptrdiff_t nj, int64_t base, int64_t gi, int64_t gj, int64_t none);
-/* dst[i*dp + j*size] = src[j*sp + i*size], elements of the compute type; steps in bytes */
-typedef void (*transpose_fn)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj);
-typedef void (*divide_fn)(void *x, ptrdiff_t n, double divisor);
 /* totals[by[i]*pitch + j] += x[i*pitch + j] for i < ni, j < nj where by is not -1. */
 typedef void (*tally_fn)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj);
 
@@ -57,9 +96,8 @@ typedef void (*lrn_fn)(const lrn_args *);
 typedef struct {
     int lanes; /* elements a vector */
     window_fn window[REDUCTIONS][SPACINGS];
+    rows_fn rows[TOTAL + 1];
     fill_fn fill;
-    transpose_fn transpose;
-    divide_fn divide;
     tally_fn tally;
     positions_fn positions;
     lrn_fn lrn; /* NULL for integers */

@@ -35,12 +35,38 @@ INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
     return LOAD(some);
 }
 
-/* x > y ? x : y, lane by lane, which is x86's max and so compiled: NaN in either gives y. */
-INLINE V NAME(larger)(V x, V y)
+/* Which lanes of two vectors come first when the two are interleaved; half a vector on from each, those that follow. */
+INLINE VI NAME(low)(void)
 {
+    VI lanes;
     UNROLL for (int i = 0; i < VL; i++)
-        y[i] = x[i] > y[i] ? x[i] : y[i];
-    return y;
+        lanes[i] = i / 2 + i % 2 * VL;
+    return lanes;
+}
+
+/* x > y ? x : y, lane by lane: NaN in either gives y. It is one instruction of x86, but gcc finds it only at times. */
+#if defined(__x86_64__) && !defined(LARGER)
+#define LARGER_f32_16 __builtin_ia32_maxps
+#define LARGER_f32_32 __builtin_ia32_maxps256
+#define LARGER_f32_64(x, y) __builtin_ia32_maxps512_mask(x, y, y, -1, 4)
+#define LARGER_f64_16 __builtin_ia32_maxpd
+#define LARGER_f64_32 __builtin_ia32_maxpd256
+#define LARGER_f64_64(x, y) __builtin_ia32_maxpd512_mask(x, y, y, -1, 4)
+#define LARGER_i32_16 NAME(selected)
+#define LARGER_i32_32 NAME(selected)
+#define LARGER_i32_64 NAME(selected)
+#define LARGER_(tn, bytes) LARGER_##tn##_##bytes
+#define LARGER(tn, bytes) LARGER_(tn, bytes)
+#elif !defined(LARGER)
+#define LARGER(tn, bytes) NAME(selected)
+#endif
+INLINE V NAME(selected)(V x, V y) { return SELECT(x > y, x, y); }
+INLINE V NAME(larger)(V x, V y) { return LARGER(TN, VBYTES)(x, y); }
+
+/* MAXIMUM or TOTAL of what there is and one more. */
+INLINE V NAME(combined)(V acc, V x, const int reduction)
+{
+    return reduction == TOTAL ? acc + x : SELECT(IS_NAN(acc), acc, NAME(larger)(acc, x));
 }
 
 #define WIDE 8 /* the most vectors of lanes at a time; half of them where each has its number too */
@@ -50,11 +76,7 @@ INLINE void NAME(spread)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const
                          const int q)
 {
     V g[WIDE];
-    VI low, high;
-    UNROLL for (int i = 0; i < VL; i++) {
-        low[i] = i / 2 + i % 2 * VL;
-        high[i] = low[i] + VL / 2;
-    }
+    const VI low = NAME(low)(), high = low + VL / 2;
     UNROLL for (int i = 0; i < p * q; i++)
         g[i] = NAME(lanes)(a->by + to + i / q * a->dst_step[1] + i % q * VL * sizeof(T), spacing == SINGLE ? SINGLE : ADJACENT, 1);
     for (ptrdiff_t d = 0; d < a->taps[0]; d++)
@@ -99,7 +121,20 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
             if (located)
                 by[i] = LOAD_NUMBERS((const I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL);
         }
-    for (ptrdiff_t d = 0; d < a->taps[0]; d++)
+    const int by_columns = (reduction == MAXIMUM || reduction == TOTAL) && a->by_columns;
+    for (ptrdiff_t k = 0; by_columns && a->taps[0] * a->taps[1] > 0 && k < a->taps[2]; k++) {
+        V column[WIDE];
+        for (ptrdiff_t d = 0; d < a->taps[0]; d++)
+            for (ptrdiff_t h = 0; h < a->taps[1]; h++)
+                UNROLL for (int i = 0; i < p * q; i++) {
+                    const char *x = a->src + at + d * a->step[0] + h * a->step[1] + k * a->step[2] + i / q * window + i % q * vector;
+                    column[i] = d + h == 0 ? NAME(lanes)(x, spacing, a->lane_step)
+                                           : NAME(combined)(column[i], NAME(lanes)(x, spacing, a->lane_step), reduction);
+                }
+        UNROLL for (int i = 0; i < p * q; i++)
+            acc[i] = k == 0 ? column[i] : NAME(combined)(acc[i], column[i], reduction);
+    }
+    for (ptrdiff_t d = 0; !by_columns && d < a->taps[0]; d++)
         for (ptrdiff_t h = 0; h < a->taps[1]; h++) {
             ptrdiff_t from = at + d * a->step[0] + h * a->step[1];
             const char *w = weights + d * a->weight_step[0] + h * a->weight_step[1];
@@ -165,7 +200,7 @@ INLINE void NAME(windows)(const window_args *args, const int reduction, const in
         a.lanes *= a.count[1]; /* one long row */
         a.count[1] = 1;
     }
-    const int wide = reduction == MAXIMUM || reduction == TOTAL ? WIDE : WIDE / 2;
+    const int wide = WIDE / 2;
     const ptrdiff_t lane = a.lane_step * (ptrdiff_t)sizeof(T), size = sizeof(T), spare = (VL - a.lanes) * size;
     /* Windows of fewer lanes than a vector may be computed in whole vectors, each of which overwrites what the one before
      * it left behind its last lane: all but the last of a row. */
@@ -207,47 +242,9 @@ WINDOW(SPREAD, ADJACENT)
 WINDOW(SPREAD, ALTERNATE)
 WINDOW(CHOSEN, ADJACENT)
 
+#include "rows.inc.h"
+
 /* ---- what else happens to rows -------------------------------------------------------------------------------- */
-
-/* Blocks of VL x VL in registers; at the ends they overlap. Interleaving the first half of the rows with the second
- * turns the index (row, column) by one bit, log2(VL) times. */
-static void NAME(transpose)(char *dst, ptrdiff_t dp, const char *src, ptrdiff_t sp, ptrdiff_t ni, ptrdiff_t nj)
-{
-    VI low, high;
-    UNROLL for (int i = 0; i < VL; i++) {
-        low[i] = i / 2 + i % 2 * VL;
-        high[i] = low[i] + VL / 2;
-    }
-    if (ni < VL || nj < VL)
-        for (ptrdiff_t i = 0; i < ni; i++)
-            for (ptrdiff_t j = 0; j < nj; j++)
-                ((T *)(dst + i * dp))[j] = ((const T *)(src + j * sp))[i];
-    else
-        for (ptrdiff_t j0 = 0; j0 < nj; j0 += VL)
-            for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL) {
-                const ptrdiff_t i = i0 + VL > ni ? ni - VL : i0, j = j0 + VL > nj ? nj - VL : j0;
-                V a[VL], b[VL];
-                UNROLL for (int k = 0; k < VL; k++)
-                    a[k] = LOAD((const T *)(src + (j + k) * sp) + i);
-                UNROLL for (int turn = 1; turn < VL; turn *= 2) {
-                    UNROLL for (int k = 0; k < VL / 2; k++) {
-                        b[2 * k] = __builtin_shuffle(a[k], a[k + VL / 2], low);
-                        b[2 * k + 1] = __builtin_shuffle(a[k], a[k + VL / 2], high);
-                    }
-                    UNROLL for (int k = 0; k < VL; k++)
-                        a[k] = b[k];
-                }
-                UNROLL for (int k = 0; k < VL; k++)
-                    STORE((T *)(dst + (i + k) * dp) + j, a[k]);
-            }
-}
-
-static void NAME(divide)(void *x, ptrdiff_t n, double divisor)
-{
-    const T by = (T)divisor;
-    for (ptrdiff_t i = 0; i < n; i++)
-        ((T *)x)[i] /= by;
-}
 
 static void NAME(tally)(void *totals, const void *by, const void *x, ptrdiff_t pitch, ptrdiff_t ni, ptrdiff_t nj)
 {
@@ -285,6 +282,10 @@ static void NAME(positions)(char *dst, ptrdiff_t si, ptrdiff_t sj, int size, con
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     STORE_##S((S *)(dst + i * si) + j, x[i * pitch + j]);                                              \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (__builtin_types_compatible_p(S, T) && step == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {              \
+            NAME(transposed)((T *)dst, sj / (ptrdiff_t)sizeof(T), (const char *)x, nj, ni, pitch * sizeof(T));         \
             return;                                                                                                    \
         }                                                                                                              \
         for (ptrdiff_t i0 = 0; i0 < ni; i0 += 16)                                                                      \

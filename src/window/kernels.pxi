@@ -1,0 +1,61 @@
+# The declarations of kernels.h.
+
+cdef extern from "kernels.h" nogil:
+    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
+    ctypedef struct window_args:
+        const char *src
+        ptrdiff_t taps[3]
+        ptrdiff_t step[3]
+        ptrdiff_t count[2]
+        ptrdiff_t src_step[2]
+        ptrdiff_t dst_step[2]
+        ptrdiff_t lanes, lane_step
+        char *dst
+        char *by
+        ptrdiff_t number
+        ptrdiff_t numbers[3]
+        const char *weights
+        ptrdiff_t weight_step[3]
+        ptrdiff_t weight_lane
+        double sign, divisor
+        int accumulate, by_columns
+    ctypedef struct job_axis:
+        pass
+    ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
+    ptrdiff_t stretch_of(const job_axis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
+    ctypedef struct rows_args:
+        const char *src
+        ptrdiff_t taps[2]
+        ptrdiff_t step[2]
+        ptrdiff_t count[2]
+        ptrdiff_t src_step[2]
+        ptrdiff_t dst_step[2]
+        int spare
+        ptrdiff_t column, lanes
+        const job_axis *jobs
+        ptrdiff_t phases, start, positions
+        char *dst
+        ptrdiff_t position, together
+        void *row
+        const job_axis *counts
+        double divisor
+    ctypedef struct lrn_args:
+        const void *x
+        const void *dy
+        const void *y
+        void *out
+        void *norm
+        void *squares
+        ptrdiff_t channels, radius
+        double bias, alpha, beta
+    ctypedef struct window_kernels:
+        int lanes
+        void (*window[6][3])(const window_args *) noexcept nogil
+        void (*rows[2])(const rows_args *) noexcept nogil
+        void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
+                          int64_t, int64_t, int64_t) noexcept nogil
+        void (*lrn)(const lrn_args *) noexcept nogil
+        gather_fn gather[5]
+        void (*scatter[5])(char *, ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+    const window_kernels *window_kernels_of(int isa)
