@@ -551,7 +551,7 @@ cdef class Panels:
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef readonly cnp.ndarray dense
-    cdef bint finite
+    cdef readonly bint finite
     cdef tuple arranged
 
     @property
