@@ -78,9 +78,10 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     if taps not in _TRANSFORMS:
         return f"no transform of {taps} taps"
     depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
-    zeros = problem.padding_mode == 0 and problem.padding_value == 0
     m = -(-m // _LANES) * _LANES  # vectors are multiplied whole
-    direct = c * m * prod(sum(z.out * z.taps for z in (geometry.zones(a) if zeros else [a])) for a in job)
+    direct = (
+        c * m * prod(sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a])) for a in job)
+    )
     best: tuple[float, Any] = (float("inf") if forced else 0.85, None)
     for alpha, outputs, r in _TRANSFORMS[taps]:
         tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
@@ -178,9 +179,9 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
     takes = axes and problem.dtype == 0 and problem.filters == "forward" and (c > 1 or problem.groups == 1)
     if not takes or forced == "direct" or (min(c, m) < 16 and forced != "winograd"):
         return FilterGradient(problem)
-    direct, zeros = prod(problem.batch), problem.padding_mode == 0 and problem.padding_value == 0
+    direct = prod(problem.batch)
     for i, a in enumerate(job):
-        direct *= geometry.terms_inside(a) if zeros and i in axes else a.out * a.taps
+        direct *= geometry.terms_inside(a) if problem.zeros_outside and i in axes else a.out * a.taps
     best: tuple[float, Any] = (float("inf") if forced == "winograd" else 0.9 * direct * c * m, None)
     for alpha, together in transforms[0]:
         tiles, chunks = prod(problem.batch), 1

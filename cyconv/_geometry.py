@@ -89,10 +89,19 @@ def forward_axis(size: int, taps: int, stride: int, dilation: int, padding: Padd
     return Axis(size, taps, output_size(size, taps, stride, dilation, pad), stride, dilation, pad[0])
 
 
+def outputs_inside(axis: Axis | JobAxis) -> list[tuple[int, int]]:
+    """For every tap the outputs [first, end) that meet the input with it."""
+    s, out, firsts = (
+        axis.stride,
+        axis.out,
+        [k * axis.dilation - axis.lo for k in range(axis.taps)],
+    )  # what output 0 reads
+    return [(min(out, max(0, -(at // s))), min(out, max(0, -((at - axis.size) // s)))) for at in firsts]
+
+
 def terms_inside(axis: Axis | JobAxis) -> int:
     """How many pairs of an output and a tap along the axis meet inside the input."""
-    s, firsts = axis.stride, [k * axis.dilation - axis.lo for k in range(axis.taps)]  # what output 0 reads
-    return sum(max(0, min(axis.out, -(-(axis.size - at) // s)) - max(0, -(at // s))) for at in firsts)
+    return sum(end - first for first, end in outputs_inside(axis))
 
 
 def zones(axis: JobAxis) -> list[JobAxis]:
@@ -101,10 +110,9 @@ def zones(axis: JobAxis) -> list[JobAxis]:
     Far dilations: at rate 18 the 33 positions of a map of DeepLab's have 63 terms of 99 inside. Pieces of a few outputs
     each, as dense filters have them at the border, would cost more than they save.
     """
-    s, firsts = axis.stride, [k * axis.dilation - axis.lo for k in range(axis.taps)]  # what output 0 reads
     if terms_inside(axis) * 8 > axis.out * axis.taps * 7:
         return [axis]
-    ends = [(min(axis.out, max(0, -(at // s))), min(axis.out, max(0, -((at - axis.size) // s)))) for at in firsts]
+    ends = outputs_inside(axis)
     cuts = sorted({0, axis.out, *(cut for pair in ends for cut in pair)})
     if axis.out < 8 * (len(cuts) - 1):
         return [axis]
@@ -113,7 +121,7 @@ def zones(axis: JobAxis) -> list[JobAxis]:
         taps = [k for k, (start, end) in enumerate(ends) if start <= first and last <= end]
         k = taps[0] if taps else 0
         pieces.append(axis._replace(
-            taps=len(taps), out=last - first, lo=axis.lo - first * s - k * axis.dilation,
+            taps=len(taps), out=last - first, lo=axis.lo - first * axis.stride - k * axis.dilation,
             tap_start=axis.tap_start + k * axis.tap_step, out_start=axis.out_start + first * axis.out_step,
         ))  # fmt: skip
     return pieces

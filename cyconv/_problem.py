@@ -78,6 +78,11 @@ class Problem(NamedTuple):
     padding_value: float
     out_shape: Shape
 
+    @property
+    def zeros_outside(self) -> bool:
+        """Whether terms that lie outside the input are zeros, which may be left out."""
+        return self.padding_mode == 0 and self.padding_value == 0
+
 
 class SeparableProblem(NamedTuple):
     """A depthwise problem and the pointwise one that takes what it makes; the rest as of one problem."""

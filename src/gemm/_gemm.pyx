@@ -460,17 +460,15 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         args.later, args.later_step = args.b + job.taps * r.cg * row, max(1, row * rows // line.count)
     while first < line.count:
         rest = line.count - first
-        args.tiles = rest // rows if plain else 1
-        if 8 < rest < rows <= line.count:  # moved back: as fast as a tile of fewer pixels
+        if 8 < rest < rows:  # moved back: as fast as a tile of fewer pixels
             first, rest = line.count - rows, rows
-            args.tiles = 1
+        args.tiles = max(1, rest // rows) if plain else 1
         done = <int> min(rows, rest)
         base[0] = line.base + first * line.step
         out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
         if done == rows:
             r.k.along[wide](args)
         else:
-            args.tiles = 1
             for i in range(rows):
                 base[i] = base[0] + min(i, done - 1) * line.step
                 out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
@@ -803,7 +801,7 @@ cdef list merge_phases(problem):
         first, count = axes, 1
     if count:
         merged.append((first, count))
-    if problem.padding_mode == 0 and problem.padding_value == 0:
+    if problem.zeros_outside:
         merged = [(axes, count) for job, count in merged for axes in product(*map(zones, job))]
     return merged
 

@@ -14,10 +14,7 @@ NAME(taps)(V *acc, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step
         for (ptrdiff_t h = d == 0; h < taps[1]; h++)
             UNROLL for (int i = 0; i < q; i++) {
                 const V x = NAME(lanes)(src + d * step[0] + h * step[1] + i * vector, spacing, lane_step);
-                if (reduction == TOTAL)
-                    acc[i] += x;
-                else
-                    acc[i] = SELECT(IS_NAN(acc[i]), acc[i], NAME(larger)(acc[i], x));
+                acc[i] = NAME(combined)(acc[i], x, reduction);
             }
 }
 
