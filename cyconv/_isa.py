@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cyconv import _runtime
+from cyconv._runtime import settings
 
 _NAMES = [name for name, _ in _runtime.isas()]
 _AVAILABLE = tuple(name for name, detected in _runtime.isas() if detected)
@@ -31,12 +32,12 @@ def _number(name: str, source: str) -> int:
 
 
 _forced = os.environ.get("CYCONV_ISA")
-_current = _number(_forced, "CYCONV_ISA") if _forced else _NAMES.index(_AVAILABLE[-1])
+settings.isa = _number(_forced, "CYCONV_ISA") if _forced else _NAMES.index(_AVAILABLE[-1])
 
 
 def current() -> int:
     """The place of the ISA in use in the registry."""
-    return _current
+    return settings.isa
 
 
 def current_isa() -> str:
@@ -48,7 +49,7 @@ def current_isa() -> str:
     >>> cyconv.current_isa() in cyconv.available_isas()
     True
     """
-    return _NAMES[_current]
+    return _NAMES[settings.isa]
 
 
 @contextmanager
@@ -72,9 +73,8 @@ def isa(name: str) -> Iterator[None]:
     ...     cyconv.current_isa()
     'baseline'
     """
-    global _current
-    before, _current = _current, _number(name, "isa")
+    before, settings.isa = settings.isa, _number(name, "isa")
     try:
         yield
     finally:
-        _current = before
+        settings.isa = before

@@ -6,7 +6,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -31,10 +30,9 @@ from cyconv._problem import (
     residual_argument,
     shape_argument,
 )
+from cyconv._runtime import settings
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
-_forced: ContextVar[str | None] = ContextVar("cyconv_algorithm", default=None)
-_process_wide: str | None = os.environ.get("CYCONV_ALGORITHM") or None
 
 
 # ---- the choice -------------------------------------------------------------------------------------------------
@@ -46,9 +44,8 @@ def _named(name: str | None) -> str | None:
     return name
 
 
-def forced_algorithm() -> str | None:
-    """The algorithm that is used wherever it accepts a problem, if there is one."""
-    return _forced.get() or _process_wide
+settings.algorithm = _named(os.environ.get("CYCONV_ALGORITHM") or None)
+forced_algorithm = settings.forced_algorithm
 
 
 def set_algorithm(name: str | None) -> None:
@@ -60,11 +57,7 @@ def set_algorithm(name: str | None) -> None:
     >>> cyconv.set_algorithm("direct")  # no transforms: sums of small integers are exact
     >>> cyconv.set_algorithm(None)
     """
-    global _process_wide
-    _process_wide = _named(name)
-
-
-_named(_process_wide)
+    settings.algorithm = _named(name)
 
 
 @contextmanager
@@ -78,11 +71,11 @@ def algorithm(name: str) -> Iterator[None]:
     ...     cyconv.conv1d(np.ones((1, 4, 1)), np.ones((2, 1, 1)), 1, "VALID").ravel()
     array([2., 2., 2.])
     """
-    token = _forced.set(_named(name))
+    token = settings.algorithm_here.set(_named(name))
     try:
         yield
     finally:
-        _forced.reset(token)
+        settings.algorithm_here.reset(token)
 
 
 class Choice(NamedTuple):
@@ -311,7 +304,7 @@ class Plan(_runtime.Quick):
     each shape.
     """
 
-    __slots__ = ("_arguments", "_op", "_packed", "_recipe", "_threads")
+    __slots__ = ("_arguments", "_op", "_packed", "_recipe")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         def owned(value: Any) -> Any:
@@ -332,7 +325,7 @@ class Plan(_runtime.Quick):
         names = list(parameters)[1 : len(filters) + 1]
         given = dict(zip(names, filters, strict=False))
         rest = dict(self._arguments[1])
-        self._threads: int | None = rest.pop("num_threads", None)
+        self._threads = rest.pop("num_threads", None)
         self._recipe: Recipe = op(DEFERRED, **given, **_required(op, rest, names))
         _threads.wanted(self._recipe.op, self._threads)
         self._packed: dict[Any, Any] = {}
@@ -347,7 +340,8 @@ class Plan(_runtime.Quick):
         return Plan, (self.op, *self._arguments)
 
     def _bind(self, x: Array) -> tuple[Any, ...]:
-        """(shape, dtype, ISA, forced algorithm, problem, driver, packed filters, extras) for inputs like x."""
+        """(shape, dtype, ISA, forced algorithm) of inputs like x; (output's shape, driver's run, packed filters, bias,
+        epilogue) that `Quick` runs; (problem, driver, extras)."""
         recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
         code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
         shapes = x.shape, recipe.filters.shape
@@ -356,19 +350,18 @@ class Plan(_runtime.Quick):
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
         extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)
-        self._last = (x.shape, x.dtype, isa, forced, problem, driver, self._packed[key], extras)
+        self._last = (
+            x.shape, x.dtype, isa, forced, problem.out_shape, driver.run, self._packed[key], extras.bias,
+            tuple(extras.epilogue), problem, driver, extras,
+        )  # fmt: skip
         return self._last
-
-    def _settings(self) -> tuple[int, int, str | None]:
-        """(threads, ISA, forced algorithm) that are in force."""
-        return _threads.wanted(self._recipe.op, self._threads), _isa.current(), forced_algorithm()
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
         x = array(recipe.op, recipe.names[0], x)
-        if not last or (x.shape, x.dtype, *self._settings()[1:]) != last[:4]:
+        if not last or (x.shape, x.dtype, _isa.current(), forced_algorithm()) != last[:4]:
             last = self._bind(x)
-        problem, driver, packed, extras = last[4:]
+        packed, (problem, driver, extras) = last[6], last[9:]
         if residual is not None or out is not None:
             more = check(problem, x.dtype, None, None, residual, out)
             extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)

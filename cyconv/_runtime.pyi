@@ -1,3 +1,4 @@
+from contextvars import ContextVar
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -14,6 +15,26 @@ def release() -> None: ...
 def fma_peak(seconds: float, isa: int) -> float: ...
 
 @disjoint_base
+class Settings:
+    isa: int
+    environment_threads: int
+    machine_threads: int
+    threads: int | None
+    algorithm: str | None
+    openmp_rules: bool
+    @property
+    def threads_here(self) -> ContextVar[int | None]: ...
+    @property
+    def algorithm_here(self) -> ContextVar[str | None]: ...
+    @property
+    def openmp_at_import(self) -> int: ...
+    def num_threads(self) -> int: ...
+    def forced_algorithm(self) -> str | None: ...
+
+settings: Settings
+
+@disjoint_base
 class Quick:
     _last: tuple[Any, ...]
+    _threads: int | None
     def __call__(self, x: Any, out: Any = None, *, residual: Any = None, num_threads: int | None = None) -> Array: ...

@@ -5,30 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from cyconv import _runtime
 from cyconv._problem import integer
-
-_block: ContextVar[int | None] = ContextVar("cyconv_threads", default=None)
-_process: int | None = None
-_omp_at_import = _runtime.omp_max_threads()
+from cyconv._runtime import settings
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_runtime.release)
 
 
-def _environment() -> int | None:
+def _environment() -> int:
     text = os.environ.get("CYCONV_NUM_THREADS")
     if not text:
-        return None
+        return 0
     if not text.strip().isdigit() or not int(text):
         raise ValueError(f"CYCONV_NUM_THREADS must be a positive integer, not {text!r}")
     return int(text)
-
-
-_from_environment = _environment()
 
 
 def _cgroup_quota() -> int | None:
@@ -57,21 +50,24 @@ def _machine() -> tuple[int, str]:
     return cores, "the cores in this process's affinity mask"
 
 
-_default = _machine()[0]
+settings.environment_threads = _environment()
+settings.openmp_rules = bool(os.environ.get("OMP_NUM_THREADS"))
+settings.machine_threads = _machine()[0]
 
 
 def explain_threads() -> tuple[int, str]:
     """(count, reason): what a call without num_threads would use, and the rule that decided."""
-    if (block := _block.get()) is not None:
-        return block, "with cyconv.threads(...)"
-    if _process is not None:
-        return _process, "cyconv.set_num_threads(...)"
-    if _from_environment is not None:
-        return _from_environment, "CYCONV_NUM_THREADS"
-    omp = _runtime.omp_max_threads()
-    if os.environ.get("OMP_NUM_THREADS") or omp != _omp_at_import:
-        return omp, "OpenMP's own setting (OMP_NUM_THREADS, or threadpoolctl)"
-    return _machine()
+    if settings.threads_here.get() is not None:
+        reason = "with cyconv.threads(...)"
+    elif settings.threads is not None:
+        reason = "cyconv.set_num_threads(...)"
+    elif settings.environment_threads:
+        reason = "CYCONV_NUM_THREADS"
+    elif settings.openmp_rules or _runtime.omp_max_threads() != settings.openmp_at_import:
+        reason = "OpenMP's own setting (OMP_NUM_THREADS, or threadpoolctl)"
+    else:
+        reason = _machine()[1]
+    return settings.num_threads(), reason
 
 
 def get_num_threads() -> int:
@@ -87,7 +83,7 @@ def get_num_threads() -> int:
     ...     cyconv.get_num_threads()
     3
     """
-    return explain_threads()[0]
+    return settings.num_threads()
 
 
 def set_num_threads(n: int | None) -> None:
@@ -98,8 +94,7 @@ def set_num_threads(n: int | None) -> None:
     TypeError, ValueError
         When n is not a positive integer.
     """
-    global _process
-    _process = None if n is None else integer("set_num_threads", "n", n)
+    settings.threads = None if n is None else integer("set_num_threads", "n", n)
 
 
 @contextmanager
@@ -113,25 +108,13 @@ def threads(n: int) -> Iterator[None]:
     ...     cyconv.get_num_threads()
     1
     """
-    token = _block.set(integer("threads", "n", n))
+    token = settings.threads_here.set(integer("threads", "n", n))
     try:
         yield
     finally:
-        _block.reset(token)
+        settings.threads_here.reset(token)
 
 
 def wanted(op: str, num_threads: Any) -> int:
     """The team a call asks for, before it is known how much work there is."""
-    if num_threads is not None:
-        return integer(op, "num_threads", num_threads)
-    if (block := _block.get()) is not None:
-        return block
-    if _process is not None:
-        return _process
-    if _from_environment is not None:
-        return _from_environment
-    omp: int = _runtime.omp_max_threads()
-    return omp if omp != _omp_at_import or _omp_set else _default
-
-
-_omp_set = bool(os.environ.get("OMP_NUM_THREADS"))
+    return settings.num_threads() if num_threads is None else integer(op, "num_threads", num_threads)

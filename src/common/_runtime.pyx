@@ -1,9 +1,12 @@
 """What the drivers share at run time: ISA detection, OpenMP's teams and their cures, the FMA peak."""
 
+from contextvars import ContextVar
+
 import numpy as np
 
 cimport numpy as cnp
 cimport openmp
+from cpython.contextvars cimport get_value
 from libc.string cimport strcpy
 from common cimport now
 
@@ -68,27 +71,65 @@ cdef bint alike(x, tuple shape, dtype):
     return True
 
 
+cdef class Settings:
+    """What is in force for calls that do not say it themselves, where a plan reads it without entering a Python function.
+
+    Of a thread or task (`_here`, context variables) first, then of the process; _threads, _isa and _plan set them.
+    """
+    cdef public int isa, environment_threads, machine_threads
+    cdef public object threads, algorithm
+    cdef readonly object threads_here, algorithm_here
+    cdef public bint openmp_rules
+    cdef readonly int openmp_at_import
+
+    def __cinit__(self):
+        self.threads_here = ContextVar("cyconv_threads", default=None)
+        self.algorithm_here = ContextVar("cyconv_algorithm", default=None)
+        self.openmp_at_import = openmp.omp_get_max_threads()
+
+    cpdef int num_threads(self):
+        """The team of a call without num_threads, in the order that `get_num_threads` documents."""
+        cdef int omp
+        threads = get_value(self.threads_here)
+        threads = self.threads if threads is None else threads
+        if threads is not None:
+            return threads
+        if self.environment_threads:
+            return self.environment_threads
+        omp = openmp.omp_get_max_threads()
+        return omp if self.openmp_rules or omp != self.openmp_at_import else self.machine_threads
+
+    cpdef forced_algorithm(self):
+        """The algorithm that is used wherever it accepts a problem, if there is one."""
+        return get_value(self.algorithm_here) or self.algorithm
+
+
+cdef Settings SETTINGS = Settings()
+settings = SETTINGS
+
+
 cdef class Quick:
     """What calls a plan: at once where there is nothing but an input like the last one and perhaps an output, else through
     `_call`. A tiny problem takes less time than Python needs to enter a function and look at its arguments."""
     cdef public tuple _last
+    cdef public object _threads
 
     cdef bint takes(self, x, out):
         """Whether these are an input like the last one's, and an output for it that is no part of it."""
         cdef tuple last = self._last
         if not last or not alike(x, <tuple> last[0], last[1]):
             return False
-        return out is None or (alike(out, <tuple> last[4].out_shape, last[1])
+        return out is None or (alike(out, <tuple> last[4], last[1])
                                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and apart(<cnp.ndarray> out, x))
 
     def __call__(self, x, out=None, *, residual=None, num_threads=None):
         """The op on x."""
         cdef tuple last = self._last
         if residual is None and num_threads is None and self.takes(x, out):
-            threads, isa, forced = self._settings()
-            if isa == last[2] and forced == last[3]:
+            if SETTINGS.isa == <int> last[2] and SETTINGS.forced_algorithm() == last[3]:
+                threads = SETTINGS.num_threads() if self._threads is None else self._threads
                 try:
-                    return last[5].run(x, last[6], last[7].bias, None, last[7].epilogue, out, threads, isa)
+                    return last[5](x, last[6], last[7], None, last[8], out, threads, last[2])
                 except MemoryError:
                     pass  # _call says which op had too little
         return self._call(x, out, residual, num_threads)

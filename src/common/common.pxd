@@ -2,6 +2,8 @@
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
+from libc.stdlib cimport free
+from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
@@ -14,6 +16,7 @@ cdef extern from "isa.h" nogil:
     int compute_bytes(int dtype)  # of an element of its compute type
 
 cdef extern from "memory.h" nogil:
+    enum: AT_HAND
     void *allocate_large(size_t)
 
 cdef extern from "team.h" nogil:
@@ -138,6 +141,42 @@ cdef inline char *allocate(ptrdiff_t size, str op, str what) except NULL:
     return p
 
 
+cdef struct Memory:
+    # Of a call: small blocks from its own stack, since malloc and free take as long as a tiny problem.
+    ptrdiff_t used
+    int count
+    char *blocks[6]
+    char at_hand[AT_HAND + 64]
+
+
+cdef inline void no_memory(Memory *m) noexcept:
+    m.used, m.count = -<ptrdiff_t> m.at_hand & 63, 0
+
+
+cdef inline char *take(Memory *m, ptrdiff_t size, str op, str what) except NULL:
+    """A block that starts a cache line and lives until `give_back`."""
+    cdef char *p = m.at_hand + m.used
+    if size <= AT_HAND - m.used:
+        m.used += aligned(size)
+        return p
+    p = allocate(size, op, what)
+    m.blocks[m.count] = p
+    m.count += 1
+    return p
+
+
+cdef inline char *take_zeros(Memory *m, ptrdiff_t size, str op, str what) except NULL:
+    cdef char *p = take(m, size, op, what)
+    memset(p, 0, size)
+    return p
+
+
+cdef inline void give_back(Memory *m) noexcept:
+    while m.count:
+        m.count -= 1
+        free(m.blocks[m.count])
+
+
 # ---- calls ------------------------------------------------------------------------------------------------------
 
 cdef inline double now() noexcept nogil:
@@ -155,7 +194,7 @@ cdef struct Call:
 
 
 cdef inline void begin(Call *call, list raised) noexcept:
-    call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, now() + 0.05, <void *> raised
+    call.cancelled, call.not_finite, call.next_poll, call.raised = 0, 0, 0, <void *> raised
 
 
 cdef inline void poll_signals(Call *call) noexcept with gil:
@@ -169,7 +208,9 @@ cdef inline void poll_signals(Call *call) noexcept with gil:
 cdef inline void poll(Call *call) noexcept nogil:
     """For the thread that made the call: every 50 ms let Python answer signals."""
     cdef double t = now()
-    if t > call.next_poll:
+    if call.next_poll == 0:
+        call.next_poll = t + 0.05
+    elif t > call.next_poll:
         poll_signals(call)
         call.next_poll = now() + 0.05
 

@@ -6,6 +6,13 @@
 #include <sys/mman.h>
 #endif
 
+/* Bytes that a call has on its stack; none where every block is to be watched. */
+#ifdef __SANITIZE_ADDRESS__
+enum { AT_HAND = 0 };
+#else
+enum { AT_HAND = 1 << 14 };
+#endif
+
 static inline void *allocate_large(size_t size)
 {
     const size_t huge = (size_t)2 << 20;

@@ -18,8 +18,9 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    MOVE, Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    leaves_input, map_index, output, poll, read_filters, readable, run_units, storage_bytes, team_of, view_of
+    MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
+    copy_axis, give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units,
+    storage_bytes, take, take_zeros, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -43,6 +44,7 @@ cdef enum:
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
+    TINY = 100000           # floating-point operations that are done sooner than the GIL is given to others and had again
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
 
 cdef enum Source:
@@ -469,7 +471,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         if done == rows:
             r.k.along[wide](args)
         else:
-            for i in range(rows):
+            for i in range(rows if done > 8 else 8):
                 base[i] = base[0] + min(i, done - 1) * line.step
                 out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
             r.k.gemm[wide][done](args)
@@ -521,7 +523,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
             and (r.residual.data == NULL or a[1].out_step * r.residual.s[1] == count[3] * line.residual_step)):
         count[3] *= count[2]
         count[2] = 1
-    if count[3] < rows:
+    if count[3] < rows and (count[3] != 8 or t.columns > r.k.lanes):  # tiles of 8 by one vector keep the FMAs busy, too
         return False
     fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
     # As many pixels at a time as L1 holds the windows of, for every block of columns; but where these are many, block by
@@ -772,6 +774,12 @@ cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         r.call.not_finite = 1
 
 
+cdef void compute(Run *r, ptrdiff_t packs, ptrdiff_t units, int team) noexcept nogil:
+    if packs:
+        run_units(pack_tap, r, packs, team, r.call)
+    run_units(run_unit, r, units, team, r.call)
+
+
 cdef class Panels:
     """Packed filters: for every group, job and block of columns, rows (tap, channel) of a block's values."""
     cdef char *data
@@ -816,6 +824,7 @@ cdef class Convolution:
     cdef ptrdiff_t[3] taps
     cdef double constant
     cdef readonly object problem, layout
+    cdef str op
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef double weights      # that a call reads
@@ -824,7 +833,7 @@ cdef class Convolution:
     def __cinit__(self, problem):
         cdef int j, i
         cdef double pixels
-        self.problem = problem
+        self.problem, self.op = problem, problem.op
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.mode, self.constant = problem.padding_mode, problem.padding_value
         self.groups = problem.groups
@@ -939,47 +948,45 @@ cdef class Convolution:
         """The filters packed once, for `run` on the same ISA."""
         cdef Run r
         cdef Call call
-        cdef Filters *f = NULL
+        cdef Filters *f
+        cdef Memory memory
         cdef ptrdiff_t count
         cdef Panels panels = Panels.__new__(Panels)
         memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
         begin(&call, [])
         r.call = &call
-        r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
-        if r.tilings == NULL:
-            raise MemoryError
+        no_memory(&memory)
         try:
-            f = <Filters *> calloc(self.njobs, sizeof(Filters))
-            if f == NULL:
-                raise MemoryError
+            r.tilings = self.take_tilings(&memory)
+            f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
             held = self.read_jobs(w, f)
             count = self.place_panels(&r) * r.csize
-            r.filters, r.panels = f, allocate(count + PANEL_END, self.problem.op, "packed filters")
+            r.filters, r.panels = f, allocate(count + PANEL_END, self.op, "packed filters")
             panels.data, panels.isa, panels.nbytes = r.panels, isa, count
             run_units(pack_tap, &r, self.pack_units(&r), 1, &call)
             panels.finite = not call.not_finite
         finally:
-            free(r.tilings)
-            free(f)
+            give_back(&memory)
         del held
         return panels
 
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
         cdef Run r
+        cdef Memory memory
+        cdef ptrdiff_t area, runs
         memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
         r.x.n = 1
         for n in self.problem.batch:
             r.x.n *= n
-        r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
-        if r.tilings == NULL:
-            raise MemoryError
+        no_memory(&memory)
+        r.tilings = self.take_tilings(&memory)
         self.place_panels(&r)
         self.cut_all(&r, threads)
-        size = self.scratch_bytes(&r)
-        free(r.tilings)
+        size = self.scratch_parts(&r, &area, &runs)
+        give_back(&memory)
         return threads * size
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
@@ -989,11 +996,10 @@ cdef class Convolution:
         filters is an array or `Panels`; bias a dense vector of the compute type; epilogue (activation, low, high).
         """
         cdef Run r
-        cdef Filters *f = NULL
+        cdef Filters *f
         cdef Call call
+        cdef Memory memory
         cdef Panels panels = None
-        cdef char *packed = NULL
-        cdef char *shared = NULL
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
         cdef int team
         cdef list raised = []
@@ -1022,45 +1028,37 @@ cdef class Convolution:
         r.call = &call
         work = self.work + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
         team = team_of(work, threads, prepare)
+        no_memory(&memory)
         try:
-            r.tilings = <Tiling *> calloc(self.njobs, sizeof(Tiling))
-            if r.tilings == NULL:
-                raise MemoryError
+            r.tilings = self.take_tilings(&memory)
             padded = r.groups * r.mg * self.together + 4 * r.k.lanes
-            shared = allocate((padded + r.cg + 8 * r.k.lanes) * r.csize, self.problem.op, "scratch")
-            self.place_shared(&r, shared, bias, padded)
+            self.place_shared(&r, take(&memory, (padded + r.cg + 8 * r.k.lanes) * r.csize, self.op, "scratch"),
+                              bias, padded)
             panel_bytes = self.place_panels(&r) * r.csize
             if isinstance(filters, Panels):
                 panels = <Panels> filters
                 r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
-                r.filters = f = <Filters *> calloc(self.njobs, sizeof(Filters))
-                if f == NULL:
-                    raise MemoryError
+                r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
                 filters = self.read_jobs(filters, f)
-                r.panels = packed = allocate(panel_bytes + PANEL_END, self.problem.op, "packed filters")
+                r.panels = take(&memory, panel_bytes + PANEL_END, self.op, "packed filters")
                 packs = self.pack_units(&r)
             units = self.cut_all(&r, team)
-            r.scratch = self.allocate_scratch(&r, team)
-            with nogil:
-                if packs:
-                    run_units(pack_tap, &r, packs, team, &call)
-                run_units(run_unit, &r, units, team, &call)
+            r.scratch = self.take_scratch(&r, team, &memory)
+            if work < TINY:
+                compute(&r, packs, units, team)
+            else:
+                with nogil:
+                    compute(&r, packs, units, team)
             if call.not_finite and not call.cancelled and self.has_padding():
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
                 units = self.cut_all(&r, 1)
-                free(r.scratch)
-                r.scratch = NULL
-                r.scratch = self.allocate_scratch(&r, 1)
+                r.scratch = self.take_scratch(&r, 1, &memory)
                 with nogil:
                     run_units(run_unit, &r, units, 1, &call)
         finally:
-            free(r.tilings)
-            free(shared)
-            free(r.scratch)
-            free(f)
-            free(packed)
+            give_back(&memory)
         if raised:
             raise raised[0]
         return out
@@ -1097,10 +1095,6 @@ cdef class Convolution:
             units += r.tilings[j].units
         return units
 
-    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
-        cdef ptrdiff_t area, runs
-        return self.scratch_parts(r, &area, &runs)
-
     cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t *area, ptrdiff_t *runs) noexcept:
         """One thread's bytes: a tile, a strip or windows, pointers and offsets."""
         cdef ptrdiff_t[3] extent
@@ -1117,11 +1111,14 @@ cdef class Convolution:
         return (TILE_ROWS * 2 * r.k.lanes * r.csize + area[0]
                 + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
 
-    cdef Scratch *allocate_scratch(self, const Run *r, int threads) except NULL:
+    cdef Tiling *take_tilings(self, Memory *memory) except NULL:
+        return <Tiling *> take_zeros(memory, self.njobs * sizeof(Tiling), self.op, "scratch")
+
+    cdef Scratch *take_scratch(self, const Run *r, int threads, Memory *memory) except NULL:
         """Each thread's scratch, all in one piece."""
         cdef ptrdiff_t area, runs, tile = TILE_ROWS * 2 * r.k.lanes * r.csize
         cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = aligned(threads * sizeof(Scratch))
-        cdef Scratch *scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
+        cdef Scratch *scratch = <Scratch *> take(memory, head + threads * each, self.op, "scratch")
         cdef int j
         cdef char *p
         for j in range(threads):
