@@ -127,6 +127,8 @@ def _pixels(problem: Problem, forced: bool) -> Any:
         strided = any(row.stride > 1 for row in rows)
         if any(row.out < 16 * row.stride for row in rows):
             return "rows of too few pixels"
+        if 2 * filters >= lanes and all(job[0].out * job[1].out == 1 and job[2].out < 256 for job in problem.jobs):
+            return "one short row: making planes of it would take longer than it saves"
         # The general driver's vectors hold these filters and are else empty, a row's last vector of pixels may be, too; the
         # more channels there are, the more it takes to make planes of them.
         few = lanes * (6 if channels <= 16 else 4 if channels <= 64 else 3) // 8

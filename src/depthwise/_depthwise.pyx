@@ -19,8 +19,8 @@ import numpy as np
 cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
-    MOVE, Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input,
-    map_index, output, poll, readable, run_units, storage_bytes, team_of, view_of
+    MOVE, Call, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back,
+    leaves_input, map_index, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
 from move cimport CLAMP, NONE, finish_args
@@ -720,7 +720,8 @@ cdef class Depthwise:
         cdef Call call
         cdef View view
         cdef ptrdiff_t head
-        cdef char *memory = NULL
+        cdef Memory memory
+        cdef char *shared
         cdef int team
         cdef list raised = []
         self.describe(&r, isa)
@@ -748,14 +749,15 @@ cdef class Depthwise:
         count_blocks(&r)
         cut(&r, team, 0)
         head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
-        memory = allocate(head + team * scratch_bytes(&r, 0), self.problem.op, "scratch")
+        no_memory(&memory)
         try:
-            held = self.place_shared(&r, memory, bias, panels)
-            place_scratch(&r, memory + head, team, 0, <Scratch *> (memory + shared_bytes(&r)))
+            shared = take(&memory, head + team * scratch_bytes(&r, 0), self.problem.op, "scratch")
+            held = self.place_shared(&r, shared, bias, panels)
+            place_scratch(&r, shared + head, team, 0, <Scratch *> (shared + shared_bytes(&r)))
             with nogil:
                 run_units(run_unit, &r, r.units, team, &call)
         finally:
-            free(memory)
+            give_back(&memory)
         del held
         if raised:
             raise raised[0]
@@ -863,7 +865,8 @@ cdef class Separable:
         cdef Call call
         cdef View view
         cdef ptrdiff_t head, tail, middle
-        cdef char *memory = NULL
+        cdef Memory memory
+        cdef char *shared
         cdef int team
         cdef bint channels_last = self.first.channels_last
         cdef list raised = []
@@ -893,21 +896,22 @@ cdef class Separable:
         cut(&r, team, self.box_pixels(&r, &p))
         tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
         head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
-        memory = allocate(head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
+        no_memory(&memory)
         try:
-            held = self.first.place_shared(&r, memory, stages.bias, stages.depthwise)
-            memset(memory + shared_bytes(&r), 0, tail)
-            p.bias = memory + shared_bytes(&r)
+            shared = take(&memory, head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
+            held = self.first.place_shared(&r, shared, stages.bias, stages.depthwise)
+            memset(shared + shared_bytes(&r), 0, tail)
+            p.bias = shared + shared_bytes(&r)
             p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
             if bias is not None:
                 memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
             p.panels = stages.data
             r.product = &p
-            place_scratch(&r, memory + head, team, middle, <Scratch *> (memory + shared_bytes(&r) + tail))
+            place_scratch(&r, shared + head, team, middle, <Scratch *> (shared + shared_bytes(&r) + tail))
             with nogil:
                 run_units(run_unit, &r, r.units, team, &call)
         finally:
-            free(memory)
+            give_back(&memory)
         del held
         if raised:
             raise raised[0]

@@ -14,10 +14,13 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from math import prod
+
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    leaves_input, map_index, output, poll, read_filters, readable, run_units, storage_bytes, team_of, view_of
+    Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
+    give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units, storage_bytes, take,
+    team_of, view_of
 )
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
@@ -600,17 +603,20 @@ cdef class Panels:
 cdef class Pixels:
     """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Job *jobs
-    cdef int njobs, dtype, ndim, filters
+    cdef int njobs, dtype, ndim, filters, mode
     cdef bint channels_last
-    cdef ptrdiff_t groups, cg, mg
+    cdef double constant
+    cdef ptrdiff_t groups, cg, mg, images
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef readonly object problem, general, layout
+    cdef str op
     cdef readonly double flops
 
     def __cinit__(self, problem):
         cdef int i, j
-        self.problem, self.general = problem, Convolution(problem)
+        self.problem, self.op, self.general = problem, problem.op, Convolution(problem)
+        self.mode, self.constant, self.images = problem.padding_mode, problem.padding_value, prod(problem.batch)
         self.flops = self.general.flops
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.groups = problem.groups
@@ -642,29 +648,24 @@ cdef class Pixels:
         """What the driver does, in words."""
         return "vectors of output pixels, filter rows sharing each load of input"
 
-    cdef Job *describe(self, Run *r, int isa) except NULL:
-        """What does not depend on a call's arrays; the jobs returned are the caller's to free."""
+    cdef int describe(self, Run *r, int isa, Memory *memory) except -1:
+        """What does not depend on a call's arrays."""
         cdef int j
         cdef ptrdiff_t total = 0
-        cdef Job *jobs = <Job *> calloc(self.njobs, sizeof(Job))
-        if jobs == NULL:
-            raise MemoryError
+        cdef Job *jobs = <Job *> take(memory, self.njobs * sizeof(Job), self.op, "scratch")
         memset(r, 0, sizeof(Run))
         memcpy(jobs, self.jobs, self.njobs * sizeof(Job))
         r.k = pixel_kernels_of(isa) + compute_type(self.dtype)
         r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.jobs, r.njobs, r.filters = jobs, self.njobs, self.filters
         r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
-        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
-        r.x.n = 1
-        for n in self.problem.batch:
-            r.x.n *= n
+        r.mode, r.constant, r.x.n = self.mode, self.constant, self.images
         for j in range(r.njobs):
             arrange(r, jobs + j)
             jobs[j].panel = total
             total += jobs[j].outer * jobs[j].run * jobs[j].slots * r.mg
         r.panel_group = total
-        return jobs
+        return 0
 
     cdef ptrdiff_t pack_units(self, const Run *r) noexcept:
         return self.njobs * r.groups * ceil_div(r.mg, r.filters)
@@ -674,17 +675,19 @@ cdef class Pixels:
         cdef Run r
         cdef Call call
         cdef Filters f
+        cdef Memory memory
         cdef Panels panels = Panels.__new__(Panels)
-        cdef Job *jobs = self.describe(&r, isa)
+        no_memory(&memory)
         try:
+            self.describe(&r, isa, &memory)
             read_filters(w, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
             begin(&call, [])
             panels.nbytes = r.panel_group * r.groups * r.csize
-            panels.data = allocate(panels.nbytes + 64, self.problem.op, "packed filters")
+            panels.data = allocate(panels.nbytes + 64, self.op, "packed filters")
             r.weights, r.panels, r.call = &f, panels.data, &call
             run_units(pack_block, &r, self.pack_units(&r), 1, &call)
         finally:
-            free(jobs)
+            give_back(&memory)
         if call.not_finite and self.has_padding():
             panels.general = self.general.pack(w, isa)
         return panels
@@ -692,15 +695,17 @@ cdef class Pixels:
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart."""
         cdef Run r
+        cdef Memory memory
         cdef ptrdiff_t most = 0
         if 0 in self.problem.out_shape:
             return 0
         for direct in (False, True):
-            jobs = self.describe(&r, isa)
+            no_memory(&memory)
+            self.describe(&r, isa, &memory)
             r.direct, r.store = direct, FINISHED if self.mg > INTERLEAVED_MOST else INTERLEAVED
             self.cut_all(&r, threads)
             most = max(most, self.place(&r, NULL, threads))
-            free(jobs)
+            give_back(&memory)
         return most
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
@@ -710,9 +715,7 @@ cdef class Pixels:
         cdef Filters f
         cdef Call call
         cdef Panels panels = None
-        cdef Job *jobs = NULL
-        cdef char *packed = NULL
-        cdef char *memory = NULL
+        cdef Memory memory
         cdef ptrdiff_t units = 0, packs = 0
         cdef int team
         cdef list raised = []
@@ -724,8 +727,9 @@ cdef class Pixels:
             out = output(self.out_ndim, self.out_shape, x, empty)
         if cnp.PyArray_SIZE(out) == 0:
             return out
-        jobs = self.describe(&r, isa)
+        no_memory(&memory)
         try:
+            self.describe(&r, isa, &memory)
             x = readable(x, self.ndim, self.channels_last, &r.x)
             if not view_of(out, self.ndim, self.channels_last, &r.out):
                 out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
@@ -744,8 +748,7 @@ cdef class Pixels:
             r.call = &call
             team = team_of(self.flops, threads, prepare)
             units = self.cut_all(&r, team)
-            memory = allocate(self.place(&r, NULL, team), self.problem.op, "scratch")
-            self.place(&r, memory, team)
+            self.place(&r, take(&memory, self.place(&r, NULL, team), self.op, "scratch"), team)
             if bias is not None:
                 memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
             if panels is not None:
@@ -753,16 +756,14 @@ cdef class Pixels:
             else:
                 read_filters(filters, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
                 packs = self.pack_units(&r)
-                packed = allocate(r.panel_group * r.groups * r.csize + 64, self.problem.op, "packed filters")
-                r.weights, r.panels = &f, packed
+                r.weights = &f
+                r.panels = take(&memory, r.panel_group * r.groups * r.csize + 64, self.op, "packed filters")
             with nogil:
                 if packs:
                     run_units(pack_block, &r, packs, team, &call)
                 run_units(run_unit, &r, units, team, &call)
         finally:
-            free(jobs)
-            free(memory)
-            free(packed)
+            give_back(&memory)
         if raised:
             raise raised[0]
         if call.not_finite and self.has_padding():
@@ -792,7 +793,7 @@ cdef class Pixels:
     cdef bint has_padding(self) noexcept:
         """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
         cdef int i, j
-        if self.problem.padding_mode or self.problem.padding_value:
+        if self.mode or self.constant != 0:
             return False
         for j in range(self.njobs):
             for i in range(3):
