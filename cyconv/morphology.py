@@ -14,26 +14,23 @@ from cyconv._windows import FILTER_GRAD, MAX, MAX_GRAD, described, same_shape, w
 def _morphology(
     op: str,
     kind: int,
-    names: tuple[str, str],
     value: Any,
     filters: Any,
     grad: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-    negated: bool,
+    geometry: tuple[Any, ...],
     out: Any,
     num_threads: int | None,
 ) -> Array:
-    """Every op of this module; `negated` ops are those of -value, with the filters turned around."""
+    """Every op of this module; erosions are dilations of -value, with the filters turned around."""
+    negated = op.startswith("erosion")
+    names = "value" if negated else "input", "filters" if kind == MAX else "filter"
     x, f, code = operands(op, names[0], value, names[1], filters)
     if f.ndim != 3 or 0 in f.shape[:2]:
         shapes = f"{names[1]}.shape={f.shape}"
         raise ShapeError(
             f"{op}: {names[1]} must be (height, width, channels), not empty ({shapes})", op, names[1], (f.shape,)
         )
-    g = described(op, f.shape[:2], strides, padding, data_format, dilations)
+    g = described(op, f.shape[:2], *geometry)
     window = windows(op, names[0], kind, 2, x.shape, code, g)
     if f.shape[2] != window.problem.channels:
         raise ShapeError(
@@ -42,7 +39,7 @@ def _morphology(
             op, names[1], (x.shape, f.shape),
         )  # fmt: skip
     dy = None
-    if grad is not None:
+    if kind != MAX:
         _, dy, _ = operands(op, names[0], x, "out_backprop", grad)
         same_shape(op, window.problem.out_shape, out_backprop=dy)
     # Whole vectors may be read from each row of weights.
@@ -117,22 +114,8 @@ def dilation2d(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/dilation2d
     """
-    names = "input", "filters"
-    return _morphology(
-        "dilation2d",
-        MAX,
-        names,
-        input,
-        filters,
-        None,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        False,
-        out,
-        num_threads,
-    )
+    g = strides, padding, data_format, dilations
+    return _morphology("dilation2d", MAX, input, filters, None, g, out, num_threads)
 
 
 def erosion2d(
@@ -176,10 +159,8 @@ def erosion2d(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/erosion2d
     """
-    names = "value", "filters"
-    return _morphology(
-        "erosion2d", MAX, names, value, filters, None, strides, padding, data_format, dilations, True, out, num_threads
-    )
+    g = strides, padding, data_format, dilations
+    return _morphology("erosion2d", MAX, value, filters, None, g, out, num_threads)
 
 
 def dilation2d_backprop_input(
@@ -234,22 +215,8 @@ def dilation2d_backprop_input(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropInput
     """
-    names = "input", "filter"
-    return _morphology(
-        "dilation2d_backprop_input",
-        MAX_GRAD,
-        names,
-        input,
-        filter,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        rates,
-        False,
-        out,
-        num_threads,
-    )
+    g = strides, padding, data_format, rates
+    return _morphology("dilation2d_backprop_input", MAX_GRAD, input, filter, out_backprop, g, out, num_threads)
 
 
 def dilation2d_backprop_filter(
@@ -281,22 +248,8 @@ def dilation2d_backprop_filter(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropFilter
     """
-    names = "input", "filter"
-    return _morphology(
-        "dilation2d_backprop_filter",
-        FILTER_GRAD,
-        names,
-        input,
-        filter,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        rates,
-        False,
-        out,
-        num_threads,
-    )
+    g = strides, padding, data_format, rates
+    return _morphology("dilation2d_backprop_filter", FILTER_GRAD, input, filter, out_backprop, g, out, num_threads)
 
 
 def erosion2d_backprop_input(
@@ -328,22 +281,8 @@ def erosion2d_backprop_input(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropInput
     """
-    names = "value", "filter"
-    return _morphology(
-        "erosion2d_backprop_input",
-        MAX_GRAD,
-        names,
-        value,
-        filter,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        rates,
-        True,
-        out,
-        num_threads,
-    )
+    g = strides, padding, data_format, rates
+    return _morphology("erosion2d_backprop_input", MAX_GRAD, value, filter, out_backprop, g, out, num_threads)
 
 
 def erosion2d_backprop_filter(
@@ -375,19 +314,5 @@ def erosion2d_backprop_filter(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropFilter
     """
-    names = "value", "filter"
-    return _morphology(
-        "erosion2d_backprop_filter",
-        FILTER_GRAD,
-        names,
-        value,
-        filter,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        rates,
-        True,
-        out,
-        num_threads,
-    )
+    g = strides, padding, data_format, rates
+    return _morphology("erosion2d_backprop_filter", FILTER_GRAD, value, filter, out_backprop, g, out, num_threads)

@@ -18,6 +18,7 @@ from cyconv._problem import (
     layout,
     operands,
     out_argument,
+    sequence,
     shape_argument,
 )
 from cyconv._windows import ARGMAX, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry, described, empty, same_shape, windows
@@ -32,8 +33,11 @@ def _rank(op: str, arg: str, shape: Shape) -> int:
     return len(shape) - 2
 
 
-def _pool(op: str, kind: int, n: int | None, input: Any, g: Geometry, out: Any, num_threads: int | None) -> Array:
+def _pool(
+    op: str, kind: int, n: int | None, input: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
+) -> Array:
     """Every pool: canonical arguments, one problem, one run."""
+    g = described(op, *geometry)
     x = array(op, "input", input)
     code = dtype_code(op, "input", x.dtype)
     window = windows(op, "input", kind, n or _rank(op, "input", x.shape), x.shape, code, g)
@@ -98,15 +102,8 @@ def max_pool(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/max_pool
     """
-    return _pool(
-        "max_pool",
-        MAX,
-        None,
-        input,
-        described("max_pool", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("max_pool", MAX, None, input, g, out, num_threads)
 
 
 def max_pool1d(
@@ -130,15 +127,8 @@ def max_pool1d(
     >>> nn.max_pool1d(x, 3, 1, "SAME").ravel()
     array([5., 5., 5., 2.], dtype=float32)
     """
-    return _pool(
-        "max_pool1d",
-        MAX,
-        1,
-        input,
-        described("max_pool1d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("max_pool1d", MAX, 1, input, g, out, num_threads)
 
 
 def max_pool2d(
@@ -162,15 +152,8 @@ def max_pool2d(
     >>> nn.max_pool2d(x, 2, 2, "SAME").ravel()
     array([4., 5., 7., 8.], dtype=float32)
     """
-    return _pool(
-        "max_pool2d",
-        MAX,
-        2,
-        input,
-        described("max_pool2d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("max_pool2d", MAX, 2, input, g, out, num_threads)
 
 
 def max_pool3d(
@@ -194,15 +177,8 @@ def max_pool3d(
     >>> nn.max_pool3d(x, 2, 2, "VALID").ravel()
     array([7.], dtype=float32)
     """
-    return _pool(
-        "max_pool3d",
-        MAX,
-        3,
-        input,
-        described("max_pool3d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("max_pool3d", MAX, 3, input, g, out, num_threads)
 
 
 def avg_pool(
@@ -253,15 +229,8 @@ def avg_pool(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/avg_pool
     """
-    return _pool(
-        "avg_pool",
-        MEAN,
-        None,
-        input,
-        described("avg_pool", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("avg_pool", MEAN, None, input, g, out, num_threads)
 
 
 def avg_pool1d(
@@ -285,15 +254,8 @@ def avg_pool1d(
     >>> nn.avg_pool1d(x, 3, 1, "SAME").ravel()
     array([3., 3., 3., 2.], dtype=float32)
     """
-    return _pool(
-        "avg_pool1d",
-        MEAN,
-        1,
-        input,
-        described("avg_pool1d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("avg_pool1d", MEAN, 1, input, g, out, num_threads)
 
 
 def avg_pool2d(
@@ -317,15 +279,8 @@ def avg_pool2d(
     >>> nn.avg_pool2d(x, 2, 2, "SAME").ravel()
     array([2. , 3.5, 6.5, 8. ], dtype=float32)
     """
-    return _pool(
-        "avg_pool2d",
-        MEAN,
-        2,
-        input,
-        described("avg_pool2d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("avg_pool2d", MEAN, 2, input, g, out, num_threads)
 
 
 def avg_pool3d(
@@ -349,15 +304,8 @@ def avg_pool3d(
     >>> nn.avg_pool3d(x, 2, 2, "VALID").ravel()
     array([3.5], dtype=float32)
     """
-    return _pool(
-        "avg_pool3d",
-        MEAN,
-        3,
-        input,
-        described("avg_pool3d", ksize, strides, padding, data_format, None),
-        out,
-        num_threads,
-    )
+    g = ksize, strides, padding, data_format, None
+    return _pool("avg_pool3d", MEAN, 3, input, g, out, num_threads)
 
 
 def pool(
@@ -411,12 +359,13 @@ def pool(
     kinds = {"MAX": MAX, "AVG": MEAN}
     if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
         raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {pooling_type!r}")
-    g = described("pool", window_shape, strides, padding, data_format, dilations)
-    n = len(g.ksize) if isinstance(g.ksize, tuple) else None
+    ksize = sequence("pool", "window_shape", window_shape)
+    n = len(ksize) if isinstance(ksize, tuple) else None
     if n is not None and n not in (1, 2, 3):
         raise ValueError(
             f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {window_shape!r}"
         )
+    g = ksize, strides, padding, data_format, dilations
     return _pool("pool", kinds[pooling_type.upper()], n, input, g, out, num_threads)
 
 
@@ -474,15 +423,8 @@ def max_pool_with_argmax(
             raise TypeError
     except TypeError:
         raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}") from None
-    return _argmax(
-        op,
-        array(op, "input", input),
-        2,
-        described(op, ksize, strides, padding, data_format, None),
-        index,
-        bool(include_batch_in_index),
-        num_threads,
-    )
+    x, g = array(op, "input", input), described(op, ksize, strides, padding, data_format, None)
+    return _argmax(op, x, 2, g, index, bool(include_batch_in_index), num_threads)
 
 
 def _argmax(

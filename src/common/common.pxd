@@ -34,9 +34,9 @@ cdef extern from "team.h" nogil:
 
 # ---- axes and arrays --------------------------------------------------------------------------------------------
 
-cdef struct JobAxis:
-    # _geometry.JobAxis
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
+cdef extern from "axis.h" nogil:
+    ctypedef struct JobAxis:
+        ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
 
 
 cdef inline int copy_axis(axis, JobAxis *to) except -1:

@@ -112,16 +112,10 @@ cdef struct Sweep:
 
 # ---- indices ----------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t stretch(const JobAxis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
-                              ptrdiff_t *k0, ptrdiff_t *k1) noexcept nogil:
-    """The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs begin."""
-    return stretch_of(<const job_axis *> a, o, end, first, last, k0, k1)
-
-
 cdef inline ptrdiff_t covered(const JobAxis *a, ptrdiff_t o) noexcept nogil:
     """How many taps of output o lie inside the input."""
     cdef ptrdiff_t k0, k1
-    stretch(a, o, o + 1, 0, a.taps, &k0, &k1)
+    stretch_of(a, o, o + 1, 0, a.taps, &k0, &k1)
     return k1 - k0
 
 
@@ -156,7 +150,7 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
     cdef ptrdiff_t o = t.start[2], end = o + t.count[2], next, k0, k1
     cdef bint none = a.taps[0] * a.taps[1] == 0
     while o < end:
-        next = stretch(w, o, end, t.first[2], t.last[2], &k0, &k1)
+        next = stretch_of(w, o, end, t.first[2], t.last[2], &k0, &k1)
         a.taps[2], a.step[2] = k1 - k0, w.dilation * step
         a.src = src + (o * w.stride - w.lo + k0 * w.dilation) * step
         a.dst = dst + o * t.dst.s[2]
@@ -191,8 +185,8 @@ cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *d
     if not r.planar:
         b.count[0], b.count[1], b.src_step[1], b.dst_step[1] = 1, a.count[0], a.src_step[0], a.dst_step[0]
     b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
-    b.counts, b.spare = <const job_axis *> (r.forward.ax + 2), not r.direct or r.kind == MEAN_GRAD
-    b.jobs, b.phases, b.start, b.positions = <const job_axis *> t.along, t.phases, t.start[2], t.count[2]
+    b.counts, b.spare = r.forward.ax + 2, not r.direct or r.kind == MEAN_GRAD
+    b.jobs, b.phases, b.start, b.positions = t.along, t.phases, t.start[2], t.count[2]
     r.k.rows[t.reduction](&b)
     if t.owner:
         poll(r.call)
@@ -215,12 +209,12 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     for d in range(t.start[0], t.start[0] + t.count[0]):
         h = t.start[1]
         while h < end and not r.call.cancelled:
-            stretch(x, d, d + 1, t.first[0], t.last[0], &k0, &k1)
+            stretch_of(x, d, d + 1, t.first[0], t.last[0], &k0, &k1)
             a.taps[0], a.step[0] = k1 - k0, x[0].dilation * t.src.s[0]
             src = t.src.at + (d * x[0].stride - x[0].lo + k0 * x[0].dilation) * t.src.s[0]
             number = t.number + k0 * t.numbers[0]
             weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
-            next = stretch(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
+            next = stretch_of(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
             rows = next - h
             a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
             src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
@@ -296,13 +290,13 @@ cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, 
     a.taps[0] = a.taps[1] = 1
     a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, f.unit if in_place else v.sc, f.unit
     a.src_step[1], a.dst_step[1] = f.s[1] if in_place else v.s[1], f.s[1]
-    a.jobs, a.counts, a.phases, a.row = <const job_axis *> &itself, <const job_axis *> (x + 2), 1, t.rows
+    a.jobs, a.counts, a.phases, a.row = &itself, x + 2, 1, t.rows
     step = max(1, min(count[2], ROW_BYTES // (a.lanes * r.csize)))
     a.together = max(1, ROW_BYTES // ((step * a.lanes + 2 * r.k.lanes) * r.csize))
     for d in range(lo[0], lo[0] + count[0]):
         h = lo[1]
         while h < end:
-            next = stretch(x + 1, h, end, 0, x[1].taps, &k0, &k1)
+            next = stretch_of(x + 1, h, end, 0, x[1].taps, &k0, &k1)
             a.count[1], a.divisor = next - h, max(1.0, <double> covered(x, d) * (k1 - k0))
             a.dst = f.at + d * f.s[0] + h * f.s[1]
             a.src = a.dst if in_place else v.data + n * v.sn + t.channel * v.sc + d * v.s[0] + h * v.s[1]

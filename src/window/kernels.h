@@ -1,5 +1,6 @@
 /* The kernel table of the window driver: pooling, its gradients, morphology and local response normalisation. */
 #pragma once
+#include "axis.h"
 #include "isa.h"
 #include <stdint.h>
 #include "move.h"
@@ -31,14 +32,11 @@ typedef struct {
 } window_args;
 typedef void (*window_fn)(const window_args *);
 
-/* JobAxis of common.pxd */
-typedef struct { ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step; } job_axis;
-
 static inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 /* The taps [k0, k1) of [first, last) that output o finds inside the input; returns where other outputs than o's like
  * begin, at most `end`. */
-static inline ptrdiff_t stretch_of(const job_axis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
+static inline ptrdiff_t stretch_of(const JobAxis *a, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last,
                                    ptrdiff_t *k0, ptrdiff_t *k1)
 {
     const ptrdiff_t corner = o * a->stride - a->lo, enter = -floor_div(corner, a->dilation);
@@ -61,14 +59,14 @@ typedef struct {
     ptrdiff_t count[2], src_step[2], dst_step[2]; /* planes, rows of outputs */
     int spare;                                    /* src is scratch too: 2 vectors more may be read */
     ptrdiff_t column, lanes;                      /* from a column of the input to the next; its lanes, elements */
-    const job_axis *jobs;
+    const JobAxis *jobs;
     ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs */
     char *dst;                          /* OUT at position 0, */
     ptrdiff_t position;                 /* and from there to the next */
     ptrdiff_t together;                 /* rows of outputs at a time, */
-    void *row;              /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
-    const job_axis *counts; /* of a mean, where an output's taps are counted, */
-    double divisor;         /* and the rows of them that are inside; else 0 */
+    void *row;             /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
+    const JobAxis *counts; /* of a mean, where an output's taps are counted, */
+    double divisor;        /* and the rows of them that are inside; else 0 */
 } rows_args;
 typedef void (*rows_fn)(const rows_args *);
 

@@ -3,10 +3,8 @@
 #include "vector.h"
 #include "move.inc.h"
 
-#define I NAME(number)      /* an integer as wide as T, */
-#define VI NAME(vec_number) /* and a vector of them */
+#define I NAME(number) /* an integer as wide as T; VI is a vector of them */
 typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) I;
-typedef I VI __attribute__((vector_size(VBYTES)));
 typedef I NAME(unaligned_number) __attribute__((vector_size(VBYTES), aligned(sizeof(I)), may_alias));
 #define LOAD_NUMBERS(p) ((VI) * (const NAME(unaligned_number) *)(p))
 #define STORE_NUMBERS(p, v) (*(NAME(unaligned_number) *)(p) = (v))

@@ -19,10 +19,8 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t weight_lane
         double sign, divisor
         int accumulate, by_columns
-    ctypedef struct job_axis:
-        pass
     ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
-    ptrdiff_t stretch_of(const job_axis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
+    ptrdiff_t stretch_of(const JobAxis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
     ctypedef struct rows_args:
         const char *src
         ptrdiff_t taps[2]
@@ -32,12 +30,12 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t dst_step[2]
         int spare
         ptrdiff_t column, lanes
-        const job_axis *jobs
+        const JobAxis *jobs
         ptrdiff_t phases, start, positions
         char *dst
         ptrdiff_t position, together
         void *row
-        const job_axis *counts
+        const JobAxis *counts
         double divisor
     ctypedef struct lrn_args:
         const void *x

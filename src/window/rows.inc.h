@@ -107,7 +107,7 @@ INLINE void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *fi
     *first = PTRDIFF_MAX, *end = PTRDIFF_MIN;
     for (ptrdiff_t p = a->start; p < a->start + positions && p < a->start + a->phases; p++) {
         const ptrdiff_t q = a->phases == 1 ? p : p / a->phases;
-        const job_axis *w = a->jobs + (p - q * a->phases);
+        const JobAxis *w = a->jobs + (p - q * a->phases);
         const ptrdiff_t at = q * w->stride - w->lo, more = (a->start + positions - 1 - p) / a->phases;
         const ptrdiff_t to = at + more * w->stride + (w->taps - 1) * w->dilation + 1;
         if (w->taps) {
@@ -147,7 +147,7 @@ INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_
     NAME(lines) both[2], *l = both;
     for (dst += p * a->position; p < end && p < last; p++, dst += a->position) {
         const ptrdiff_t q = a->phases == 1 ? p : p / a->phases, n = a->phases == 1 ? end - p : (end - p - 1) / a->phases + 1;
-        const job_axis *w = a->jobs + (p - q * a->phases);
+        const JobAxis *w = a->jobs + (p - q * a->phases);
         *l = (NAME(lines)){.dst = dst, .src = (const char *)(row + (q * w->stride - w->lo) * a->lanes), .rows = rows,
                            .dst_step = a->dst_step[1], .src_step = pitch * size, .n = n * a->lanes, .taps = {1, w->taps},
                            .step = {0, w->dilation * dense}, .by = by, .by_step = a->lanes == 1 && a->position == size, .lane_step = a->lanes == 1 ? w->stride : 1,
