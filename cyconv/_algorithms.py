@@ -176,6 +176,8 @@ def _columns(problem: Problem, forced: bool) -> Any:
             return f"more than {few} filters a group ({filters}), counting what a row's last vector lacks"
         if all(axis.taps < 2 for axes in problem.jobs for axis in axes):
             return "no two taps meet the same output"
+        if problem.dtype > 2 and not strided:
+            return "values of 16 bits are made columns one by one, which takes longer than it saves"
         columns, each = filters * prod(problem.taps) / prod(axis.stride for axis in problem.axes), 1 if strided else 2
         least = int(lacking * max(8 * each * filters, isqrt(int(each * lanes * columns))))
         if channels < least:
