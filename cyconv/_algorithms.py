@@ -16,14 +16,14 @@ those.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from cyconv import _geometry as geometry
 from cyconv import _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
-from cyconv._gemm import Convolution
+from cyconv._gemm import Columns, Convolution
 from cyconv._pixels import Pixels
 from cyconv._problem import Problem
 from cyconv._winograd import Winograd
@@ -150,8 +150,49 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     return driver
 
 
+MOST_COLUMN_SCRATCH = 1 << 21
+
+
+def _columns(problem: Problem, forced: bool) -> Any:
+    """Every pixel multiplied once by all taps where few outputs leave the vectors of the others empty.
+
+    A product takes as long to be added to its output as a few channels take to be multiplied: it pays from so many
+    channels on. Of a stride the others gather the input again for every phase, which takes longer still.
+    """
+    if not problem.zeros_outside:
+        return "what lies outside the input is not zeros"
+    if 0 in (*problem.outs, *problem.taps, problem.in_channels, problem.out_channels):
+        return "there are no products"
+    strided = any(axis.stride > 1 for axis in problem.axes)
+    if strided and not problem.filters.endswith("transposed"):
+        return "of a stride, most products of a pixel and a tap belong to no output"
+    if not forced:
+        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
+        channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+        few = lanes // 2 if strided else min(lanes // 2, 4)
+        row = problem.sizes[2]
+        if row < 8:
+            return "rows of too few pixels"
+        lacking = -(-row // lanes) * lanes / row  # of a row's last vector
+        if filters * lacking > few:
+            return f"more than {few} filters a group ({filters}), counting what a row's last vector lacks"
+        if all(axis.taps < 2 for axes in problem.jobs for axis in axes):
+            return "no two taps meet the same output"
+        if problem.dtype > 2 and not strided:
+            return "values of 16 bits are made columns one by one, which takes longer than it saves"
+        columns, each = filters * prod(problem.taps) / prod(axis.stride for axis in problem.axes), 1 if strided else 2
+        least = int(lacking * max(8 * each * filters, isqrt(int(each * lanes * columns))))
+        if channels < least:
+            return f"fewer than {least} channels a group ({channels}): adding products up would take longer than making them"
+    driver = Columns(problem)
+    if driver.workspace(1, _isa.current()) > MOST_COLUMN_SCRATCH:
+        return "its filters have too many taps, or channels, for its scratch"
+    return driver
+
+
 #: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
 ALGORITHMS = (
+    Algorithm("columns", _columns),
     Algorithm("pixels", _pixels),
     Algorithm("depthwise", _depthwise),
     Algorithm("winograd", _winograd),

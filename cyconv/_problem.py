@@ -72,6 +72,7 @@ class Problem(NamedTuple):
     sizes: tuple[int, int, int]
     outs: tuple[int, int, int]
     taps: tuple[int, int, int]
+    axes: tuple[Axis, Axis, Axis]
     jobs: tuple[tuple[JobAxis, JobAxis, JobAxis], ...]
     filters: str
     padding_mode: int
@@ -473,7 +474,7 @@ def forward_problem(
     d, h, w = three(result, UNIT)
     return Problem(
         op, dtype, channels_last, n, batch, channels, out_channels, implied,
-        (d.size, h.size, w.size), (d.out, h.out, w.out), (d.taps, h.taps, w.taps),
+        (d.size, h.size, w.size), (d.out, h.out, w.out), (d.taps, h.taps, w.taps), (d, h, w),
         ((geometry.whole(d), geometry.whole(h), geometry.whole(w)),),
         "depthwise" if depthwise else "forward", mode[0], mode[1], out_shape,
     )  # fmt: skip
@@ -601,7 +602,7 @@ def transposed_problem(
     along_d, along_h, along_w = map(geometry.transposed_jobs, (d, h, w))
     return Problem(
         op, dtype, channels_last, n, batch, channels, out_channels, implied,
-        (d.out, h.out, w.out), (d.size, h.size, w.size), (d.taps, h.taps, w.taps),
+        (d.out, h.out, w.out), (d.size, h.size, w.size), (d.taps, h.taps, w.taps), (d, h, w),
         tuple(product(along_d, along_h, along_w)), "depthwise_transposed" if depthwise else "transposed", 0, 0.0, out_shape,
     )  # fmt: skip
 

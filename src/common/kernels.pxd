@@ -21,12 +21,18 @@ cdef extern from "../gemm/kernels.h" nogil:
         const char *later
         ptrdiff_t later_step
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef struct add_args:
+        void *sum
+        const void *term
+        ptrdiff_t ni, si, ti, nj, sj, tj, n
+    ctypedef void (*add_fn)(const add_args *) noexcept nogil
     ctypedef struct conv_kernels:
         int lanes
         int rows[3]
         tile_fn gemm[3][15]
         tile_fn depthwise[3][15]
         tile_fn along[3]
+        add_fn add
         fill_fn fill
         gather_fn gather[5]
         pack_fn pack[5]

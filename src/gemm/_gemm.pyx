@@ -19,10 +19,10 @@ import numpy as np
 cimport numpy as cnp
 from common cimport (
     MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
-    copy_axis, give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units,
+    copy_axis, give_back, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_zeros, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
+from kernels cimport TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import zones
@@ -1130,3 +1130,6 @@ cdef class Convolution:
             scratch[j].no_offset = scratch[j].tap_offset + runs
             memset(scratch[j].no_offset, 0, runs * sizeof(ptrdiff_t))
         return scratch
+
+
+include "columns.pxi"

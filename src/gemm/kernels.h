@@ -29,6 +29,13 @@ typedef struct {
     ptrdiff_t later_step;
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
+/* sum[i*si + j*sj + k] += term[i*ti + j*tj + k] for i < ni, j < nj, k < n. */
+typedef struct {
+    void *sum;
+    const void *term;
+    ptrdiff_t ni, si, ti, nj, sj, tj, n;
+} add_args;
+typedef void (*add_fn)(const add_args *);
 
 typedef struct {
     int lanes;                                  /* elements a vector */
@@ -36,6 +43,7 @@ typedef struct {
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     tile_fn along[TILE_WIDE + 1]; /* [vectors]: full tiles side by side */
+    add_fn add;
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
     pack_fn pack[DTYPES];

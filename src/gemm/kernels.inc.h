@@ -164,6 +164,17 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
     NAME(tile_end)(t, acc, t->out, rows, wide);
 }
 
+static void NAME(add)(const add_args *a)
+{
+    for (ptrdiff_t i = 0; i < a->ni; i++)
+        for (ptrdiff_t j = 0; j < a->nj; j++) {
+            T *restrict s = (T *)a->sum + i * a->si + j * a->sj;
+            const T *restrict t = (const T *)a->term + i * a->ti + j * a->tj;
+            for (ptrdiff_t k = 0; k < a->n; k++)
+                s[k] += t[k];
+        }
+}
+
 #define TILE(kind, name, rows, wide)                                                                                   \
     static void NAME(kind##_##name##x##wide)(const tile_args *t) { NAME(kind)(t, rows, wide); }
 #define TILES(kind)                                                                                                    \

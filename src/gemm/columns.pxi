@@ -1,0 +1,397 @@
+"""The columns driver: few output channels and windows that overlap, every input pixel multiplied once by all taps.
+
+    y[i*stride + k*dilation - lo, m] += sum over c of x[i, c] * w[k, c, m]
+
+A stride-1 forward convolution is the same with its taps walked downwards. The pairs (k, m) are columns: the register tiles
+multiply them, broadcast, by vectors of neighbouring pixels, which a transposition of a few pixels makes. So a column's
+products lie along the row, and are added to a row of outputs, shifted; of a stride, to the row of one residue. Nothing is
+gathered twice, there are no empty lanes however few the outputs are, and a product is that of a real pair: neither zeros of
+the padding nor what lies beyond a row meet an infinity.
+
+Outputs are added up box by box. A box goes through the input that reaches it in its order in memory, and each pixel's taps
+from the last to the first, so every output is a sum over rising positions of the input, however boxes are cut.
+"""
+
+cdef enum:
+    SUM_BYTES = 1 << 18       # of a box's outputs
+    SHORT_SUM_BYTES = 1 << 15  # of those that a row of input is added to: L1 keeps them
+    PRODUCT_BYTES = 1 << 15   # wanted of a row's products,
+    PRODUCT_PIXELS = 64       # which are of so many pixels at least
+    UNITS_EACH = 4            # wanted for each thread
+
+
+cdef struct Spread:
+    # One axis: pixel i reaches output i*stride + k*dilation - lo by tap k, the filter's tap_start + k*tap_step.
+    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step
+    ptrdiff_t box, boxes      # of outputs
+
+
+cdef struct Spreading:
+    # Everything a unit of work needs to know.
+    const conv_kernels *k
+    Spread ax[3]
+    int dtype, size, csize, activation
+    ptrdiff_t groups, cg, mg, columns
+    ptrdiff_t chunk           # pixels whose products are added together,
+    ptrdiff_t pitch           # and from one column's products to the next's, in elements
+    ptrdiff_t residues        # of an output modulo the last stride that a box has,
+    ptrdiff_t along           # and from one residue's row to the next's, in elements
+    ptrdiff_t bytes           # a thread's
+    View x, out, residual
+    const Filters *filters    # when they are packed by this call
+    char *panels              # [group][tap][output][channel]
+    char *scratch             # each thread's sums, products and block of pixels
+    const char *none          # zeros
+    const char *bias          # a row of each, or NULL
+    double low, high
+    Call *call
+
+
+cdef inline ptrdiff_t up(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    """a/b rounded up; b is positive."""
+    return (a + b - 1) // b if a > 0 else -(-a // b)
+
+
+cdef inline ptrdiff_t first_from(const Spread *a, ptrdiff_t output) noexcept nogil:
+    """The first pixel whose last tap reaches an output or one behind it."""
+    return min(a.size, max(0, up(output + a.lo - (a.taps - 1) * a.dilation, a.stride)))
+
+
+cdef inline ptrdiff_t end_before(const Spread *a, ptrdiff_t output) noexcept nogil:
+    """Behind the last pixel whose first tap reaches an output before this one."""
+    return min(a.size, max(0, up(output + a.lo, a.stride)))
+
+
+cdef inline ptrdiff_t tap_from(const Spread *a, ptrdiff_t i, ptrdiff_t output) noexcept nogil:
+    """The first tap by which pixel i reaches this output or one behind it."""
+    return min(a.taps, max(0, up(output + a.lo - i * a.stride, a.dilation)))
+
+
+cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, const char *block, int wide,
+                   char *products, char *spare) noexcept nogil:
+    """Some columns of a block of pixels."""
+    cdef ptrdiff_t row = s.cg * s.csize, next = s.pitch * s.csize, none = 0
+    cdef int rows = s.k.rows[wide], rest = <int> (columns % rows), some, i
+    cdef const char *a[TILE_ROWS]
+    cdef char *out[TILE_ROWS]
+    cdef tile_args args
+    memset(&args, 0, sizeof(args))
+    args.a, args.offset, args.runs, args.run, args.b, args.ldb = a, &none, 1, s.cg, block, 2 * s.k.lanes
+    args.out, args.bias, args.later = out, s.none, block
+    args.tiles, args.pixel, args.out_pixel = columns // rows, row, next
+    a[0], out[0] = panel, products
+    if args.tiles:
+        s.k.along[wide](&args)
+    while rest:
+        some = 8 if 8 < rest < 11 else rest
+        for i in range(rows):
+            a[i] = panel + (columns - rest + min(i, some - 1)) * row
+            out[i] = products + (columns - rest + i) * next if i < some else spare
+        s.k.gemm[wide][some](&args)
+        rest -= some
+
+
+cdef struct SumBox:
+    ptrdiff_t[3] start, count
+    ptrdiff_t n, group
+    char *sums                # [d][h][m][residue][w]
+    char *products
+    char *block
+
+
+cdef void spread_row(const Spreading *s, const SumBox *b, ptrdiff_t id, ptrdiff_t ih) noexcept nogil:
+    """What a row of input adds to the box."""
+    cdef const Spread *w = &s.ax[2]
+    cdef ptrdiff_t first = first_from(w, b.start[2]), end = end_before(w, b.start[2] + b.count[2]), count, at, i, j, k
+    cdef ptrdiff_t d0 = tap_from(&s.ax[0], id, b.start[0]), d1 = tap_from(&s.ax[0], id, b.start[0] + b.count[0]), d
+    cdef ptrdiff_t h0 = tap_from(&s.ax[1], ih, b.start[1]), h1 = tap_from(&s.ax[1], ih, b.start[1] + b.count[1])
+    cdef ptrdiff_t columns = (h1 - h0) * w.taps * s.mg, block = 2 * s.k.lanes, from_, to, shift, row = s.residues * s.along
+    cdef const char *x = s.x.data + b.n * s.x.sn + b.group * s.cg * s.x.sc + id * s.x.s[0] + ih * s.x.s[1]
+    cdef const char *panel = s.panels + b.group * s.columns * s.cg * s.csize
+    cdef add_args add
+    cdef ptrdiff_t top = ih * s.ax[1].stride + h0 * s.ax[1].dilation - s.ax[1].lo - b.start[1]
+    add.ni, add.si, add.ti = h1 - h0, s.ax[1].dilation * s.mg * row, w.taps * s.mg * s.pitch
+    add.nj, add.sj, add.tj = s.mg, row, s.pitch
+    while first < end:
+        count = min(s.chunk, end - first)
+        i = 0
+        while i < count:
+            if count - i < block:  # nobody reads the other lanes' products, but subnormal numbers would take long
+                memset(b.block, 0, s.cg * block * s.csize)
+            s.k.gather[s.dtype](b.block, block, 1, x + (first + i) * s.x.s[2], s.cg, s.x.sc, min(block, count - i),
+                                s.x.s[2])
+            for d in range(d0, d1):
+                multiply(s, panel + (d * s.ax[1].taps + h0) * w.taps * s.mg * s.cg * s.csize, columns, b.block,
+                         2 if count - i > s.k.lanes else 1, b.products + ((d - d0) * columns * s.pitch + i) * s.csize,
+                         b.products + s.columns * s.pitch * s.csize)
+            i += block
+        for k in range(w.taps - 1, -1, -1):
+            at = k * w.dilation - w.lo - b.start[2]
+            from_, to = max(first, up(-at, w.stride)), min(first + count, up(b.count[2] - at, w.stride))
+            if from_ >= to:
+                continue
+            shift = -up(-at, w.stride)
+            add.n = to - from_
+            for d in range(d0, d1):
+                i = id * s.ax[0].stride + d * s.ax[0].dilation - s.ax[0].lo - b.start[0]
+                add.sum = b.sums + ((i * b.count[1] + top) * s.mg * row + (at - shift * w.stride) * s.along
+                                    + from_ + shift) * s.csize
+                add.term = b.products + ((d - d0) * columns * s.pitch + k * add.ti // w.taps + from_ - first) * s.csize
+                s.k.add(&add)
+        first += count
+
+
+cdef void store_sums(const Spreading *s, const SumBox *b) noexcept nogil:
+    """A box's outputs, with bias, residual and activation."""
+    cdef ptrdiff_t d, h, m, residue, i, j, count, most = 2 * s.k.lanes, stride = s.ax[2].stride
+    cdef char *out
+    cdef char *added
+    cdef char *place
+    cdef char *residual
+    cdef finish_args end
+    end.pitch, end.rows, end.activation, end.low, end.high = 0, 1, s.activation, s.low, s.high
+    end.out, end.residual = &place, &residual if s.residual.data != NULL else NULL
+    end.out_step, end.residual_step = stride * s.out.s[2], stride * s.residual.s[2]
+    for i in range(b.count[0] * b.count[1]):
+        d, h = b.start[0] + i // b.count[1], b.start[1] + i % b.count[1]
+        out = s.out.data + b.n * s.out.sn + d * s.out.s[0] + h * s.out.s[1] + b.start[2] * s.out.s[2]
+        added = (s.residual.data + b.n * s.residual.sn + d * s.residual.s[0] + h * s.residual.s[1]
+                 + b.start[2] * s.residual.s[2])
+        for m in range(s.mg):
+            j = b.group * s.mg + m
+            end.bias = s.bias + j * most * s.csize if s.bias != NULL else NULL
+            for residue in range(min(s.residues, b.count[2])):
+                place, residual = out + j * s.out.sc + residue * s.out.s[2], added + j * s.residual.sc + residue * s.residual.s[2]
+                end.tile = b.sums + ((i * s.mg + m) * s.residues + residue) * s.along * s.csize
+                count = ceil_div(b.count[2] - residue, stride)
+                while count > 0:
+                    end.columns = <int> min(count, most)
+                    s.k.finish[s.dtype](&end)
+                    place += most * end.out_step
+                    residual += most * end.residual_step
+                    end.tile = <const char *> end.tile + most * s.csize
+                    count -= most
+
+
+cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """One box of one group's outputs."""
+    cdef const Spreading *s = <const Spreading *> task
+    cdef ptrdiff_t id, ih, spent = 0
+    cdef SumBox b
+    cdef int i
+    for i in range(2, -1, -1):
+        b.start[i] = unit % s.ax[i].boxes * s.ax[i].box
+        b.count[i] = min(s.ax[i].box, s.ax[i].out - b.start[i])
+        unit //= s.ax[i].boxes
+    b.group, b.n = unit % s.groups, unit // s.groups
+    b.sums = s.scratch + thread * s.bytes
+    b.products = b.sums + sum_bytes(s)
+    b.block = b.products + product_bytes(s)
+    memset(b.sums, 0, b.count[0] * b.count[1] * s.mg * s.residues * s.along * s.csize)
+    for id in range(first_from(&s.ax[0], b.start[0]), end_before(&s.ax[0], b.start[0] + b.count[0])):
+        for ih in range(first_from(&s.ax[1], b.start[1]), end_before(&s.ax[1], b.start[1] + b.count[1])):
+            spread_row(s, &b, id, ih)
+            if thread == 0:
+                spent += s.columns * s.ax[2].size * (s.cg + 16)
+                if spent > 4000000:
+                    spent = 0
+                    poll(s.call)
+            if s.call.cancelled:
+                return
+    store_sums(s, &b)
+
+
+cdef inline ptrdiff_t sum_bytes(const Spreading *s) noexcept nogil:
+    return s.ax[0].box * s.ax[1].box * s.mg * s.residues * s.along * s.csize
+
+
+cdef inline ptrdiff_t product_bytes(const Spreading *s) noexcept nogil:
+    """With a column to spare."""
+    return aligned((s.columns + 1) * s.pitch * s.csize)
+
+
+cdef void measure_sums(Spreading *s) noexcept nogil:
+    cdef const Spread *w = &s.ax[2]
+    s.residues = min(w.stride, w.box)
+    s.along = odd_lines(ceil_div(w.box, w.stride) * s.csize) // s.csize
+
+
+cdef ptrdiff_t cut_sums(Spreading *s, int threads) noexcept nogil:
+    """Boxes of whole rows, where L1 keeps what a row of input adds to, and of as many as L2 keeps and threads can share: an
+    axis along which boxes read most of their input twice is doubled. Returns how many."""
+    cdef ptrdiff_t units = s.x.n * s.groups
+    cdef double most = 1.0 * units * s.ax[0].out * s.ax[1].out * s.ax[2].out
+    cdef Spread *a = &s.ax[2]
+    cdef Spread *longest
+    cdef int i
+    most /= UNITS_EACH * threads if threads > 1 else 1
+    s.ax[0].box = s.ax[1].box = 1
+    a.box = <ptrdiff_t> min(most, SHORT_SUM_BYTES // (s.ax[1].taps * s.mg * s.csize))
+    a.box = min(a.out, max(a.box, PRODUCT_PIXELS * a.stride))
+    measure_sums(s)
+    while True:
+        longest = NULL
+        for i in range(2):
+            a = &s.ax[i]
+            if a.box < a.out and (longest == NULL or (a.taps - 1) * <double> a.dilation / a.box
+                                  > (longest.taps - 1) * <double> longest.dilation / longest.box):
+                longest = a
+        if longest == NULL or 2.0 * s.ax[0].box * s.ax[1].box * s.ax[2].box > most or 2 * sum_bytes(s) > SUM_BYTES:
+            break
+        longest.box = min(longest.out, 2 * longest.box)
+    for i in range(3):
+        a = &s.ax[i]
+        a.boxes = ceil_div(a.out, a.box)
+        a.box = ceil_div(a.out, a.boxes)
+        units *= a.boxes
+    measure_sums(s)
+    s.chunk = max(PRODUCT_PIXELS, PRODUCT_BYTES // (s.columns * s.csize))
+    s.chunk = ceil_div(min(s.chunk, min(s.ax[2].size, ceil_div(s.ax[2].box, s.ax[2].stride) + s.ax[2].taps)), 2 * s.k.lanes)
+    s.chunk *= 2 * s.k.lanes
+    s.pitch = odd_lines(s.chunk * s.csize) // s.csize
+    s.bytes = sum_bytes(s) + product_bytes(s) + aligned(s.cg * 2 * s.k.lanes * s.csize)
+    return units
+
+
+cdef void pack_columns(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """One tap of a group."""
+    cdef const Spreading *s = <const Spreading *> task
+    cdef ptrdiff_t taps = s.columns // s.mg, group = unit // taps, tap = unit % taps
+    cdef const char *w = s.filters.data + group * s.filters.group
+    cdef char *dst = s.panels + unit * s.mg * s.cg * s.csize
+    cdef int i
+    for i in range(2, -1, -1):
+        w += (s.ax[i].tap_start + tap % s.ax[i].taps * s.ax[i].tap_step) * s.filters.s[i]
+        tap //= s.ax[i].taps
+    s.k.pack[s.dtype](dst, s.cg, w, s.mg, s.filters.column, s.cg, s.filters.row)
+
+
+cdef class Columns:
+    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Spreading start      # what does not depend on a call
+    cdef cnp.npy_intp out_shape[32]
+    cdef readonly object problem, layout
+    cdef readonly double flops
+
+    def __cinit__(self, problem):
+        cdef int i
+        cdef Spread *s
+        cdef Spreading *t = &self.start
+        self.problem, self.flops = problem, Convolution(problem).flops
+        t.dtype, t.size, t.csize = problem.dtype, storage_bytes(problem.dtype), compute_bytes(problem.dtype)
+        t.groups = problem.groups
+        t.cg, t.mg = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+        t.columns, t.x.n = t.mg, prod(problem.batch)
+        transposed = problem.filters.endswith("transposed")
+        for i, a in enumerate(problem.axes):
+            s = &t.ax[i]
+            s.taps, s.dilation = a.taps, a.dilation
+            if transposed:
+                s.size, s.out, s.stride, s.lo, s.tap_start, s.tap_step = a.out, a.size, a.stride, a.lo, 0, 1
+            else:
+                s.size, s.out, s.stride, s.lo = a.size, a.out, 1, (a.taps - 1) * a.dilation - a.lo
+                s.tap_start, s.tap_step = a.taps - 1, -1
+            t.columns *= a.taps
+        self.layout = ("columns",)
+        for i, n in enumerate(problem.out_shape):
+            self.out_shape[i] = n
+
+    @property
+    def work(self):
+        """Floating-point operations that are done."""
+        return self.flops
+
+    @property
+    def about(self):
+        """What the driver does, in words."""
+        return "each pixel multiplied once by all taps, the products added up, shifted"
+
+    cdef void describe(self, Spreading *s, int isa) noexcept:
+        s[0] = self.start
+        s.k = conv_kernels_of(isa) + compute_type(s.dtype)
+
+    cdef ptrdiff_t packed_bytes(self) noexcept:
+        return self.start.groups * self.start.columns * self.start.cg * self.start.csize
+
+    cdef ptrdiff_t shared_bytes(self, const Spreading *s) noexcept:
+        """Of zeros and rows of the bias."""
+        return (1 + s.groups * s.mg) * 2 * s.k.lanes * s.csize
+
+    def pack(self, cnp.ndarray w, int isa):
+        """The filters packed once, for `run` on the same ISA."""
+        cdef Spreading s
+        cdef Call call
+        cdef Filters f
+        cdef Panels panels = Panels.__new__(Panels)
+        self.describe(&s, isa)
+        read_filters(w, self.problem.ndim, self.problem.filters, s.cg, s.mg, False, &f)
+        begin(&call, [])
+        panels.isa, panels.finite, panels.nbytes = isa, True, self.packed_bytes()
+        panels.data = allocate(panels.nbytes + PANEL_END, self.problem.op, "packed filters")
+        s.filters, s.panels, s.call = &f, panels.data, &call
+        run_units(pack_columns, &s, s.groups * s.columns // s.mg, 1, &call)
+        return panels
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call, packed filters apart."""
+        cdef Spreading s
+        self.describe(&s, isa)
+        cut_sums(&s, threads)
+        return aligned(self.shared_bytes(&s)) + threads * s.bytes
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
+        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+        cdef Spreading s
+        cdef Filters f
+        cdef Call call
+        cdef Memory memory
+        cdef char *shared
+        cdef ptrdiff_t units, packs = 0, i, row
+        cdef int team, ndim = self.problem.ndim
+        cdef bint channels_last = self.problem.channels_last
+        cdef list raised = []
+        if out is None:
+            out = output(len(self.problem.out_shape), self.out_shape, x, empty)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        self.describe(&s, isa)
+        x = readable(x, ndim, channels_last, &s.x)
+        if not view_of(out, ndim, channels_last, &s.out):
+            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
+            return out
+        if residual is not None:
+            residual = readable(residual, ndim, channels_last, &s.residual)
+        s.activation, s.low, s.high = epilogue
+        if s.dtype == 2:
+            s.low, s.high = max(s.low, -2147483648.0), min(s.high, 2147483647.0)
+        begin(&call, raised)
+        s.call = &call
+        team = team_of(self.flops, threads, prepare)
+        units = cut_sums(&s, team)
+        no_memory(&memory)
+        try:
+            row = 2 * s.k.lanes * s.csize
+            shared = take(&memory, aligned(self.shared_bytes(&s)) + team * s.bytes, self.problem.op, "scratch")
+            memset(shared, 0, row)
+            s.none, s.scratch = shared, shared + aligned(self.shared_bytes(&s))
+            if bias is not None:
+                s.bias = shared + row
+                for i in range(s.groups * s.mg):
+                    s.k.fill(shared + (1 + i) * row, 2 * s.k.lanes, bias[i])
+            if isinstance(filters, Panels):
+                s.panels = (<Panels> filters).data
+            else:
+                read_filters(filters, ndim, self.problem.filters, s.cg, s.mg, False, &f)
+                packs = s.groups * s.columns // s.mg
+                s.filters = &f
+                s.panels = take(&memory, self.packed_bytes() + PANEL_END, self.problem.op, "packed filters")
+            with nogil:
+                if packs:
+                    run_units(pack_columns, &s, packs, team, &call)
+                run_units(spread_unit, &s, units, team, &call)
+        finally:
+            give_back(&memory)
+        if raised:
+            raise raised[0]
+        return out
