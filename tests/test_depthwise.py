@@ -159,6 +159,40 @@ def test_separable_equals_its_two_stages(seed):
         done += 1
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 8, 12])
+@pytest.mark.parametrize("width", [16, 31, 32, 45, 256])
+def test_few_channels_of_a_separable_convolution(channels, width):
+    """Pixels of a row are taken together in the first stage, the last ones twice: the same bits as two calls."""
+    rng = np.random.default_rng(width + channels)
+    for isa in ISAS:
+        for multiplier, columns, padding, mode in (
+            (1, 3, "SAME", "reflect"), (2, 16, "VALID", "zeros"), (1, 40, "SAME", "zeros"),
+        ):  # fmt: skip
+            dtype, taps = (np.float32, np.float64)[rng.integers(2)], int(rng.choice([1, 3, 5]))
+            x = values(rng, (2, 19, width, channels), dtype)
+            f = values(rng, (taps, taps, channels, multiplier), dtype)
+            f[..., 0, 0] = np.inf if rng.random() < 0.2 else f[..., 0, 0]
+            p = values(rng, (1, 1, channels * multiplier, columns), dtype)
+            first = {"padding": padding, "padding_mode": mode, "strides": (1, 1, 1, 1)}
+            bias = values(rng, (channels * multiplier,), dtype)
+            with nn.isa(isa), np.errstate(invalid="ignore"):
+                between = nn.depthwise_conv2d(x, f, **first, bias=bias, activation="elu")
+                with nn.algorithm("direct"):
+                    expected = nn.conv2d(between, p, 1, "VALID", activation="relu")
+                for threads in (1, 3):
+                    y = nn.separable_conv2d(
+                        x,
+                        f,
+                        p,
+                        **first,
+                        depthwise_bias=bias,
+                        depthwise_activation="elu",
+                        activation="relu",
+                        num_threads=threads,
+                    )
+                    assert np.array_equal(y, expected, equal_nan=True), (isa, multiplier, columns, padding, dtype, taps)
+
+
 @pytest.mark.parametrize(
     ("x_shape", "taps"),
     [

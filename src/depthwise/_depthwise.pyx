@@ -73,7 +73,8 @@ cdef struct Scratch:
 cdef struct Product:
     # The pointwise stage of a separable call.
     ptrdiff_t columns, blocks
-    ptrdiff_t pitch                        # of a pixel between the stages
+    ptrdiff_t rows                         # of its filters, the channels between the stages,
+    ptrdiff_t pitch                        # and of a pixel there
     bint plain_store, deferred
     View out, residual
     const char *panels
@@ -362,8 +363,8 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     cdef finish_args end
     for i in range(TILE_ROWS):
         places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
-    args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, r.columns, 0
-    args.b, args.ldb = p.panels + block * r.columns * 2 * lanes * r.csize, wide * lanes
+    args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, p.rows, 0
+    args.b, args.ldb = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
     args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
@@ -381,22 +382,29 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     r.k.finish[r.dtype](&end)
 
 
+cdef inline ptrdiff_t row_pixels(const Run *r, const Box *b) noexcept nogil:
+    """Of the image, in a row of a box."""
+    return b.count[2] if r.fold == 1 else b.count[2] * r.fold - r.lag
+
+
 cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner, Scratch *s) noexcept nogil:
     """The pointwise outputs of a box whose depthwise outputs are in scratch."""
-    cdef ptrdiff_t pixels = b.count[1] * b.count[2], block = 0, last, first, h, w, i, q
-    cdef ptrdiff_t together = max(1, PANEL_BYTES // (r.columns * 2 * r.k.lanes * r.csize))
+    cdef ptrdiff_t row = row_pixels(r, b), pixels = b.count[1] * row, block = 0, last, first, h, w, i, q
+    cdef ptrdiff_t together = max(1, PANEL_BYTES // (p.rows * 2 * r.k.lanes * r.csize))
     cdef int rows, full = r.k.rows[2 if p.columns > r.k.lanes else 1]
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     while block < p.blocks:
         last = min(block + together, p.blocks)
-        first = 0
+        first, h, w = 0, b.start[1], b.start[2]
         while first < pixels:
             rows = <int> min(full, pixels - first)
             for i in range(rows):
-                h, w = b.start[1] + (first + i) // b.count[2], b.start[2] + (first + i) % b.count[2]
                 out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
                 residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]
+                w += 1
+                if w == b.start[2] + row:
+                    h, w = h + 1, b.start[2]
             for q in range(block, last):
                 multiply_tile(r, p, q, first, rows, out, residual, s)
             first += rows
@@ -420,8 +428,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         slide_box(r, &b, owner, s)
         return
     stage = r[0]
-    stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, p.pitch * r.csize, r.csize
-    stage.out.s[1] = b.count[2] * stage.out.s[2]
+    stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, r.fold * p.pitch * r.csize, r.csize
+    stage.out.s[1] = row_pixels(r, &b) * p.pitch * r.csize
     stage.out.data = s.middle - b.start[1] * stage.out.s[1] - b.start[2] * stage.out.s[2]
     while b.chunk < r.blocks:
         b.blocks = min(r.chunk, r.blocks - b.chunk)
@@ -478,7 +486,7 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         if not pixels and r.fold == 1:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
             parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
-        if parts > 1:
+        if parts > 1 and not (pixels and r.fold > 1):
             r.box[2] = min(r.box[2], max(ceil_div(r.box[2], parts), 4 * SLIDE_PIXELS))
             if not pixels:
                 r.box[1] = ceil_div(r.box[1], ceil_div(parts, max(1, ceil_div(r.ax[2].out, r.box[2]))))
@@ -522,13 +530,13 @@ cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
 cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
     """One thread's: a tile, a strip, and between two stages what the first makes of a box."""
     cdef ptrdiff_t tile = max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize
-    cdef ptrdiff_t pixels = r.box[1] * r.box[2]
+    cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold
     return (aligned(tile) + (0 if r.direct else strip_bytes(r)) + aligned(pixels * middle)
             + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
 
 
 cdef void place_scratch(Run *r, char *p, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
-    cdef ptrdiff_t each = scratch_bytes(r, middle), pixels = r.box[1] * r.box[2], i
+    cdef ptrdiff_t each = scratch_bytes(r, middle), pixels = r.box[1] * r.box[2] * r.fold, i
     cdef int j
     r.scratch = s
     for j in range(threads):
@@ -810,18 +818,27 @@ cdef class Separable:
         self.first.describe(r, isa)
         memset(p, 0, sizeof(Product))
         r.out_dtype = compute_type(r.dtype)
-        p.columns, p.blocks = self.columns, ceil_div(self.columns, 2 * r.k.lanes)
+        p.columns, p.blocks, p.rows = self.columns, ceil_div(self.columns, 2 * r.k.lanes), r.columns
         p.pitch = ceil_div(r.columns, r.k.lanes) * r.k.lanes
         if p.pitch * r.csize % 1024 == 0:  # pixels a multiple of 1 KiB apart would share few sets of L1
             p.pitch += r.k.lanes
 
     cdef ptrdiff_t panel_bytes(self, const Run *r, const Product *p) noexcept:
-        return p.blocks * r.columns * 2 * r.k.lanes * r.csize
+        return p.blocks * p.rows * 2 * r.k.lanes * r.csize
 
     cdef ptrdiff_t box_pixels(self, const Run *r, const Product *p) noexcept:
         """What the stages pass on stays in cache: more of it where each box has to bring in many filters."""
         cdef ptrdiff_t budget = (1 << 20) if self.panel_bytes(r, p) > PANEL_BYTES else 1 << 17
-        return max(TILE_ROWS, budget // (p.pitch * r.csize))
+        return max(TILE_ROWS, budget // (r.fold * p.pitch * r.csize))
+
+    cdef bint fold(self, Run *r, Product *p) noexcept:
+        """As Depthwise.fold, between the stages without a gap from pixel to pixel; only boxes of whole rows."""
+        cdef ptrdiff_t row = r.ax[2].out, strip = r.csize * r.columns * (row + r.ax[2].taps + r.k.lanes)
+        strip *= r.ax[1].taps + (SLIDE_ROWS - 1) * r.ax[1].stride
+        if row > self.box_pixels(r, p) or strip + 64 > STRIP_BYTES or not self.first.fold(r):
+            return False
+        p.pitch = p.rows
+        return True
 
     def pack(self, filters, int isa):
         """Both filters packed once, for `run` on the same ISA."""
@@ -840,9 +857,9 @@ cdef class Separable:
         with nogil:
             for block in range(p.blocks):
                 wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
-                r.k.pack[r.dtype](stages.data + block * r.columns * 2 * r.k.lanes * r.csize,
+                r.k.pack[r.dtype](stages.data + block * p.rows * 2 * r.k.lanes * r.csize,
                                   (2 if wide > r.k.lanes else 1) * r.k.lanes,
-                                  <const char *> cnp.PyArray_DATA(w) + block * 2 * r.k.lanes * column, r.columns, row,
+                                  <const char *> cnp.PyArray_DATA(w) + block * 2 * r.k.lanes * column, p.rows, row,
                                   wide, column)
         return stages
 
@@ -850,11 +867,15 @@ cdef class Separable:
         """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
         cdef Run r
         cdef Product p
-        self.describe(&r, &p, isa)
-        r.blocks = ceil_div(r.columns, r.k.lanes) + 1
-        cut(&r, threads, self.box_pixels(&r, &p))
-        return (shared_bytes(&r) + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
-                + threads * scratch_bytes(&r, p.pitch * r.csize))
+        cdef ptrdiff_t most = 0
+        for folded in range(2):
+            self.describe(&r, &p, isa)
+            if not folded or self.fold(&r, &p):
+                r.blocks = ceil_div(r.columns, r.k.lanes) + 1
+                cut(&r, threads, self.box_pixels(&r, &p))
+                most = max(most, shared_bytes(&r) + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
+                           + threads * scratch_bytes(&r, p.pitch * r.csize))
+        return most
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -881,6 +902,8 @@ cdef class Separable:
         if cnp.PyArray_SIZE(out) == 0:
             return out
         stages = filters if isinstance(filters, Stages) else self.pack(filters, isa)
+        if stages.depthwise.finite or not r.clipped or self.first.whole:
+            self.fold(&r, &p)
         self.first.take_input(&r, &view)
         self.first.take_epilogue(&r, epilogue)
         p.activation, p.low, p.high = r.activation, r.low, r.high
