@@ -57,6 +57,7 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
+    LINE_BYTES = 1 << 14      # of what the stages pass on, by which a block of pointwise filters goes at once
     MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
@@ -350,9 +351,9 @@ cdef void box_of(const Run *r, ptrdiff_t unit, Box *b) noexcept nogil:
 
 # ---- the pointwise stage ------------------------------------------------------------------------------------------
 
-cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff_t first, int rows, char **out,
-                        char **residual, Scratch *s) noexcept nogil:
-    """Some pixels of a box by one block of columns."""
+cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff_t first, int rows, ptrdiff_t tiles,
+                        char **out, char **residual, Scratch *s) noexcept nogil:
+    """Some pixels of a box by one block of columns, and those of the tiles that follow in one line."""
     cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, p.columns - start), no_offset = 0
     cdef int wide = 2 if taken > lanes else 1, i
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
@@ -368,7 +369,12 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
     args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
-    r.k.gemm[wide][rows](&args)
+    if tiles > 0:
+        args.tiles, args.pixel, args.out_pixel, args.ahead = tiles, p.pitch * r.csize, p.out.s[2], 0
+        args.later, args.later_step = args.b, 0
+        r.k.along[wide](&args)
+    else:
+        r.k.gemm[wide][rows](&args)
     if plain:
         return
     for i in range(rows):
@@ -391,7 +397,10 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
     """The pointwise outputs of a box whose depthwise outputs are in scratch."""
     cdef ptrdiff_t row = row_pixels(r, b), pixels = b.count[1] * row, block = 0, last, first, h, w, i, q
     cdef ptrdiff_t together = max(1, PANEL_BYTES // (p.rows * 2 * r.k.lanes * r.csize))
-    cdef int rows, full = r.k.rows[2 if p.columns > r.k.lanes else 1]
+    cdef ptrdiff_t rest = p.columns - (p.blocks - 1) * 2 * r.k.lanes, tiles = 0
+    cdef int rows, wide = 2 if rest > r.k.lanes else 1, full = r.k.rows[2 if p.blocks > 1 else wide]
+    cdef bint line = (p.plain_store and p.out.s[1] == row * p.out.s[2] and r.k.rows[wide] == full
+                      and spare_bytes(r.k, rest, wide, r.csize) >= 0)
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     while block < p.blocks:
@@ -399,15 +408,19 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
         first, h, w = 0, b.start[1], b.start[2]
         while first < pixels:
             rows = <int> min(full, pixels - first)
+            if line:
+                tiles = min((pixels - first) // full, max(1, LINE_BYTES // (full * p.pitch * r.csize)))
             for i in range(rows):
                 out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
                 residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]
                 w += 1
                 if w == b.start[2] + row:
                     h, w = h + 1, b.start[2]
+            if tiles > 1:  # h does not matter where rows follow each other
+                w += (tiles - 1) * rows
             for q in range(block, last):
-                multiply_tile(r, p, q, first, rows, out, residual, s)
-            first += rows
+                multiply_tile(r, p, q, first, rows, tiles, out, residual, s)
+            first += max(1, tiles) * rows
             if owner:
                 poll(r.call)
             if r.call.cancelled:
