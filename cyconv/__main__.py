@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise argparse.ArgumentError(None, f"--output: there is no folder {args.output.parent}")
             cyconv.set_num_threads(args.threads)
         args.run(args)
+        sys.stdout.flush()  # here, where a reader who has gone is no error
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (argparse.ArgumentError, OSError) as error:

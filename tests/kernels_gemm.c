@@ -71,20 +71,21 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     }
 }
 
-/* Rows side by side: each as the tile of one row computes it. */
+/* Rows side by side, and blocks of columns: each as the tile of one row computes it. */
 static void check_along(const char *isa, int type, const conv_kernels *k, int wide)
 {
     const int size = sizes[type], columns = wide * k->lanes, rows = k->rows[wide], tiles = between(0, 3);
-    const int runs = between(0, MAX_RUNS), run = between(1, MAX_RUN), pixel = between(0, 9),
-              next = columns + between(0, 3);
-    BUFFER input[(3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN) * 8], filters[64 * MAX_COLUMNS * 8], bias[MAX_COLUMNS * 8];
-    BUFFER block[3 * TILE_ROWS * (MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
+    const int runs = between(0, MAX_RUNS), run = between(1, MAX_RUN), pixel = between(0, 9);
+    const int spare = any_spare(type, k), blocks = spare ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
+    BUFFER input[(3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN) * 8], filters[3 * 64 * MAX_COLUMNS * 8];
+    BUFFER block[3 * TILE_ROWS * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
+    BUFFER bias[3 * MAX_COLUMNS * 8];
     const char *a = input;
     char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start;
     ptrdiff_t offset[MAX_RUNS];
     fill_with(type, input, 3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN);
-    fill_with(type, filters, runs * run * columns);
-    fill_with(type, bias, columns);
+    fill_with(type, filters, blocks * runs * run * columns);
+    fill_with(type, bias, blocks * columns);
     for (int r = 0; r < runs; r++)
         offset[r] = between(0, MAX_RUNS) * size;
     tile_args t = {.a = &a,
@@ -98,22 +99,28 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .clamp = between(0, 1),
                    .low = -20,
                    .high = 30,
-                   .spare = any_spare(type, k),
+                   .spare = spare,
                    .tiles = tiles,
                    .pixel = pixel * size,
-                   .out_pixel = next * size};
+                   .out_pixel = next * size,
+                   .blocks = blocks,
+                   .panel = runs * run * columns * size};
     t.ahead = runs == 1 && between(0, 1);
     offset[0] = t.ahead ? 0 : offset[0];
     const int stored = columns - t.spare / size;
     k->along[wide](&t);
     out = row;
-    for (int i = 0; i < tiles * rows; i++) {
-        a = input + i * pixel * size;
-        k->gemm[wide][1](&t);
-        expect(!memcmp(start + i * next * size, row, stored * size), isa, "along", type_names[type], "row", i, rows);
-        expect(untouched(end, start + i * next * size), isa, "along", type_names[type], "wrote beside row", i, rows);
-        end = start + (i * next + stored) * size;
-    }
+    for (int i = 0; i < tiles * rows; i++)
+        for (int c = 0; c < blocks; c++) {
+            char *stores = start + (i * next + c * columns) * size;
+            a = input + i * pixel * size;
+            t.b = (char *)filters + c * t.panel;
+            t.bias = (char *)bias + c * columns * size;
+            k->gemm[wide][1](&t);
+            expect(!memcmp(stores, row, stored * size), isa, "along", type_names[type], "row", i, rows);
+            expect(untouched(end, stores), isa, "along", type_names[type], "wrote beside row", i, rows);
+            end = stores + stored * size;
+        }
     expect(untouched(end, block + sizeof block), isa, "along", type_names[type], "wrote behind", tiles, rows);
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -301,7 +302,20 @@ def test_import_is_lean():
     assert not unwanted & set(loaded)
 
 
-def test_a_closed_pipe_is_no_error():
-    command = f"{sys.executable} -m cyconv info --json | true"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=True)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["info --json", "explain conv2d 1x8x8x3 3x3x3x4 padding=SAME strides=1"])
+def test_a_closed_pipe_is_no_error(command, unbuffered):
+    """The reader has gone before anything is written, at once or at the end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "cyconv", *command.split()],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writer)
     assert done.stderr == ""
+    assert done.returncode == 0

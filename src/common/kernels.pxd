@@ -16,7 +16,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         int clamp
         double low, high
         int accumulate, spare
-        ptrdiff_t tiles, pixel, out_pixel
+        ptrdiff_t tiles, pixel, out_pixel, blocks, panel
         int ahead
         const char *later
         ptrdiff_t later_step

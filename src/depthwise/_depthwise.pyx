@@ -370,7 +370,8 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
     args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
     if tiles > 0:
-        args.tiles, args.pixel, args.out_pixel, args.ahead = tiles, p.pitch * r.csize, p.out.s[2], 0
+        args.tiles, args.blocks, args.pixel, args.out_pixel = tiles, 1, p.pitch * r.csize, p.out.s[2]
+        args.ahead = 0
         args.later, args.later_step = args.b, 0
         r.k.along[wide](&args)
     else:

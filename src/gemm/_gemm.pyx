@@ -438,10 +438,10 @@ cdef struct Line:
     ptrdiff_t count, step, out_step, residual_step
 
 
-cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Line *line,
-                   tile_args *args, Scratch *s) noexcept nogil:
-    """One block of columns of a line of pixels: full tiles, and what is left."""
-    cdef int wide, i, rows, done
+cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, ptrdiff_t blocks,
+                   const Line *line, tile_args *args, Scratch *s) noexcept nogil:
+    """A block of columns of a line of pixels, or several that are stored as they are: full tiles, and what is left."""
+    cdef int wide, i, _c, rows, done
     cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
     cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize, rest
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
@@ -453,6 +453,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     rows = r.k.rows[wide]
     args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
     args.b, args.ldb, args.accumulate = r.panels + panel_place(r, job, t, group, block), width, 0
+    args.blocks, args.panel = blocks, filter_bytes(r, job)
     args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
     args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
@@ -474,7 +475,12 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
             for i in range(rows if done > 8 else 8):
                 base[i] = base[0] + min(i, done - 1) * line.step
                 out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
-            r.k.gemm[wide][done](args)
+            for _c in range(blocks):
+                r.k.gemm[wide][done](args)
+                args.b += args.panel
+                args.bias += row
+                for i in range(done):
+                    out[i] += row
         if not plain:
             for i in range(done):
                 out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
@@ -487,6 +493,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
                     const ptrdiff_t *box, ptrdiff_t b0, ptrdiff_t b1, bint owner, Scratch *s) noexcept nogil:
     """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
     cdef ptrdiff_t n, d, h, w, b, rows = max(r.k.rows[1], r.k.rows[2]), most, spent = 0, first, last, windows
+    cdef ptrdiff_t whole = b0, blocks
     cdef ptrdiff_t[4] count
     cdef ptrdiff_t[4] step
     cdef const JobAxis *a
@@ -534,8 +541,11 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
         most = count[3]
     elif windows > LINE_BYTES:
         return False
-    if fresh and b1 - b0 > 1 and (b1 - b0) * filter_bytes(r, job) <= FEW_FILTERS:
-        most = rows  # outputs are stored pixel by pixel, as the hardware fetches lines ahead
+    if b1 - b0 > 1 and (b1 - b0) * filter_bytes(r, job) <= FEW_FILTERS:
+        # Outputs are stored pixel by pixel, as the hardware fetches lines ahead.
+        whole = min(b1, t.columns // (2 * r.k.lanes)) if r.plain_store else b0
+        if fresh and whole < b1:
+            most = rows
     args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
     if t.fold:
         args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
@@ -551,11 +561,14 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
                     line.residual = (residual + n * r.residual.sn + d * a[0].out_step * r.residual.s[0]
                                      + h * a[1].out_step * r.residual.s[1] + w * line.residual_step)
                     w += line.count
-                    for b in range(b0, b1):
+                    b = b0
+                    while b < b1:
+                        blocks = max(1, whole - b)
                         args.ahead = fresh and b == b0
-                        run_line(r, job, t, group, b, &line, &args, s)
+                        run_line(r, job, t, group, b, blocks, &line, &args, s)
+                        b += blocks
                         if owner:
-                            spent += line.count * (job.taps * r.cg + 16)
+                            spent += line.count * blocks * (job.taps * r.cg + 16)
                             if spent > 40000:
                                 spent = 0
                                 poll(r.call)

@@ -78,7 +78,7 @@ cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, con
     memset(&args, 0, sizeof(args))
     args.a, args.offset, args.runs, args.run, args.b, args.ldb = a, &none, 1, s.cg, block, 2 * s.k.lanes
     args.out, args.bias, args.later = out, s.none, block
-    args.tiles, args.pixel, args.out_pixel = columns // rows, row, next
+    args.tiles, args.blocks, args.pixel, args.out_pixel = columns // rows, 1, row, next
     a[0], out[0] = panel, products
     if args.tiles:
         s.k.along[wide](&args)

@@ -22,8 +22,9 @@ typedef struct {
     double low, high;
     int accumulate; /* start from what out holds; with spare = 0 */
     int spare;      /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it */
-    /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further */
-    ptrdiff_t tiles, pixel, out_pixel;
+    /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further. Each is
+     * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart */
+    ptrdiff_t tiles, pixel, out_pixel, blocks, panel;
     int ahead;         /* the one run is read by nobody before: fetch the next tile's meanwhile */
     const char *later; /* what is read later: fetch it into L2, so many bytes a step */
     ptrdiff_t later_step;

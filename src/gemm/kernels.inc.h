@@ -15,11 +15,11 @@ INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], co
                 acc[i][j] = LOAD((const T *)t->out[i] + j * VL);
 }
 
-INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, const int rows,
-                           const int wide)
+INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, const char *biases,
+                           const int rows, const int wide)
 {
     UNROLL for (int j = 0; j < wide; j++) {
-        const V bias = LOAD((const T *)t->bias + j * VL);
+        const V bias = LOAD((const T *)biases + j * VL);
         UNROLL for (int i = 0; i < rows; i++)
             acc[i][j] += bias;
     }
@@ -75,20 +75,22 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
                     acc[i][j] += a[i][k] * w[j];
         }
     }
-    NAME(tile_end)(t, acc, t->out, rows, wide);
+    NAME(tile_end)(t, acc, t->out, t->bias, rows, wide);
 }
 
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
- * not to be worked out again for each. With few channels that took as long as the FMAs. */
+ * not to be worked out again for each. With few channels that took as long as the FMAs. What is fetched meanwhile: `soon`,
+ * the next tile's outputs, a row a step (all at once, they would take the few places where misses wait from the loads);
+ * `later`, what comes then; `ahead`, the next tile's input. */
 INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
-                                ptrdiff_t before, const int rows, const int wide, const int fetch, const int ahead)
+                                const char *later, const char *soon, ptrdiff_t left, const int rows, const int wide,
+                                const int fetch, const int ahead)
 {
     const ptrdiff_t pixel = t->pixel, run = t->run, ldb = t->ldb;
     const char *a[TILE_ROWS / 3 + 1];
     UNROLL for (int i = 0; i < rows; i += 3)
         a[i / 3] = base + i * pixel;
     const char *next = base + rows * pixel;
-    const char *later = t->later + before * t->later_step;
     for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
         V w[TILE_WIDE];
         if (fetch)
@@ -96,6 +98,10 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
         if (ahead) { /* into L1, and, beyond the page that the hardware sees to, into L2 */
             __builtin_prefetch(next + k * 64);
             __builtin_prefetch(next + k * 64 + 6144, 0, 2);
+        }
+        if (wide > 1 && k < left) {
+            UNROLL for (int j = 0; j < wide; j++)
+                __builtin_prefetch(soon + k * t->out_pixel + j * VBYTES, 1);
         }
         UNROLL for (int j = 0; j < wide; j++) {
             w[j] = LOAD(b + j * VL);
@@ -111,35 +117,55 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
     return b;
 }
 
+INLINE void NAME(along_runs)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
+                             const char *later, const char *soon, const int rows, const int wide, const int fetch)
+{
+    ptrdiff_t left = rows;
+    for (ptrdiff_t r = 0; r < t->runs; r++) {
+        b = NAME(along_run)(t, acc, base + t->offset[r], b, later, soon, left, rows, wide, fetch, 0);
+        later += t->run * t->later_step;
+        soon += t->run * t->out_pixel;
+        left -= t->run;
+    }
+}
+
 INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
 {
-    const ptrdiff_t next = t->out_pixel;
-    const char *base = t->a[0];
+    const ptrdiff_t next = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
+    const int few = steps * wide <= 320; /* filters, which stay in L1 */
+    const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];
-    for (ptrdiff_t n = 0; n < t->tiles; n++, base += rows * t->pixel, start += rows * next) {
-        V acc[TILE_ROWS][TILE_WIDE];
-        char *out[TILE_ROWS];
-        UNROLL for (int i = 0; i < rows; i++)
-            UNROLL for (int j = 0; j < wide; j++) {
-                acc[i][j] = (V){0};
-                out[i] = start + i * next;
-                __builtin_prefetch(out[i] + j * VBYTES, 1);
+    for (ptrdiff_t n = 0; n < t->tiles; n++) {
+        for (ptrdiff_t c = 0; c < t->blocks; c++) {
+            V acc[TILE_ROWS][TILE_WIDE];
+            char *out[TILE_ROWS];
+            UNROLL for (int i = 0; i < rows; i++) {
+                out[i] = start + c * row + i * next;
+                UNROLL for (int j = 0; j < wide; j++)
+                    acc[i][j] = (V){0};
             }
-        const T *b = (const T *)t->b;
-        const ptrdiff_t steps = t->runs * t->run;
-        if (steps * wide <= 320) { /* few filters, which stay in L1 */
-            if (t->ahead)
-                NAME(along_run)(t, acc, base, b, 0, rows, wide, 0, 1);
-            else
-                for (ptrdiff_t r = 0; r < t->runs; r++)
-                    b = NAME(along_run)(t, acc, base + t->offset[r], b, 0, rows, wide, 0, 0);
-        } else if (t->ahead) {
-            NAME(along_run)(t, acc, base, b, n * steps, rows, wide, 1, 1);
-        } else {
-            for (ptrdiff_t r = 0; r < t->runs; r++)
-                b = NAME(along_run)(t, acc, base + t->offset[r], b, n * steps + r * t->run, rows, wide, 1, 0);
+            const T *b = (const T *)(t->b + c * t->panel);
+            const char *soon = c + 1 < t->blocks ? out[0] + row : start + rows * next;
+            if (wide > 1)
+                for (ptrdiff_t i = steps; i < rows; i++) /* more rows than steps */
+                    UNROLL for (int j = 0; j < wide; j++)
+                        __builtin_prefetch(soon + i * next + j * VBYTES, 1);
+            if (t->ahead && c == 0) {
+                if (few)
+                    NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 0, 1);
+                else
+                    NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 1, 1);
+            } else {
+                if (few)
+                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 0);
+                else
+                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1);
+            }
+            NAME(tile_end)(t, acc, out, t->bias + c * row, rows, wide);
         }
-        NAME(tile_end)(t, acc, out, rows, wide);
+        base += rows * t->pixel;
+        start += rows * next;
+        later += steps * t->later_step;
     }
 }
 static void NAME(along_1)(const tile_args *t) { NAME(along)(t, ROWS_1, 1); }
@@ -161,7 +187,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
                 acc[i][j] += LOAD(a + j * VL) * w[j];
         }
     }
-    NAME(tile_end)(t, acc, t->out, rows, wide);
+    NAME(tile_end)(t, acc, t->out, t->bias, rows, wide);
 }
 
 static void NAME(add)(const add_args *a)
