@@ -71,19 +71,21 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     }
 }
 
-/* Rows side by side, and blocks of columns: each as the tile of one row computes it. */
-static void check_along(const char *isa, int type, const conv_kernels *k, int wide)
+/* Rows side by side, and blocks of columns or a few columns: each as the tile of one row computes it. */
+static void check_along(const char *isa, int type, const conv_kernels *k, int wide, int narrow)
 {
-    const int size = sizes[type], columns = wide * k->lanes, rows = k->rows[wide], tiles = between(0, 3);
-    const int runs = between(0, MAX_RUNS), run = between(1, MAX_RUN), pixel = between(0, 9);
-    const int spare = any_spare(type, k), blocks = spare ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
-    BUFFER input[(3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN) * 8], filters[3 * 64 * MAX_COLUMNS * 8];
-    BUFFER block[3 * TILE_ROWS * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
+    const int size = sizes[type], columns = wide * k->lanes, rows = narrow ? k->lanes : k->rows[wide],
+              tiles = between(0, 3);
+    const int run = narrow ? between(k->lanes, 3 * k->lanes) : between(1, MAX_RUN);
+    const int runs = between(0, MAX_RUNS), pixel = between(0, 9), spare = narrow ? 0 : any_spare(type, k);
+    const int blocks = spare || narrow ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
+    BUFFER input[(3 * 16 * 9 + MAX_RUNS + 3 * 16) * 8], filters[MAX_RUNS * 3 * 16 * MAX_COLUMNS * 8];
+    BUFFER block[3 * 16 * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
     BUFFER bias[3 * MAX_COLUMNS * 8];
     const char *a = input;
     char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start;
     ptrdiff_t offset[MAX_RUNS];
-    fill_with(type, input, 3 * TILE_ROWS * 9 + MAX_RUNS + MAX_RUN);
+    fill_with(type, input, 3 * 16 * 9 + MAX_RUNS + 3 * 16);
     fill_with(type, filters, blocks * runs * run * columns);
     fill_with(type, bias, blocks * columns);
     for (int r = 0; r < runs; r++)
@@ -107,8 +109,8 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .panel = runs * run * columns * size};
     t.ahead = runs == 1 && between(0, 1);
     offset[0] = t.ahead ? 0 : offset[0];
-    const int stored = columns - t.spare / size;
-    k->along[wide](&t);
+    const int stored = narrow ? narrow : columns - t.spare / size;
+    (narrow ? k->narrow[narrow] : k->along[wide])(&t);
     out = row;
     for (int i = 0; i < tiles * rows; i++)
         for (int c = 0; c < blocks; c++) {
@@ -117,7 +119,8 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
             t.b = (char *)filters + c * t.panel;
             t.bias = (char *)bias + c * columns * size;
             k->gemm[wide][1](&t);
-            expect(!memcmp(stores, row, stored * size), isa, "along", type_names[type], "row", i, rows);
+            expect(!memcmp(stores, row, stored * size), isa, narrow ? "narrow" : "along", type_names[type], "row", i,
+                   rows);
             expect(untouched(end, stores), isa, "along", type_names[type], "wrote beside row", i, rows);
             end = stores + stored * size;
         }
@@ -297,9 +300,12 @@ int main(int argc, char **argv)
                     for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
                         for (int round = 0; round < 40; round++)
                             check_tile(isa_names[isa], type, k, depthwise, wide, wanted);
-            for (int round = 0; round < 400; round++)
-                check_along(isa_names[isa], type, k, 1 + round % 2);
-            printf("gemm depthwise along %-4s %s", type_names[type], isa_names[isa]);
+            const int narrow = k->lanes < NARROW ? k->lanes : NARROW;
+            for (int round = 0; round < 400; round++) {
+                check_along(isa_names[isa], type, k, 1 + round % 2, 0);
+                check_along(isa_names[isa], type, k, 1, 1 + round % narrow);
+            }
+            printf("gemm depthwise along narrow %-4s %s", type_names[type], isa_names[isa]);
             for (int wide = 1; argc > 1 && !strcmp(argv[1], "time") && wide <= TILE_WIDE; wide++)
                 printf("   %dx%d: %.1f GFLOP/s", k->rows[wide], wide * k->lanes, rate(k, wide));
             printf("\n");

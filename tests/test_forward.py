@@ -1,12 +1,14 @@
 """Every forward op against its formula in NumPy, over thousands of random problems."""
 
 import inspect
+from itertools import product
 
 import numpy as np
 import pytest
 from ops import OPS, sweep
 
 import cyconv as nn
+from cyconv import reference
 
 # How many cases of each op; together with the chunks' names they are the same in every run.
 CASES = {
@@ -85,6 +87,24 @@ def test_padding_modes_are_those_of_numpy_pad():
         for lo, hi in ((0, 0), (1, 2), (3, 4), (8, 11)):
             y = nn.conv1d(x, identity, 1, [(lo, hi)], padding_mode=mode)
             assert np.array_equal(y[0, :, 0], np.pad(x[0, :, 0], (lo, hi), name)), (mode, lo, hi)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_few_outputs_of_many_channels(isa, dtype):
+    """Whole vectors of pixels, whose channels are turned in registers, and single ones."""
+    rng = np.random.default_rng(0)
+    with nn.isa(isa), nn.algorithm("direct"):
+        for channels, filters, width in product((7, 16, 17, 31, 40, 100), (1, 2, 3, 4), (14, 17, 33, 50)):
+            x = rng.integers(-9, 10, (2, 3, width, channels)).astype(dtype)
+            f = rng.integers(-9, 10, (1, 1, channels, filters)).astype(dtype)
+            if dtype is not np.int32:
+                x, f = (x / 8).astype(dtype), (f / 8).astype(dtype)
+            rest = {"bias": np.arange(filters).astype(dtype), "activation": ["relu", None][width % 2]}
+            y = nn.conv2d(x, f, 1, "VALID", **rest)
+            single = [nn.conv2d(x[:, :, i : i + 1], f, 1, "VALID", **rest) for i in range(width)]
+            assert np.array_equal(y, np.concatenate(single, 2))
+            assert np.array_equal(y, reference.convolution(x, f, **rest))
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -3,7 +3,7 @@
 from move cimport fill_fn, finish_fn, gather_fn, pack_fn
 
 cdef extern from "../gemm/kernels.h" nogil:
-    enum: TILE_ROWS
+    enum: TILE_ROWS, NARROW
     ctypedef struct tile_args:
         const char *const *a
         ptrdiff_t a_step
@@ -32,6 +32,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         tile_fn gemm[3][15]
         tile_fn depthwise[3][15]
         tile_fn along[3]
+        tile_fn narrow[5]
         add_fn add
         fill_fn fill
         gather_fn gather[5]

@@ -22,7 +22,7 @@ from common cimport (
     copy_axis, give_back, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_zeros, team_of, view_of
 )
-from kernels cimport TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
+from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import zones
@@ -41,6 +41,7 @@ cdef enum:
     LEAST_PIXELS = 6 * TILE_ROWS
     FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
     MANY_FILTERS = 1 << 16  # and that come from further away
+    LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
@@ -78,7 +79,7 @@ cdef struct Scratch:
     const char **a           # [RUNS][TILE_ROWS]
     ptrdiff_t *tap_offset    # [RUNS]
     ptrdiff_t *no_offset     # [RUNS] zeros
-    char *tile               # TILE_ROWS rows of two vectors
+    char *tile               # LINE_ROWS rows of two vectors
     char *area               # a strip, or windows
 
 
@@ -446,17 +447,19 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize, rest
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
-    cdef bint plain = r.plain_store and spare >= 0
-    cdef const char *base[TILE_ROWS]
-    cdef char *out[TILE_ROWS]
-    cdef char *residual[TILE_ROWS]
-    rows = r.k.rows[wide]
+    # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
+    cdef bint narrow = (4 * taken <= r.k.lanes <= line.count and taken <= NARROW
+                        and args.run >= (2 if spare >= 0 else 1) * r.k.lanes), plain
+    cdef const char *base[LINE_ROWS]
+    cdef char *out[LINE_ROWS]
+    cdef char *residual[LINE_ROWS]
+    cdef tile_fn kernel = r.k.narrow[taken] if narrow else r.k.along[wide]
+    rows = r.k.lanes if narrow else r.k.rows[wide]
     args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
     args.b, args.ldb, args.accumulate = r.panels + panel_place(r, job, t, group, block), width, 0
     args.blocks, args.panel = blocks, filter_bytes(r, job)
     args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
-    args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
     args.later, args.later_step = args.b, 0
     if block + 1 < t.blocks:
@@ -465,12 +468,14 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         rest = line.count - first
         if 8 < rest < rows:  # moved back: as fast as a tile of fewer pixels
             first, rest = line.count - rows, rows
-        args.tiles = max(1, rest // rows) if plain else 1
         done = <int> min(rows, rest)
+        plain = r.plain_store and (spare >= 0 or narrow and done == rows)
+        args.tiles = max(1, rest // rows) if plain else 1
+        args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
         base[0] = line.base + first * line.step
         out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
         if done == rows:
-            r.k.along[wide](args)
+            kernel(args)
         else:
             for i in range(rows if done > 8 else 8):
                 base[i] = base[0] + min(i, done - 1) * line.step
@@ -533,6 +538,8 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     if count[3] < rows and (count[3] != 8 or t.columns > r.k.lanes):  # tiles of 8 by one vector keep the FMAs busy, too
         return False
     fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
+    if t.columns <= NARROW and count[3] >= r.k.lanes:
+        rows = max(rows, r.k.lanes)
     # As many pixels at a time as L1 holds the windows of, for every block of columns; but where these are many, block by
     # block, so that their filters come one after the other.
     windows = max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows
@@ -1121,7 +1128,7 @@ cdef class Convolution:
                 area[0] = max(area[0], TILE_ROWS * WINDOW_BYTES)
         runs[0] = (runs[0] + 7) // 8 * 8
         area[0] = aligned(area[0] + 4 * r.k.lanes * r.csize)
-        return (TILE_ROWS * 2 * r.k.lanes * r.csize + area[0]
+        return (LINE_ROWS * 2 * r.k.lanes * r.csize + area[0]
                 + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
 
     cdef Tiling *take_tilings(self, Memory *memory) except NULL:
@@ -1129,7 +1136,7 @@ cdef class Convolution:
 
     cdef Scratch *take_scratch(self, const Run *r, int threads, Memory *memory) except NULL:
         """Each thread's scratch, all in one piece."""
-        cdef ptrdiff_t area, runs, tile = TILE_ROWS * 2 * r.k.lanes * r.csize
+        cdef ptrdiff_t area, runs, tile = LINE_ROWS * 2 * r.k.lanes * r.csize
         cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = aligned(threads * sizeof(Scratch))
         cdef Scratch *scratch = <Scratch *> take(memory, head + threads * each, self.op, "scratch")
         cdef int j

@@ -5,6 +5,7 @@
 
 #define TILE_ROWS 14 /* the most pixels a register tile holds; the pitch of a column of row pointers */
 #define TILE_WIDE 2  /* the most vectors a register tile is wide */
+#define NARROW 4     /* columns at most of a tile whose lanes are pixels */
 
 /* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j]) */
 typedef struct {
@@ -44,6 +45,8 @@ typedef struct {
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     tile_fn along[TILE_WIDE + 1]; /* [vectors]: full tiles side by side */
+    tile_fn
+        narrow[NARROW + 1]; /* [columns]: the same of as many pixels as a vector has lanes; runs of that many, too */
     add_fn add;
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */

@@ -171,6 +171,67 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
 static void NAME(along_1)(const tile_args *t) { NAME(along)(t, ROWS_1, 1); }
 static void NAME(along_2)(const tile_args *t) { NAME(along)(t, ROWS_2, 2); }
 
+/* Few columns would leave most of a vector empty: the pixels are the lanes here. Their channels lie side by side and are
+ * transposed in registers, which takes a shuffle for every log2(VL) / VL elements. */
+INLINE void NAME(narrow)(const tile_args *t, const int columns)
+{
+    const ptrdiff_t run = t->run, pixel = t->pixel;
+    const char *base = t->a[0];
+    char *out = t->out[0];
+    for (ptrdiff_t n = 0; n < t->tiles; n++, base += VL * pixel) {
+        V acc[NARROW] = {{0}};
+        T stores[NARROW][VL];
+        const T *b = (const T *)t->b;
+        for (ptrdiff_t r = 0; r < t->runs; r++)
+            for (ptrdiff_t k = 0; k < run; k += VL) { /* the last ones moved back rather than cut */
+                const ptrdiff_t from = k + VL > run ? run - VL : k;
+                const char *a = base + t->offset[r] + from * sizeof(T);
+                V v[VL];
+                if (t->ahead) { /* as in a run: the next tile into L1, the one after it into L2 */
+                    const char *next = base + VL * pixel + k * VBYTES;
+                    UNROLL for (int i = 0; i < VL * VBYTES; i += 64) {
+                        __builtin_prefetch(next + i);
+                        __builtin_prefetch(next + i + 6144, 0, 2);
+                    }
+                }
+                UNROLL for (int i = 0; i < VL; i++) {
+                    v[i] = LOAD(a);
+                    a += pixel;
+                }
+                NAME(transpose_registers)(v);
+                if (from == k) {
+                    UNROLL for (int i = 0; i < VL; i++)
+                        UNROLL for (int j = 0; j < columns; j++)
+                            acc[j] += v[i] * b[i * VL + j];
+                    b += VL * VL;
+                } else {
+                    UNROLL for (int i = 1; i < VL; i++)
+                        if (from + i >= k) {
+                            UNROLL for (int j = 0; j < columns; j++)
+                                acc[j] += v[i] * b[j];
+                            b += VL;
+                        }
+                }
+            }
+        UNROLL for (int j = 0; j < columns; j++) {
+            V v = acc[j] + ((const T *)t->bias)[j];
+            if (t->clamp) {
+                const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
+                v = SELECT(v < low, low, v);
+                v = SELECT(v > high, high, v);
+            }
+            STORE(stores[j], v);
+        }
+        for (int i = 0; i < VL; i++, out += t->out_pixel)
+            UNROLL for (int j = 0; j < columns; j++)
+                ((T *)out)[j] = stores[j][i];
+    }
+}
+static void NAME(narrow_1)(const tile_args *t) { NAME(narrow)(t, 1); }
+static void NAME(narrow_2)(const tile_args *t) { NAME(narrow)(t, 2); }
+static void NAME(narrow_3)(const tile_args *t) { NAME(narrow)(t, 3); }
+static void NAME(narrow_4)(const tile_args *t) { NAME(narrow)(t, 4); }
+
 /* Channel by channel: a load of input and an FMA for every element. */
 INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
 {
