@@ -14,6 +14,7 @@ from test_guard_pages import sweep as fenced_sweep
 from test_identities import inner, linear_case
 
 import cyconv as nn
+from cyconv import reference
 
 # ---- the raw gradients as rows of a table like that of the forward ops ------------------------------------------------
 
@@ -120,6 +121,39 @@ def test_input_sizes_may_be_the_images_alone(layout, lead):
     assert np.array_equal(case.call(input_sizes=[9, 8]), case.call())
 
 
+@pytest.mark.parametrize("seed", range(150))
+def test_nine_taps_of_one_channel(seed):
+    """One tile, but for an image's first and last rows and columns: which rows are these, for any stride and padding?"""
+    rng = np.random.default_rng(seed)
+    rank, isa = int(rng.integers(2, 4)), str(rng.choice(nn.available_isas()))
+    depthwise = rank == 2 and rng.random() < 0.6
+    channels, filters = int(rng.choice([1, 3, 17, 40])) if depthwise else 1, int(rng.choice([1, 2, 16, 33, 70]))
+    filters = int(rng.integers(1, 3)) if depthwise else filters
+    taps = (int(rng.integers(1, 3)), 3, 3)[-rank:]
+    settings = {
+        "strides": [int(s) for s in rng.integers(1, 4, rank)],
+        "dilations": [int(d) for d in rng.choice([1, 1, 2, 5], rank)],
+        "padding": [tuple(int(p) for p in rng.integers(0, 6, 2)) for _ in range(rank)],
+        "padding_mode": ["zeros", "zeros", "replicate", ("constant", 2)][rng.integers(4)],
+    }
+    if not depthwise:
+        settings["dilations"][-1] = 1  # else no row of taps is one run
+    spans = [(k - 1) * d + 1 for k, d in zip(taps, settings["dilations"])]
+    sizes = [max(1, s - sum(p)) + int(n) for s, p, n in zip(spans, settings["padding"], rng.integers(0, 40, rank))]
+    x = rng.integers(-4, 5, (2, *sizes, channels)).astype([np.float32, np.int32, np.float16][seed % 3])
+    name = "depthwise_conv2d" if depthwise else f"conv{rank}d"
+    if depthwise:
+        settings["strides"] = [1, settings["strides"][0], settings["strides"][0], 1]
+    like = getattr(nn, name)(x, np.zeros((*taps, channels, filters), x.dtype), **settings)
+    g = rng.integers(-2, 3, like.shape).astype(x.dtype)
+    args = (x, (*taps, channels, filters), g)
+    expected = getattr(reference, f"{name}_backprop_filter")(*args, **settings)
+    with nn.isa(isa):
+        for n in (1, 3):
+            dw = getattr(nn, f"{name}_backprop_filter")(*args, **settings, num_threads=n)
+            assert np.array_equal(dw, expected), settings
+
+
 @pytest.mark.parametrize("layout", [None, "first"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RAW)
@@ -152,6 +186,10 @@ GEOMETRIES = {
     "reflected": {"mode": "reflect", "padding": "FULL"},
     "large constant": {"mode": ("constant", 1e3)},
     "filters of whole vectors": {"filters": 64},
+    "nine taps": {"channels": 1, "taps": (3, 3)},
+    "nine taps, strides": {"channels": 1, "taps": (3, 3), "strides": (2, 3), "padding": "SAME"},
+    "nine taps far apart": {"channels": 1, "taps": (3, 3), "dilations": (150, 150), "padding": 300},
+    "nine taps, reflected": {"channels": 1, "taps": (3, 3), "mode": "reflect", "padding": "FULL"},
 }
 
 
@@ -306,9 +344,10 @@ def test_second_order_by_composition():
 # ---- NaN, errors -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("taps", [(5, 3), (3, 3)])
 @pytest.mark.parametrize("channels", [1, 3, 20])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite_values_stay_in_their_taps(channels, value):
+def test_not_finite_values_stay_in_their_taps(channels, value, taps):
     """A gradient that is not finite reaches the taps that are inside the input there, an input the taps that read it."""
     rng = np.random.default_rng(0)
     for groups, filters in ((1, 17), (channels, channels)):
@@ -316,7 +355,7 @@ def test_not_finite_values_stay_in_their_taps(channels, value):
         for at in ((0, 0, 0), (1, 5, 6), (0, 3, 3), (1, 0, 6)):
             g = rng.standard_normal((2, 6, 7, filters)).astype(np.float32)
             g[at] = value
-            sizes = (5, 3, channels // groups, filters)
+            sizes = (*taps, channels // groups, filters)
             dw = nn.conv2d_backprop_filter(x, sizes, g, 1, "SAME")
             reached = (
                 nn.conv2d_backprop_filter(np.ones_like(x), sizes, (~np.isfinite(g)).astype(np.float32), 1, "SAME") > 0

@@ -9,7 +9,8 @@ inside the input, so that a padding of zeros costs nothing and meets nothing. Th
 * few output channels: x and g change places (`swap`);
 * depthwise: the rows are the taps along w, and their elements are vectors.
 
-Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only.
+Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only. Of 3x3 filters of one
+channel, or of each channel, all nine taps are rows of one tile (`tall`), but for the image's first and last rows.
 
 The order of every sum depends on the problem alone: pixels are cut into chunks (boxes of about CHUNK outputs), a tile's
 sum over a chunk is added to what the chunks before gave, and where there are few tiles, `splits` parts of the chunks add
@@ -34,13 +35,14 @@ from cyconv._runtime import prepare
 cnp.import_array()
 
 cdef extern from "kernels.h" nogil:
+    enum: TALL
     ctypedef struct pixel_run:
         ptrdiff_t a, b, count
     ctypedef struct tile_args:
         const char *a
         const char *b
         const pixel_run *runs
-        ptrdiff_t count, a_step, b_step, row_step
+        ptrdiff_t count, a_step, b_step, row_step, tall_step
         void *out
         ptrdiff_t pitch
         int accumulate
@@ -53,6 +55,7 @@ cdef extern from "kernels.h" nogil:
         int rows[3]
         tile_fn outer[3][15]
         tile_fn depthwise[3][15]
+        tile_fn tall[2][3]
         add_fn add
         fill_fn fill
         gather_fn gather[5]
@@ -101,6 +104,7 @@ cdef struct Task:
     bint depthwise, fold, swap, merge, g_direct, in_place
     ptrdiff_t groups, cg, mg, repeat
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
+    ptrdiff_t tall           # rows of taps that are rows together, too: TALL, or 1
     ptrdiff_t tap_groups
     ptrdiff_t rows, columns  # of a tap group
     ptrdiff_t row_tiles, column_tiles, most_rows
@@ -124,7 +128,7 @@ cdef struct Unit:
     ptrdiff_t pitch, tap_pitch
     ptrdiff_t[4] start, count
     Reader x, g
-    ptrdiff_t a_step, b_step, row_step  # as tile_args has them
+    ptrdiff_t a_step, b_step, row_step, tall_step  # as tile_args has them
     bint owner
     ptrdiff_t spent
 
@@ -152,8 +156,8 @@ cdef inline void tap_of(const Task *t, ptrdiff_t group, ptrdiff_t *k) noexcept n
     cdef ptrdiff_t along = t.ax[2].taps // t.row_taps
     k[2] = group % along * t.row_taps
     group //= along
-    k[1] = group % t.ax[1].taps
-    k[0] = group // t.ax[1].taps
+    k[1] = group % (t.ax[1].taps // t.tall) * t.tall
+    k[0] = group // (t.ax[1].taps // t.tall)
 
 
 cdef inline void inside(const Task *t, const Unit *u, int axis, ptrdiff_t k, ptrdiff_t *o) noexcept nogil:
@@ -205,6 +209,7 @@ cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept n
             bytes *= extent[i]
         u.x.sn = bytes
     u.a_step, u.b_step, u.row_step = u.x.by_out[2] * u.x.s[2], u.g.s[2], u.x.by_tap[2] * u.x.s[2]
+    u.tall_step = u.x.by_tap[1] * u.x.s[1]
     if t.swap:
         u.a_step, u.b_step = u.b_step, u.a_step
 
@@ -243,9 +248,11 @@ cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_
 # ---- one chunk --------------------------------------------------------------------------------------------------
 
 cdef struct Segment:
-    # Outputs along w, and those taps of a tap group that are inside the input for all of them.
+    # Outputs along w, and those taps of a tap group that are inside the input for all of them;
+    # of a tall one: some of its rows of taps from row h on, and the outputs along h.
     ptrdiff_t[2] o
-    ptrdiff_t k0, k1
+    ptrdiff_t k0, k1, h
+    ptrdiff_t[2] oh
 
 
 cdef inline void taps_inside(const Task *t, ptrdiff_t o, Segment *g) noexcept nogil:
@@ -288,11 +295,15 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
     cdef pixel_run *last = runs
     tap_of(t, group, k)
     inside(t, u, 0, k[0], od)
-    inside(t, u, 1, k[1], oh)
+    if t.tall > 1:
+        k[1] += w.h
+        oh[0], oh[1] = w.oh[0], w.oh[1]
+    else:
+        inside(t, u, 1, k[1], oh)
     ow[0], ow[1] = w.o[0], w.o[1]
     if t.row_taps == 1:
         inside(t, u, 2, k[2], ow)
-    if ow[0] >= ow[1]:
+    if ow[0] >= ow[1] or oh[0] >= oh[1]:
         return 0
     for n in range(u.start[0], u.start[0] + u.count[0]):
         for d in range(od[0], od[1]):
@@ -316,22 +327,25 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
                    const pixel_run *runs, ptrdiff_t many) noexcept nogil:
     """One tile over its runs."""
     cdef int wide
-    cdef ptrdiff_t start = tile_start(t, b, &wide)
+    cdef ptrdiff_t start = tile_start(t, b, &wide), tap = row % (t.rows // t.tall)
     cdef const char *x = u.x.base
     cdef const char *g = u.g.base
     cdef tile_args args
     args.runs, args.count, args.accumulate = runs, many, accumulate
-    args.a_step, args.b_step, args.row_step = u.a_step, u.b_step, u.row_step
+    args.a_step, args.b_step, args.row_step, args.tall_step = u.a_step, u.b_step, u.row_step, u.tall_step
     if t.depthwise:
-        args.a = x + (start - u.x_channel * t.repeat) * t.csize + row * args.row_step
+        args.a = x + (start - u.x_channel * t.repeat) * t.csize + tap * args.row_step
         args.b = g + (start - u.g_channel) * t.csize
     elif t.swap:
         args.a, args.b = g + (row - u.g_channel) * t.csize, x + (start - u.x_channel) * t.csize
     else:
-        args.a, args.b = x + (row - u.x_channel) * t.csize, g + (start - u.g_channel) * t.csize
+        args.a, args.b = x + (tap - u.x_channel) * t.csize, g + (start - u.g_channel) * t.csize
     args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
     args.pitch = u.pitch
-    (t.k.depthwise[wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
+    if t.tall > 1 and rows == t.rows:
+        t.k.tall[t.depthwise][wide](&args)
+    else:
+        (t.k.depthwise[wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
     if u.owner:
         u.spent += rows + 8
         if u.spent > 500:
@@ -339,35 +353,68 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
             poll(t.call)
 
 
+cdef void run_segment(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, const Segment *w, bint whole, bint add,
+                      Scratch *s) noexcept nogil:
+    """Tap groups g0 to g1 over a segment: the unit's rows, or those of the segment's taps alone."""
+    cdef ptrdiff_t group, b, i, row = u.row0, rows = row_start(t, u.r1) - u.row0, tiles = u.r1 - u.r0, many
+    cdef ptrdiff_t each = t.rows // (t.row_taps * t.tall)
+    if not whole:
+        row, rows = (w.h * t.row_taps + w.k0) * each, (w.k1 - w.k0) * each
+        tiles = ceil_div(rows, t.most_rows)
+    s.lists[0] = 0
+    for group in range(g0, g1):
+        s.lists[group - g0 + 1] = s.lists[group - g0] + find_runs(t, u, group, w, s.runs + s.lists[group - g0])
+    for b in range(u.b0, u.b1):
+        for i in range(tiles):
+            for group in range(g0, g1):
+                many = s.lists[group - g0 + 1] - s.lists[group - g0]
+                if many or not add:
+                    multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
+                             s.runs + s.lists[group - g0], many)
+
+
+cdef void run_tall(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, Segment *w, bint add, Scratch *s) noexcept nogil:
+    """The outputs for which all the rows of taps are inside, if all taps along w are; then the others, row by row."""
+    cdef ptrdiff_t[2] all, last, own
+    cdef ptrdiff_t h
+    cdef int i
+    inside(t, u, 1, 0, all)
+    inside(t, u, 1, t.tall - 1, last)
+    all[1] = max(all[0], min(all[1], last[1]))
+    w.h = 0
+    if w.k1 - w.k0 == t.row_taps:
+        w.oh[0], w.oh[1] = all[0], all[1]
+        run_segment(t, u, g0, g1, w, True, add, s)
+    else:
+        all[0] = all[1] = u.start[2]
+    for h in range(t.tall):
+        inside(t, u, 1, h, own)
+        for i in range(2):  # before the others, and behind them
+            w.h, w.oh[0], w.oh[1] = h, own[0] if i == 0 else max(own[0], all[1]), min(own[1], all[0]) if i == 0 else own[1]
+            if w.oh[0] < w.oh[1]:
+                run_segment(t, u, g0, g1, w, False, True, s)
+
+
 cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcept nogil:
     """Add one chunk's pixels to the unit's sums, or begin with them."""
-    cdef ptrdiff_t most = u.count[0] * u.count[1] * u.count[2], g0 = u.t0, g1, group, b, i, row, rows, tiles, many
-    cdef ptrdiff_t batch = 1 if t.source == TAP else max(1, RUNS // most), each = t.rows // t.row_taps
-    cdef bint add
+    cdef ptrdiff_t most = u.count[0] * u.count[1] * u.count[2], g0 = u.t0, g1
+    cdef ptrdiff_t batch = 1 if t.source == TAP else max(1, RUNS // most)
     cdef Segment w
     read_g(t, u, s)
     if t.source != TAP:
         read_x(t, u, 0, s)
-    s.lists[0] = 0
     while g0 < u.t1 and not t.call.cancelled:
         g1 = min(g0 + batch, u.t1)
         if t.source == TAP:
             read_x(t, u, g0, s)
-        w.k0 = -1
+        w.k0, w.h = -1, 0
         while next_segment(t, u, &w):
-            for group in range(g0, g1):
-                s.lists[group - g0 + 1] = s.lists[group - g0] + find_runs(t, u, group, &w, s.runs + s.lists[group - g0])
-            row, rows, tiles, add = u.row0, row_start(t, u.r1) - u.row0, u.r1 - u.r0, accumulate
-            if w.k1 - w.k0 < t.row_taps:
-                row, rows, add = w.k0 * each, (w.k1 - w.k0) * each, True
-                tiles = ceil_div(rows, t.most_rows)
-            for b in range(u.b0, u.b1):
-                for i in range(tiles):
-                    for group in range(g0, g1):
-                        many = s.lists[group - g0 + 1] - s.lists[group - g0]
-                        if many or not add:
-                            multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
-                                     s.runs + s.lists[group - g0], many)
+            if t.tall > 1:
+                run_tall(t, u, g0, g1, &w, accumulate, s)
+            elif w.k1 - w.k0 == t.row_taps:
+                run_segment(t, u, g0, g1, &w, True, accumulate, s)
+            else:
+                run_segment(t, u, g0, g1, &w, False, True, s)
             if t.row_taps == 1:
                 break
         g0 = g1
@@ -469,8 +516,9 @@ cdef void store_parts(const void *task, ptrdiff_t row, int thread) noexcept nogi
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
-cdef void describe(Task *t, bint by_tap) noexcept nogil:
-    """What the order of the sums depends on: the problem alone. by_tap: no more than one tap in a depthwise tile."""
+cdef void describe(Task *t, bint tall, bint by_tap) noexcept nogil:
+    """What the order of the sums depends on: the problem alone. tall: if it may be; by_tap: no more than one tap in a
+    depthwise tile."""
     cdef ptrdiff_t lanes = t.k.lanes, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
@@ -479,15 +527,16 @@ cdef void describe(Task *t, bint by_tap) noexcept nogil:
     t.fold = (not t.depthwise and not t.swap and t.cg <= 4 and w.taps > 1 and w.dilation == 1
               and w.stride <= w.taps <= 64)
     t.row_taps = w.taps if t.fold or (t.depthwise and not by_tap) else 1
-    t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // t.row_taps
-    t.rows = t.mg if t.swap else t.row_taps if t.depthwise else t.row_taps * t.cg
+    t.tall = TALL if tall and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
+    t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall)
+    t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
     t.columns = t.cg if t.swap else t.mg
     t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
     tile_start(t, 0, &wide)
     t.most_rows = t.k.rows[wide]
-    t.row_tiles = ceil_div(t.rows, t.most_rows)
+    t.row_tiles = 1 if t.tall > 1 else ceil_div(t.rows, t.most_rows)
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
-    t.merge = t.depthwise or t.rows // t.row_tiles >= 4
+    t.merge = t.depthwise or t.tall == 1 and t.rows // t.row_tiles >= 4
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
@@ -499,8 +548,11 @@ cdef void describe(Task *t, bint by_tap) noexcept nogil:
     n = ceil_div(TILES, t.groups * t.tap_groups * t.row_tiles * t.column_tiles)
     t.splits = max(1, min(n, min(PARTIAL_BYTES // t.partial_bytes, t.chunks // 2)))
     t.source, t.by_columns = STRIP, 1
-    if t.depthwise and not by_tap and strip_bytes(t) > STRIP_BYTES:
-        describe(t, True)
+    if strip_bytes(t) > STRIP_BYTES:
+        if t.tall > 1:
+            describe(t, False, False)
+        elif t.depthwise and not by_tap:
+            describe(t, False, True)
 
 
 cdef inline ptrdiff_t box_pixels(const Task *t) noexcept nogil:
@@ -529,7 +581,7 @@ cdef void cut(Task *t, int threads) noexcept nogil:
     """How x is read, and what a unit takes: as much as its scratch holds, but something for every thread."""
     cdef bint dense = t.x.sc == t.size or (t.cg == 1 and not t.depthwise), small
     cdef ptrdiff_t sums, tile = 2 * t.k.lanes
-    describe(t, False)
+    describe(t, True, False)
     t.source = STRIP
     if (t.dtype < 3 and not t.padded and t.repeat == 1 and dense
             and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):

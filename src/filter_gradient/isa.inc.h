@@ -53,8 +53,10 @@ STORED(int32_t)
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1(ONE, 1), ROWS_2(ONE, 2)},                                       \
     .outer = {{0}, {ROWS_1(OUTER_##tn, 1)}, {ROWS_2(OUTER_##tn, 2)}},                                                  \
-    .depthwise = {{0}, {ROWS_1(DEPTHWISE_##tn, 1)}, {ROWS_2(DEPTHWISE_##tn, 2)}}, .add = JOIN(add, tn, ISA),           \
-    .fill = JOIN(fill, tn, ISA)
+    .depthwise = {{0}, {ROWS_1(DEPTHWISE_##tn, 1)}, {ROWS_2(DEPTHWISE_##tn, 2)}},                                      \
+    .tall = {{0, JOIN(tall_0x1, tn, ISA), JOIN(tall_0x2, tn, ISA)},                                                    \
+             {0, JOIN(tall_1x1, tn, ISA), JOIN(tall_1x2, tn, ISA)}},                                                   \
+    .add = JOIN(add, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(tn, dtype, S)                                                                                               \
     .gather[dtype] = JOIN(gather_##S, tn, ISA), .store[dtype] = JOIN(store_##S, tn, ISA),                              \
     .slope[dtype] = JOIN(slope_##S, tn, ISA)

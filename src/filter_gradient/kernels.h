@@ -6,6 +6,7 @@
 
 #define TILE_ROWS 14 /* the most rows a register tile holds */
 #define TILE_WIDE 2  /* the most vectors it is wide */
+#define TALL 3       /* rows of taps that are one tile, and taps of each */
 
 /* Pixels one step apart, in one operand and in the other: where the first lies, in bytes from a and from b. */
 typedef struct { ptrdiff_t a, b, count; } pixel_run;
@@ -18,6 +19,7 @@ typedef struct {
     ptrdiff_t count;
     ptrdiff_t a_step, b_step; /* from a pixel to the next, in bytes */
     ptrdiff_t row_step;       /* depthwise: from a tap to the next, in bytes */
+    ptrdiff_t tall_step;      /* tall: from a row of taps to the next, in bytes */
     void *out;                /* OUT [rows] of the compute type, pitch elements apart */
     ptrdiff_t pitch;
     int accumulate; /* start from what out holds */
@@ -36,6 +38,7 @@ typedef struct {
     int rows[TILE_WIDE + 1];                     /* the most rows of a tile that is 1, 2 vectors wide */
     tile_fn outer[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows] */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
+    tile_fn tall[2][TILE_WIDE + 1]; /* [depthwise][vectors]: TALL x TALL rows, row i*TALL + k at i*tall_step and k */
     add_fn add;
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */

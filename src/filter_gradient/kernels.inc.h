@@ -4,6 +4,13 @@
 #include "vector.h"
 #include "move.inc.h"
 
+/* Loaded once: else the compiler reads it from memory for each FMA, which takes longer than the FMAs do. */
+#ifdef __x86_64__
+#define HELD(v) __asm__("" : "+v"(v))
+#else
+#define HELD(v)
+#endif
+
 /* So few rows would wait for their own sums: they get more of them, each of every PARTS-th pixel of a run. */
 #define PARTS(rows) ((rows) > 3 ? 1 : VBYTES == 64 ? 4 : 2)
 
@@ -40,9 +47,13 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
                 V w[TILE_WIDE];
                 UNROLL for (int j = 0; j < wide; j++)
                     w[j] = LOAD((const T *)b + j * VL);
-                UNROLL for (int j = 0; j < wide; j++)
+                if (parts > 1)
+                    UNROLL for (int j = 0; j < wide; j++)
+                        HELD(w[j]);
+                else
+                    __builtin_prefetch(a + 8 * a_step);
+                UNROLL for (int j = 0; parts == 1 && j < wide; j++)
                     __builtin_prefetch(b + 8 * b_step + j * VBYTES);
-                __builtin_prefetch(a + 8 * a_step);
                 UNROLL for (int i = 0; i < rows; i++)
                     UNROLL for (int j = 0; j < wide; j++)
                         acc[q][i][j] += ((const T *)a)[i] * w[j];
@@ -80,6 +91,51 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
     }
     NAME(tile_end)(t, acc, rows, wide);
 }
+
+/* The taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take. Where registers
+ * are 16, a vector at a time. */
+INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
+{
+    const int together = VBYTES == 64 ? wide : 1;
+    for (int first = 0; first < wide; first += together) {
+        V acc[TILE_ROWS][TILE_WIDE];
+        UNROLL for (int i = 0; i < TALL * TALL; i++)
+            UNROLL for (int j = 0; j < together; j++)
+                acc[i][j] = (V){0};
+        for (ptrdiff_t r = 0; r < t->count; r++) {
+            const char *b = t->b + t->runs[r].b + first * VBYTES, *a[TALL];
+            const ptrdiff_t a_step = t->a_step, b_step = t->b_step, row_step = t->row_step;
+            UNROLL for (int i = 0; i < TALL; i++)
+                a[i] = t->a + t->runs[r].a + i * t->tall_step + (depthwise ? first * VBYTES : 0);
+            for (ptrdiff_t n = t->runs[r].count; n > 0; n--, b += b_step) {
+                V w[TILE_WIDE];
+                UNROLL for (int j = 0; j < together; j++) {
+                    w[j] = LOAD((const T *)b + j * VL);
+                    HELD(w[j]);
+                    __builtin_prefetch(b + 8 * b_step + j * VBYTES);
+                    if (depthwise)
+                        __builtin_prefetch(a[TALL - 1] + 8 * a_step + j * VBYTES);
+                }
+                UNROLL for (int i = 0; i < TALL; i++) {
+                    UNROLL for (int k = 0; k < TALL; k++)
+                        UNROLL for (int j = 0; j < together; j++)
+                            if (depthwise)
+                                acc[i * TALL + k][j] += LOAD((const T *)(a[i] + k * row_step) + j * VL) * w[j];
+                            else
+                                acc[i * TALL + k][j] += ((const T *)a[i])[k] * w[j];
+                    a[i] += a_step;
+                }
+            }
+        }
+        tile_args part = *t;
+        part.out = (T *)t->out + first * VL;
+        NAME(tile_end)(&part, acc, TALL * TALL, together);
+    }
+}
+static void NAME(tall_0x1)(const tile_args *t) { NAME(tall)(t, 0, 1); }
+static void NAME(tall_0x2)(const tile_args *t) { NAME(tall)(t, 0, 2); }
+static void NAME(tall_1x1)(const tile_args *t) { NAME(tall)(t, 1, 1); }
+static void NAME(tall_1x2)(const tile_args *t) { NAME(tall)(t, 1, 2); }
 
 static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
 {
