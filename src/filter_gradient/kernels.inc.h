@@ -96,7 +96,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
  * are 16, a vector at a time. */
 INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
 {
-    const int together = VBYTES == 64 ? wide : 1;
+    const int together = VBYTES == 64 ? wide : 1, ahead = depthwise ? 8 : 24;
     for (int first = 0; first < wide; first += together) {
         V acc[TILE_ROWS][TILE_WIDE];
         UNROLL for (int i = 0; i < TALL * TALL; i++)
@@ -112,9 +112,9 @@ INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
                 UNROLL for (int j = 0; j < together; j++) {
                     w[j] = LOAD((const T *)b + j * VL);
                     HELD(w[j]);
-                    __builtin_prefetch(b + 8 * b_step + j * VBYTES);
+                    __builtin_prefetch(b + ahead * b_step + j * VBYTES);
                     if (depthwise)
-                        __builtin_prefetch(a[TALL - 1] + 8 * a_step + j * VBYTES);
+                        __builtin_prefetch(a[TALL - 1] + ahead * a_step + j * VBYTES);
                 }
                 UNROLL for (int i = 0; i < TALL; i++) {
                     UNROLL for (int k = 0; k < TALL; k++)
