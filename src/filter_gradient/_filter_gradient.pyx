@@ -66,10 +66,9 @@ cdef extern from "kernels.h" nogil:
 
 cdef enum:
     CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
-    FOLD_CHUNK = 416         # where a tile is small, so that the ends of rows come more at a time
     DEPTHWISE_CHUNK = 1024
     RUNS = 2048              # of a chunk at most
-    TALL_CHUNK = RUNS        # nine rows pass over them once
+    FOLD_CHUNK = RUNS        # where a tile is small, so that the ends of rows come more at a time
     TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
     PARTIAL_BYTES = 1 << 20  # of all the parts together
     SUM_BYTES = 1 << 18      # of a thread's sums
@@ -538,7 +537,7 @@ cdef void describe(Task *t, bint tall, bint by_tap) noexcept nogil:
     t.row_tiles = 1 if t.tall > 1 else ceil_div(t.rows, t.most_rows)
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
     t.merge = t.depthwise or t.tall == 1 and t.rows // t.row_tiles >= 4
-    t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else TALL_CHUNK if t.tall > 1 else FOLD_CHUNK if t.fold else CHUNK
+    t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
         t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))
