@@ -1,11 +1,12 @@
 """The forward driver: every convolution, dense, grouped, depthwise or transposed, as jobs of implicit GEMM.
 
 A job's output pixels are cut into boxes (n, d, h, w); a box is walked in register tiles of up to TILE_ROWS pixels by
-one or two vectors of output channels. A tile reads its input through pointers, one for each pixel and tap: there is no
-im2col buffer. Where the input can be read where it lies (right dtype, channels next to each other) the pointers go into
-the array; else into a strip, the box's input gathered once into scratch, padding included; else, for filters too large
-for that, into a gathered copy of the tile's own windows, some taps at a time. The order of every sum is the same in all
-three, (tap, channel), so the result does not depend on how the array lies in memory, nor on threads or boxes.
+one or two vectors of output channels; of a few channels, pixels are the lanes. A tile reads its input through pointers,
+one for each pixel and tap: there is no im2col buffer. Where the input can be read where it lies (right dtype, channels
+next to each other) the pointers go into the array; else into a strip, the box's input gathered once into scratch,
+padding included; else, for filters too large for that, into a gathered copy of the tile's own windows, some taps at a
+time. The order of every sum is the same in all three, (tap, channel), so the result does not depend on how the array
+lies in memory, nor on threads or boxes.
 """
 
 from libc.stdlib cimport calloc, free
