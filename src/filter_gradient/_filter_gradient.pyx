@@ -399,6 +399,7 @@ cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcep
     """Add one chunk's pixels to the unit's sums, or begin with them."""
     cdef ptrdiff_t most = u.count[0] * u.count[1] * u.count[2], g0 = u.t0, g1
     cdef ptrdiff_t batch = 1 if t.source == TAP else max(1, RUNS // most)
+    cdef bint whole
     cdef Segment w
     read_g(t, u, s)
     if t.source != TAP:
@@ -411,10 +412,9 @@ cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcep
         while next_segment(t, u, &w):
             if t.tall > 1:
                 run_tall(t, u, g0, g1, &w, accumulate, s)
-            elif w.k1 - w.k0 == t.row_taps:
-                run_segment(t, u, g0, g1, &w, True, accumulate, s)
             else:
-                run_segment(t, u, g0, g1, &w, False, True, s)
+                whole = w.k1 - w.k0 == t.row_taps
+                run_segment(t, u, g0, g1, &w, whole, accumulate or not whole, s)
             if t.row_taps == 1:
                 break
         g0 = g1
@@ -516,9 +516,9 @@ cdef void store_parts(const void *task, ptrdiff_t row, int thread) noexcept nogi
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
-cdef void describe(Task *t, bint tall, bint by_tap) noexcept nogil:
-    """What the order of the sums depends on: the problem alone. tall: if it may be; by_tap: no more than one tap in a
-    depthwise tile."""
+cdef void describe(Task *t, int together) noexcept nogil:
+    """What the order of the sums depends on: the problem alone. together: along how many axes the taps may be rows of one
+    tile; a folded tile always has those along w."""
     cdef ptrdiff_t lanes = t.k.lanes, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
@@ -526,8 +526,8 @@ cdef void describe(Task *t, bint tall, bint by_tap) noexcept nogil:
     # The limits keep what must be gathered of a chunk small.
     t.fold = (not t.depthwise and not t.swap and t.cg <= 4 and w.taps > 1 and w.dilation == 1
               and w.stride <= w.taps <= 64)
-    t.row_taps = w.taps if t.fold or (t.depthwise and not by_tap) else 1
-    t.tall = TALL if tall and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
+    t.row_taps = w.taps if t.fold or (t.depthwise and together > 0) else 1
+    t.tall = TALL if together > 1 and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
     t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall)
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
     t.columns = t.cg if t.swap else t.mg
@@ -548,11 +548,8 @@ cdef void describe(Task *t, bint tall, bint by_tap) noexcept nogil:
     n = ceil_div(TILES, t.groups * t.tap_groups * t.row_tiles * t.column_tiles)
     t.splits = max(1, min(n, min(PARTIAL_BYTES // t.partial_bytes, t.chunks // 2)))
     t.source, t.by_columns = STRIP, 1
-    if strip_bytes(t) > STRIP_BYTES:
-        if t.tall > 1:
-            describe(t, False, False)
-        elif t.depthwise and not by_tap:
-            describe(t, False, True)
+    if strip_bytes(t) > STRIP_BYTES and (t.tall > 1 or t.depthwise and together > 0):
+        describe(t, 1 if t.tall > 1 else 0)
 
 
 cdef inline ptrdiff_t box_pixels(const Task *t) noexcept nogil:
@@ -581,7 +578,7 @@ cdef void cut(Task *t, int threads) noexcept nogil:
     """How x is read, and what a unit takes: as much as its scratch holds, but something for every thread."""
     cdef bint dense = t.x.sc == t.size or (t.cg == 1 and not t.depthwise), small
     cdef ptrdiff_t sums, tile = 2 * t.k.lanes
-    describe(t, True, False)
+    describe(t, 2)
     t.source = STRIP
     if (t.dtype < 3 and not t.padded and t.repeat == 1 and dense
             and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):

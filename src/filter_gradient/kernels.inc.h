@@ -4,7 +4,8 @@
 #include "vector.h"
 #include "move.inc.h"
 
-/* Loaded once: else the compiler reads it from memory for each FMA, which takes longer than the FMAs do. */
+/* A vector stays in its register: else the compiler reads it from memory for each FMA, which takes longer than the FMAs
+ * do. */
 #ifdef __x86_64__
 #define HELD(v) __asm__("" : "+v"(v))
 #else
@@ -47,13 +48,13 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
                 V w[TILE_WIDE];
                 UNROLL for (int j = 0; j < wide; j++)
                     w[j] = LOAD((const T *)b + j * VL);
-                if (parts > 1)
-                    UNROLL for (int j = 0; j < wide; j++)
+                UNROLL for (int j = 0; j < wide; j++)
+                    if (parts > 1)
                         HELD(w[j]);
-                else
+                    else
+                        __builtin_prefetch(b + 8 * b_step + j * VBYTES);
+                if (parts == 1)
                     __builtin_prefetch(a + 8 * a_step);
-                UNROLL for (int j = 0; parts == 1 && j < wide; j++)
-                    __builtin_prefetch(b + 8 * b_step + j * VBYTES);
                 UNROLL for (int i = 0; i < rows; i++)
                     UNROLL for (int j = 0; j < wide; j++)
                         acc[q][i][j] += ((const T *)a)[i] * w[j];

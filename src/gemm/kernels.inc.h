@@ -15,6 +15,14 @@ INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], co
                 acc[i][j] = LOAD((const T *)t->out[i] + j * VL);
 }
 
+/* No comparison holds for NaN: it comes through. */
+INLINE V NAME(clamped)(V v, double low_, double high_)
+{
+    const V low = (V){0} + (T)low_, high = (V){0} + (T)high_;
+    v = SELECT(v < low, low, v);
+    return SELECT(v > high, high, v);
+}
+
 INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, const char *biases,
                            const int rows, const int wide)
 {
@@ -23,14 +31,10 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char
         UNROLL for (int i = 0; i < rows; i++)
             acc[i][j] += bias;
     }
-    if (t->clamp) {
-        const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
+    if (t->clamp)
         UNROLL for (int i = 0; i < rows; i++)
-            UNROLL for (int j = 0; j < wide; j++) { /* no comparison holds for NaN: it comes through */
-                acc[i][j] = SELECT(acc[i][j] < low, low, acc[i][j]);
-                acc[i][j] = SELECT(acc[i][j] > high, high, acc[i][j]);
-            }
-    }
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[i][j] = NAME(clamped)(acc[i][j], t->low, t->high);
     if (t->spare == 0) {
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++)
@@ -214,13 +218,8 @@ INLINE void NAME(narrow)(const tile_args *t, const int columns)
                 }
             }
         UNROLL for (int j = 0; j < columns; j++) {
-            V v = acc[j] + ((const T *)t->bias)[j];
-            if (t->clamp) {
-                const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
-                v = SELECT(v < low, low, v);
-                v = SELECT(v > high, high, v);
-            }
-            STORE(stores[j], v);
+            const V v = acc[j] + ((const T *)t->bias)[j];
+            STORE(stores[j], t->clamp ? NAME(clamped)(v, t->low, t->high) : v);
         }
         for (int i = 0; i < VL; i++, out += t->out_pixel)
             UNROLL for (int j = 0; j < columns; j++)
