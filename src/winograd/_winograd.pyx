@@ -406,9 +406,10 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         r += 1
     unit -= r.first
     for j in range(2, -1, -1):
-        b.start[j] = unit % r.ax[j].boxes * r.ax[j].box
+        i = unit % r.ax[j].boxes
         unit //= r.ax[j].boxes
-        b.count[j] = min(r.ax[j].box, r.ax[j].tiles - b.start[j])
+        b.start[j] = r.ax[j].tiles * i // r.ax[j].boxes  # of 7 rows 2, 2, 3, not 3, 3, 1: each box reads all of U
+        b.count[j] = r.ax[j].tiles * (i + 1) // r.ax[j].boxes - b.start[j]
         b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
         if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
             b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m - r.ax[j].lo
