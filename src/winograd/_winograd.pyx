@@ -49,6 +49,7 @@ cdef struct Axis:
     ptrdiff_t chunks          # of r taps each
     ptrdiff_t tiles           # positions along it: tiles, or outputs
     ptrdiff_t box, boxes
+    bint even                 # boxes of a last, smaller one, or all of nearly one size
     ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
 
 cdef struct Run
@@ -408,8 +409,10 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     for j in range(2, -1, -1):
         i = unit % r.ax[j].boxes
         unit //= r.ax[j].boxes
-        b.start[j] = r.ax[j].tiles * i // r.ax[j].boxes  # of 7 rows 2, 2, 3, not 3, 3, 1: each box reads all of U
-        b.count[j] = r.ax[j].tiles * (i + 1) // r.ax[j].boxes - b.start[j]
+        b.start[j], b.count[j] = i * r.ax[j].box, min(r.ax[j].box, r.ax[j].tiles - i * r.ax[j].box)
+        if r.ax[j].even:
+            b.start[j] = r.ax[j].tiles * i // r.ax[j].boxes
+            b.count[j] = r.ax[j].tiles * (i + 1) // r.ax[j].boxes - b.start[j]
         b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
         if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
             b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m - r.ax[j].lo
@@ -442,6 +445,18 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
                 r.call.not_finite = 1
         multiply_block(r, &b, block, u, s)
         store_block(r, &b, group, block, s)
+
+
+cdef bint even_is_less(const Axis *a, ptrdiff_t n) noexcept nogil:
+    """Whether boxes of nearly one size take fewer register tiles than full ones and a rest; n positions a step.
+
+    Each reads its part of U from L2 or beyond, however few its rows: 7 steps of 7 are 2, 2, 3 (4 tiles of 14 rows), not
+    3, 3, 1 (5), but 17 of 5 are 5, 5, 5, 2 (7), not 4, 4, 4, 5 (8).
+    """
+    cdef ptrdiff_t least = a.tiles // max(a.boxes, 1), more = a.tiles - least * a.boxes
+    cdef ptrdiff_t even = more * ceil_div(a.box * n, TILE_ROWS) + (a.boxes - more) * ceil_div(least * n, TILE_ROWS)
+    cdef ptrdiff_t rest = a.tiles - (a.boxes - 1) * a.box
+    return even < (a.boxes - 1) * ceil_div(a.box * n, TILE_ROWS) + ceil_div(rest * n, TILE_ROWS)
 
 
 cdef inline ptrdiff_t worst_start(const Axis *a) noexcept nogil:
@@ -788,7 +803,8 @@ cdef class Winograd:
                     break
                 r.ax[i].box = (r.ax[i].box + 1) // 2
             r.ax[i].boxes = ceil_div(r.ax[i].tiles, r.ax[i].box)
-            r.ax[i].box = ceil_div(r.ax[i].tiles, r.ax[i].boxes)  # of one size, nearly
+            r.ax[i].box = ceil_div(r.ax[i].tiles, r.ax[i].boxes)  # the largest
+            r.ax[i].even = even_is_less(&r.ax[i], n)
             n *= r.ax[i].box + r.ax[i].reach
             if r.ax[i].boxes > 1:
                 most = n
