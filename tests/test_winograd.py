@@ -18,6 +18,7 @@ def cases():
         yield nn.conv2d, (1, 16, 17, 32), (3, 3, 32, 32), {"strides": 1, "padding": 2, "padding_mode": mode}
     yield nn.conv2d, (2, 32, 17, 16), (3, 3, 32, 48), {"strides": 1, "padding": "SAME", "data_format": "NCHW"}
     yield nn.conv2d, (2, 17, 16, 64), (3, 3, 32, 64), {"strides": 1, "padding": "SAME"}  # two groups
+    yield nn.conv2d, (1, 28, 28, 512), (3, 3, 512, 32), {"strides": 1, "padding": "SAME"}  # few tiles a box: even ones
     for k in ((2, 2), (4, 4), (5, 5), (7, 7), (1, 7), (7, 1), (3, 1), (1, 3)):
         yield nn.conv2d, (1, 35, 33, 48), (*k, 48, 64), {"strides": 1, "padding": "SAME"}
     yield nn.conv1d, (3, 1001, 64), (3, 64, 64), {"stride": 1, "padding": "CAUSAL", "dilations": 4}
@@ -85,6 +86,18 @@ def test_phases_without_taps():
         with nn.algorithm(name):
             y = nn.conv2d_transpose(x, w, (1, 4, 5, 1), [1, 1, 1, 3], padding, "NCHW")
             assert np.array_equal(y, np.zeros((1, 4, 5, 1), np.float32))
+
+
+@pytest.mark.parametrize("x_shape", [(1, 2, 9, 32), (1, 9, 2, 32), (1, 2, 2, 32), (0, 9, 9, 32)])
+def test_plans_of_empty_outputs(x_shape):
+    """The division of no tiles into boxes ended the process."""
+    w = np.ones((3, 3, 32, 32), np.float32)
+    for name in ("auto", "winograd"):
+        with nn.algorithm(name):
+            plan = nn.plan(nn.conv2d, w, strides=1, padding="VALID")
+            assert plan(np.ones(x_shape, np.float32)).size == 0
+            assert plan.workspace_bytes(x_shape, 2) <= 2 * 2**21
+            assert str(plan.output_shape(x_shape)) in str(plan.explain(x_shape))
 
 
 # ---- filter gradients ------------------------------------------------------------------------------------------------

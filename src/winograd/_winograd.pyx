@@ -453,7 +453,7 @@ cdef bint even_is_less(const Axis *a, ptrdiff_t n) noexcept nogil:
     Each reads its part of U from L2 or beyond, however few its rows: 7 steps of 7 are 2, 2, 3 (4 tiles of 14 rows), not
     3, 3, 1 (5), but 17 of 5 are 5, 5, 5, 2 (7), not 4, 4, 4, 5 (8).
     """
-    cdef ptrdiff_t least = a.tiles // max(a.boxes, 1), more = a.tiles - least * a.boxes
+    cdef ptrdiff_t least = a.tiles // a.boxes, more = a.tiles - least * a.boxes
     cdef ptrdiff_t even = more * ceil_div(a.box * n, TILE_ROWS) + (a.boxes - more) * ceil_div(least * n, TILE_ROWS)
     cdef ptrdiff_t rest = a.tiles - (a.boxes - 1) * a.box
     return even < (a.boxes - 1) * ceil_div(a.box * n, TILE_ROWS) + ceil_div(rest * n, TILE_ROWS)
@@ -802,8 +802,8 @@ cdef class Winograd:
                 if r.direct or strip <= STRIP_BYTES or r.ax[i].box == 1:
                     break
                 r.ax[i].box = (r.ax[i].box + 1) // 2
-            r.ax[i].boxes = ceil_div(r.ax[i].tiles, r.ax[i].box)
-            r.ax[i].box = ceil_div(r.ax[i].tiles, r.ax[i].boxes)  # the largest
+            r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
+            r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
             r.ax[i].even = even_is_less(&r.ax[i], n)
             n *= r.ax[i].box + r.ax[i].reach
             if r.ax[i].boxes > 1:
