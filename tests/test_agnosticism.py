@@ -13,6 +13,7 @@ import pytest
 from ops import DTYPES, LAYOUTS, OPS, ORDERS, OUT_ORDERS, Case, arrange, example
 
 import cyconv as nn
+from cyconv import reference
 
 SIZES = {1: (1500,), 2: (40, 39), 3: (12, 13, 11)}
 KINDS = [*product(DTYPES, (None, "channels_first")), ("float32", "transforms"), ("float32", "thin")]
@@ -125,3 +126,23 @@ def test_every_isa_gives_its_own_bits_again():
 def test_a_half_type_is_recognised_by_its_name():
     case = busy("conv2d", "bfloat16", None)
     assert case.call().dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "f_shape", "strides"),
+    [((2, 7, 9, 1024), (1, 1, 1024, 40), 1), ((1, 9, 12, 512), (3, 3, 512, 33), 2), ((1, 12, 12, 512), (1, 1, 512, 70), 2)],
+)
+def test_pixels_that_share_a_set_of_the_cache(x_shape, f_shape, strides):
+    """A multiple of 4096 bytes apart they are copied before they are multiplied: the same bits as elsewhere."""
+    rng = np.random.default_rng(7)
+    x, f = rng.standard_normal(x_shape, dtype=np.float32), rng.standard_normal(f_shape, dtype=np.float32)
+    room = np.zeros((*x_shape[:-1], x_shape[-1] + 16), np.float32)
+    apart = room[..., : x_shape[-1]]
+    apart[...] = x
+    expected = nn.conv2d(apart, f, strides, "SAME", activation="relu")
+    for threads in (1, 2, 3):
+        assert bits(nn.conv2d(x, f, strides, "SAME", activation="relu", num_threads=threads)) == bits(expected)
+        plan = nn.plan(nn.conv2d, f, strides=strides, padding="SAME", activation="relu")
+        assert bits(plan(x, num_threads=threads)) == bits(expected)
+    close = reference.conv2d(x.astype(float), f.astype(float), strides, "SAME").clip(0)
+    np.testing.assert_allclose(expected, close, rtol=0, atol=2e-5 * np.abs(close).max())

@@ -16,7 +16,8 @@ cdef extern from "isa.h" nogil:
     int compute_bytes(int dtype)  # of an element of its compute type
 
 cdef extern from "memory.h" nogil:
-    enum: AT_HAND
+    enum: AT_HAND, L1_PERIOD
+    long l1_ways()
     void *allocate_large(size_t)
 
 cdef extern from "team.h" nogil:

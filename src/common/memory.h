@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #ifdef __linux__
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 /* Bytes that a call has on its stack; none where every block is to be watched. */
@@ -24,4 +25,17 @@ static inline void *allocate_large(size_t size)
         madvise(p, size, MADV_HUGEPAGE);
 #endif
     return p;
+}
+
+enum { L1_PERIOD = 4096 }; /* bytes: what lies a multiple of them apart shares one set of L1 */
+
+/* Cache lines that a set of L1 holds: 8 where the system does not tell. Asking takes some microseconds. */
+static inline long l1_ways(void)
+{
+#ifdef _SC_LEVEL1_DCACHE_ASSOC
+    const long ways = sysconf(_SC_LEVEL1_DCACHE_ASSOC);
+    return ways > 0 ? ways : 8;
+#else
+    return 8;
+#endif
 }

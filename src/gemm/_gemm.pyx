@@ -19,8 +19,8 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
-    copy_axis, give_back, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
+    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
+    copy_axis, give_back, l1_ways, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_zeros, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
@@ -48,6 +48,8 @@ cdef enum:
     UNITS = 6               # wanted for each thread
     TINY = 100000           # floating-point operations that are done sooner than the GIL is given to others and had again
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
+
+cdef long WAYS = l1_ways()
 
 cdef enum Source:
     DIRECT, STRIP, WINDOWS
@@ -714,6 +716,11 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
     return boxes
 
 
+cdef inline bint evict_each_other(const Run *r, ptrdiff_t step) noexcept nogil:
+    """Whether a tile's pixels, so many bytes apart, leave no room for each other in L1. A few too many do no harm."""
+    return step % L1_PERIOD == 0 and 4 * WAYS < 3 * r.k.rows[2]
+
+
 cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nogil:
     """Where a job's input is read, and its units: boxes of pixels by parts of the columns. Units that share filters
     follow each other, so filters larger than the input are cut first, the input where it is the larger one."""
@@ -728,6 +735,9 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     t.fold = not r.depthwise and r.cg <= FOLD_CHANNELS and job.ax[2].taps > 1 and job.ax[2].dilation == 1
     if r.depthwise and t.columns < r.k.lanes:
         direct = False
+    if (not r.depthwise and evict_each_other(r, job.ax[2].stride * r.x.s[2])
+            and job.taps * t.columns >= 16 * job.ax[0].stride * job.ax[1].stride * job.ax[2].stride):
+        direct = False  # a strip's pixels lie apart; making one must take less than it saves
     t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
     if t.fold:  # rows of a strip that two boxes share are gathered twice
         most *= 4
@@ -891,6 +901,7 @@ cdef class Convolution:
         free(self.jobs)
 
     cdef void describe(self, Run *r, int isa) noexcept:
+        cdef int j
         r.k = conv_kernels_of(isa) + compute_type(self.dtype)
         r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.depthwise = self.depthwise
@@ -901,6 +912,10 @@ cdef class Convolution:
         r.pitch = r.cg * r.repeat
         if r.depthwise:
             r.pitch = max(r.pitch, r.k.lanes)
+        else:
+            for j in range(self.njobs):
+                if evict_each_other(r, self.jobs[j].ax[2].stride * r.pitch * r.csize):
+                    r.pitch += 64 // r.csize
 
     cdef ptrdiff_t place_panels(self, Run *r) noexcept:
         """Where each job's panels start in a group's; returns the elements of all groups."""
