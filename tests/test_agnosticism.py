@@ -146,3 +146,49 @@ def test_pixels_that_share_a_set_of_the_cache(x_shape, f_shape, strides):
         assert bits(plan(x, num_threads=threads)) == bits(expected)
     close = reference.conv2d(x.astype(float), f.astype(float), strides, "SAME").clip(0)
     np.testing.assert_allclose(expected, close, rtol=0, atol=2e-5 * np.abs(close).max())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("x_shape", "f_shape", "arguments"),
+    [
+        ((1, 1, 1, 700), (1, 1, 700, 100), {}),
+        ((3, 7, 7, 130), (1, 1, 130, 64), {"strides": 2}),
+        ((1, 9, 8, 48), (3, 3, 48, 96), {"padding": "SAME"}),
+        ((1, 5, 7, 33), (2, 3, 33, 40), {"dilations": 2, "padding": 2}),
+        ((2, 6, 6, 64), (3, 3, 32, 128), {"groups": 2, "strides": 2, "padding": "SAME"}),
+        ((1, 5, 5, 12), (5, 5, 12, 80), {"padding_mode": "reflect", "padding": "SAME"}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_filters_read_where_they_lie(x_shape, f_shape, arguments, bias, dtype):
+    """Of few pixels they are not packed: the bits of a plan's, whose are, and of filters that lie otherwise."""
+    rng = np.random.default_rng(8)
+    x, f = (rng.integers(-9, 9, s).astype(dtype) / (1 if dtype == "int32" else 7) for s in (x_shape, f_shape))
+    x, f = x.astype(dtype), f.astype(dtype)
+    arguments = {"strides": 1, "padding": "VALID", **arguments, "activation": "relu"}
+    if bias:
+        arguments["bias"] = np.arange(f_shape[-1]).astype(dtype)
+    for name in nn.available_isas():
+        with nn.isa(name), nn.algorithm("direct"):
+            expected = bits(nn.plan(nn.conv2d, f, **arguments)(x))
+            for threads in (1, 3):
+                assert bits(nn.conv2d(x, f, **arguments, num_threads=threads)) == expected, name
+                assert bits(nn.conv2d(x, np.asfortranarray(f), **arguments, num_threads=threads)) == expected, name
+                room = np.full((*f_shape[:-1], f_shape[-1] + 5), 99, dtype)  # rows that are part of longer ones
+                room[..., : f_shape[-1]] = f
+                view = room[..., : f_shape[-1]]
+                assert bits(nn.conv2d(x, view, **arguments, num_threads=threads)) == expected, name
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_filters_read_where_they_lie_may_be_infinite(value):
+    """The zeros of the padding do not meet them."""
+    x, f = np.ones((1, 6, 6, 64), np.float32), np.ones((3, 3, 64, 70), np.float32)
+    f[0, 0, 3, 5] = value
+    for m in (64, 70):
+        y = nn.conv2d(x, f[..., :m], 2, 1, activation="relu6")
+        assert np.isnan(y[0, 1:, 1:, 5]).all() if np.isnan(value) else (y[0, 1:, 1:, 5] == 6).all()
+        assert (np.delete(y, 5, -1) == 6).all()
+        assert (y[0, 0, :, 5] == 6).all()
+        assert (y[0, :, 0, 5] == 6).all()

@@ -40,6 +40,7 @@ cdef enum:
     INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 6 * TILE_ROWS
+    FEW_PIXELS = 1024       # for which filters are read where they lie: packing took 3 to 85 per cent of the time
     FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
     MANY_FILTERS = 1 << 16  # and that come from further away
     LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
@@ -74,6 +75,7 @@ cdef struct Tiling:
     ptrdiff_t panel          # where its packed filters start, in elements of a group's
     ptrdiff_t columns        # of a group, and blocks of them
     ptrdiff_t blocks
+    ptrdiff_t packed         # the first of those whose filters are not read where they lie
     ptrdiff_t together       # blocks at a time, as many as keep their filters in L2
 
 
@@ -92,10 +94,10 @@ cdef struct Run:
     Job *jobs
     Tiling *tilings
     int njobs, dtype, size, csize
-    bint depthwise, exact, deferred, plain_store
+    bint depthwise, exact, deferred, plain_store, filters_in_place
     ptrdiff_t groups, cg, mg, panel_group, repeat, pitch
     View x, out, residual
-    const Filters *filters   # each job's, when they are packed by this call
+    const Filters *filters   # each job's, when they are packed by this call, or read where they lie
     char *panels
     Scratch *scratch         # each thread's
     const char *bias         # one value a column of every group, zeros where there is none
@@ -128,7 +130,18 @@ cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t,
                                   ptrdiff_t block) noexcept nogil:
     """Where a block's packed filters start, in bytes."""
     cdef ptrdiff_t rows = job.taps * (1 if r.depthwise else r.cg)
-    return (group * r.panel_group + t.panel + block * rows * 2 * r.k.lanes) * r.csize
+    return (group * r.panel_group + t.panel + (block - t.packed) * rows * 2 * r.k.lanes) * r.csize
+
+
+cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block,
+                                   ptrdiff_t start, ptrdiff_t width, ptrdiff_t *ldb) noexcept nogil:
+    """A block's filters, packed or not, and the elements from one of their rows to the next."""
+    cdef const Filters *f = r.filters + (job - r.jobs)
+    if block >= t.packed:
+        ldb[0] = width
+        return r.panels + panel_place(r, job, t, group, block)
+    ldb[0] = f.row // r.csize
+    return f.data + group * f.group + start * r.csize
 
 
 # ---- gathering --------------------------------------------------------------------------------------------------
@@ -407,8 +420,8 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         for i in range(tile.full):
             out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out = out
-    args.b = r.panels + panel_place(r, job, t, group, block)
-    args.ldb, args.column, args.accumulate, args.spare = width, start if r.depthwise else 0, 0, spare if plain else 0
+    args.b = filters_at(r, job, t, group, block, start, width, &args.ldb)
+    args.column, args.accumulate, args.spare = start if r.depthwise else 0, 0, spare if plain else 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
@@ -459,13 +472,13 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef tile_fn kernel = r.k.narrow[taken] if narrow else r.k.along[wide]
     rows = r.k.lanes if narrow else r.k.rows[wide]
     args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
-    args.b, args.ldb, args.accumulate = r.panels + panel_place(r, job, t, group, block), width, 0
-    args.blocks, args.panel = blocks, filter_bytes(r, job)
+    args.b, args.accumulate = filters_at(r, job, t, group, block, start, width, &args.ldb), 0
+    args.blocks, args.panel = blocks, filter_bytes(r, job) if block >= t.packed else row
     args.bias = r.no_bias if r.deferred else bias
     args.clamp = r.activation == CLAMP and not r.deferred
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
     args.later, args.later_step = args.b, 0
-    if block + 1 < t.blocks:
+    if t.packed <= block < t.blocks - 1:
         args.later, args.later_step = args.b + job.taps * r.cg * row, max(1, row * rows // line.count)
     while first < line.count:
         rest = line.count - first
@@ -718,7 +731,7 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
 
 cdef inline bint evict_each_other(const Run *r, ptrdiff_t step) noexcept nogil:
     """Whether a tile's pixels, so many bytes apart, leave no room for each other in L1. A few too many do no harm."""
-    return step % L1_PERIOD == 0 and 4 * WAYS < 3 * r.k.rows[2]
+    return step != 0 and step % L1_PERIOD == 0 and 4 * WAYS < 3 * r.k.rows[2]
 
 
 cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nogil:
@@ -793,7 +806,7 @@ cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         some = 4
     while first < rows:
         some = min(some, rows - first)
-        for block in range(t.blocks):
+        for block in range(t.packed, t.blocks):
             start = block_start(r, t.columns, block, &wide)
             width = wide * r.k.lanes
             row_bytes = width * r.csize
@@ -912,7 +925,7 @@ cdef class Convolution:
         r.pitch = r.cg * r.repeat
         if r.depthwise:
             r.pitch = max(r.pitch, r.k.lanes)
-        else:
+        elif r.cg > FOLD_CHANNELS:
             for j in range(self.njobs):
                 if evict_each_other(r, self.jobs[j].ax[2].stride * r.pitch * r.csize):
                     r.pitch += 64 // r.csize
@@ -928,7 +941,10 @@ cdef class Convolution:
             t.blocks = ceil_div(t.columns, 2 * r.k.lanes)
             if r.depthwise and r.k.lanes < t.columns < 2 * r.k.lanes:
                 t.blocks = 2
-            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * t.blocks
+            t.packed = 0
+            if r.filters_in_place:  # but for a last block that is not whole: what follows it is no filter
+                t.packed = t.columns // r.k.lanes // 2 if t.columns % (2 * r.k.lanes) != r.k.lanes else t.blocks
+            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * (t.blocks - t.packed)
         r.panel_group = total
         return total * r.groups
 
@@ -1036,6 +1052,7 @@ cdef class Convolution:
         cdef Call call
         cdef Memory memory
         cdef Panels panels = None
+        cdef object held = None
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
         cdef int team
         cdef list raised = []
@@ -1070,15 +1087,17 @@ cdef class Convolution:
             padded = r.groups * r.mg * self.together + 4 * r.k.lanes
             self.place_shared(&r, take(&memory, (padded + r.cg + 8 * r.k.lanes) * r.csize, self.op, "scratch"),
                               bias, padded)
-            panel_bytes = self.place_panels(&r) * r.csize
             if isinstance(filters, Panels):
                 panels = <Panels> filters
+                self.place_panels(&r)
                 r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
                 r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
-                filters = self.read_jobs(filters, f)
+                held = self.read_jobs(filters, f)
+                r.filters_in_place = cnp.PyArray_SIZE(out) <= FEW_PIXELS * r.mg * r.groups and self.may_stay(&r)
+                panel_bytes = self.place_panels(&r) * r.csize
                 r.panels = take(&memory, panel_bytes + PANEL_END, self.op, "packed filters")
-                packs = self.pack_units(&r)
+                packs = self.pack_units(&r) if panel_bytes else 0
             units = self.cut_all(&r, team)
             r.scratch = self.take_scratch(&r, team, &memory)
             if work < TINY:
@@ -1086,6 +1105,8 @@ cdef class Convolution:
             else:
                 with nogil:
                     compute(&r, packs, units, team)
+            if r.filters_in_place and self.dtype != 2 and self.has_padding() and np.isnan(out).any():
+                call.not_finite |= not np.isfinite(filters).all()
             if call.not_finite and not call.cancelled and self.has_padding():
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
@@ -1110,6 +1131,26 @@ cdef class Convolution:
         r.no_bias = shared + (padded - 2 * r.k.lanes) * size
         r.outside = shared + padded * size
         r.k.fill(shared + padded * size, r.cg + 2 * r.k.lanes, r.constant)
+
+    cdef bint may_stay(self, const Run *r) noexcept:
+        """Whether every job's filters lie as a tile reads them, rows of columns at one distance; and are not so few that
+        packing them takes less time than to ask the outputs for NaN."""
+        cdef const Filters *f
+        cdef ptrdiff_t row
+        cdef int i, j
+        if self.dtype > 2 or self.depthwise or self.weights < MANY_FILTERS // 4 and self.has_padding():
+            return False
+        for j in range(self.njobs):
+            f = r.filters + j
+            row = f.row * r.cg
+            for i in range(2, -1, -1):
+                if self.jobs[j].ax[i].taps > 1:
+                    if f.s[i] != row:
+                        return False
+                    row *= self.jobs[j].ax[i].taps
+            if f.column != r.csize or f.row % r.csize:
+                return False
+        return True
 
     cdef bint has_padding(self) noexcept:
         """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
