@@ -39,6 +39,9 @@ from cyconv._runtime import empty
 #: NumPy's names of the padding modes that read other positions, by number.
 _NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wrap"}
 
+#: Of a gradient, for which to arrange the filters of one tap would take longer than the product.
+_FEW_PIXELS = 16
+
 _driver = lru_cache(maxsize=1024)(filter_gradient)
 
 
@@ -87,6 +90,18 @@ def _backprop_input(
             return _backprop_input(
                 op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
             ).reshape(sizes)  # fmt: skip
+    few = g.size // f.shape[-1] if f.shape[:n] == one and whole.groups == 1 and f.size else 0
+    if 0 < few <= _FEW_PIXELS and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes) and out is None:
+        if layout(op, data_format, n):
+            # The filters are the image, which is read where it lies, and the few pixels of the gradient its filters.
+            x = np.empty(sizes, g.dtype)
+            product = forward_problem(
+                op, ("filter", "out_backprop", "strides", "dilations"), 1, (1, *f.shape[n:]), (1, f.shape[-1], few), code,
+                1, "VALID", None, 1, (0, 0.0), 1,
+            )  # fmt: skip
+            columns, target = g.reshape(few, -1).T[None], x.reshape(few, -1).T[None]
+            _plan.run(product, f.reshape(1, *f.shape[n:]), columns, None, None, None, target, num_threads)
+            return x
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)

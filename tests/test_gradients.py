@@ -523,3 +523,19 @@ def test_a_window_as_large_as_the_input_that_fits_nowhere():
     f, g = np.ones((3, 3, 2, 4), np.float32), np.ones((5, 0, 0, 4), np.float32)
     x = nn.conv2d_backprop_input((5, 3, 3, 2), f, g, 3, "VALID", dilations=2)
     assert np.array_equal(x, np.zeros((5, 3, 3, 2), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+@pytest.mark.parametrize("lead", [(1,), (3,), (2, 2), (20,)])
+def test_of_few_pixels_by_one_tap(lead, dtype):
+    """The filters are the image there: the same bits as among more pixels, where they are not."""
+    rng = np.random.default_rng(3)
+    f = (rng.integers(-40, 40, (1, 1, 50, 70)) / (1 if dtype == "int32" else 16)).astype(dtype)
+    g = (rng.integers(-40, 40, (*lead, 2, 1, 70)) / (1 if dtype == "int32" else 16)).astype(dtype)
+    many = np.zeros((40, 2, 1, 70), dtype)
+    many[: math.prod(lead)] = g.reshape(-1, 2, 1, 70)
+    expected = nn.conv2d_backprop_input((40, 2, 1, 50), f, many, 1, "SAME", num_threads=1)[: math.prod(lead)]
+    for threads in (1, 2):
+        x = nn.conv2d_backprop_input((*lead, 2, 1, 50), f, g, 1, "VALID", num_threads=threads)
+        assert x.dtype == g.dtype
+        assert bits(x) == bits(expected.reshape(x.shape))

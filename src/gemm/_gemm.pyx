@@ -562,7 +562,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     most = max(1, LINE_BYTES // 2 // windows) * rows
     if (b1 - b0) * filter_bytes(r, job) > MANY_FILTERS and count[3] * windows // rows <= INPUT_BYTES:
         most = count[3]
-    elif windows > LINE_BYTES:
+    elif windows > LINE_BYTES and b1 - b0 > 1:
         return False
     if b1 - b0 > 1 and (b1 - b0) * filter_bytes(r, job) <= FEW_FILTERS:
         # Outputs are stored pixel by pixel, as the hardware fetches lines ahead.
@@ -749,7 +749,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     if r.depthwise and t.columns < r.k.lanes:
         direct = False
     if (not r.depthwise and evict_each_other(r, job.ax[2].stride * r.x.s[2])
-            and job.taps * t.columns >= 16 * job.ax[0].stride * job.ax[1].stride * job.ax[2].stride):
+            and job.taps * t.columns > 16 * (job.ax[0].stride * job.ax[1].stride * job.ax[2].stride - 1) + NARROW):
         direct = False  # a strip's pixels lie apart; making one must take less than it saves
     t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
     if t.fold:  # rows of a strip that two boxes share are gathered twice
