@@ -24,7 +24,7 @@ from cyconv import _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
 from cyconv._gemm import Columns, Convolution
-from cyconv._pixels import Pixels
+from cyconv._pixels import Pixels, PixelsGradient
 from cyconv._problem import Problem
 from cyconv._winograd import Winograd
 
@@ -208,8 +208,24 @@ _GRADIENT_TRANSFORMS = {
 }  # fmt: skip
 
 
-def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient:
-    """The driver of a filter gradient: by Winograd where that is estimated to take less than 0.9 of the direct time.
+def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | PixelsGradient:
+    """The driver of a filter gradient: pixels as lanes where channels and filters fill no vector, else a sum over pixels."""
+    driver = _sum_over_pixels(problem, forced)
+    if forced not in (None, "pixels"):
+        return driver
+    _, h, w = problem.jobs[0]
+    lanes, most = _LANES // 2 if problem.dtype == 1 else _LANES, max(problem.in_channels, problem.out_channels)
+    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1:
+        return driver
+    # Making planes takes the longer the more channels there are.
+    if not forced and (2 * most > lanes or h.out * w.out < (256 if most <= 4 else 1024)):
+        return driver
+    pixels = PixelsGradient(problem, driver)
+    return pixels if pixels.fits(_isa.current()) else driver
+
+
+def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
+    """By Winograd where that is estimated to take less than 0.9 of the direct time.
 
     Counted in multiplications: a transform costs 16 for each value that it makes of a tile (24 along one axis), again for
     every 64 columns or channels, and 14 for each that it makes taps of. A direct sum leaves out what lies outside.

@@ -1,7 +1,7 @@
 from typing import Any, Self, final
 
 from cyconv._gemm import _Driver
-from cyconv._problem import Problem
+from cyconv._problem import Array, Problem
 
 @final
 class Panels:
@@ -19,3 +19,11 @@ class Pixels(_Driver):
     def general(self) -> Any: ...
     @property
     def about(self) -> str: ...
+
+@final
+class PixelsGradient:
+    def __new__(cls, problem: Problem, general: Any) -> Self: ...
+    @property
+    def problem(self) -> Problem: ...
+    def fits(self, isa: int) -> bool: ...
+    def run(self, x: Array, g: Array, out: Array, threads: int, isa: int) -> None: ...

@@ -91,17 +91,22 @@ def _backprop_input(
                 op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
             ).reshape(sizes)  # fmt: skip
     few = g.size // f.shape[-1] if f.shape[:n] == one and whole.groups == 1 and f.size else 0
-    if 0 < few <= _FEW_PIXELS and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes) and out is None:
+    if (
+        0 < few <= _FEW_PIXELS
+        and padding in ("SAME", "VALID")
+        and all(a.stride == 1 for a in whole.axes)
+        and out is None
+    ):
         if layout(op, data_format, n):
             # The filters are the image, which is read where it lies, and the few pixels of the gradient its filters.
-            x = np.empty(sizes, g.dtype)
+            made = np.empty(sizes, g.dtype)
             product = forward_problem(
                 op, ("filter", "out_backprop", "strides", "dilations"), 1, (1, *f.shape[n:]), (1, f.shape[-1], few), code,
                 1, "VALID", None, 1, (0, 0.0), 1,
             )  # fmt: skip
-            columns, target = g.reshape(few, -1).T[None], x.reshape(few, -1).T[None]
+            columns, target = g.reshape(few, -1).T[None], made.reshape(few, -1).T[None]
             _plan.run(product, f.reshape(1, *f.shape[n:]), columns, None, None, None, target, num_threads)
-            return x
+            return made
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)

@@ -103,6 +103,48 @@ static void check_planes(const char *isa, int storage, const pixel_kernels *k)
     expect_moved(isa, "planes", storage, block, sizeof block, dst, plane * size, size, src, channels, sj, n, si);
 }
 
+/* A tile of a filter gradient, rows of any alignment, added to what the sums hold; and their lanes' totals. */
+static void check_product(const char *isa, int type, const pixel_kernels *k, int rows, int columns)
+{
+    BUFFER x[PRODUCTS][8 * 16 * 8 + 8 * 8], g[PRODUCTS][8 * 16 * 8 + 8 * 8], totals[PRODUCTS * PRODUCTS * 8];
+    BUFFER block[PRODUCTS * (PRODUCTS + 2) * 64 + 2 * ROOM], before[sizeof block];
+    const int size = sizes[type], pitch = columns + between(0, 2), vectors = between(0, 8), n = vectors * k->lanes;
+    char *sums = canaries(block, sizeof block - 2 * ROOM);
+    product_args args = {.vectors = vectors, .sums = sums, .pitch = pitch};
+    for (int i = 0; i < PRODUCTS; i++) {
+        fill_with(type, x[i], sizeof x[i] / size), fill_with(type, g[i], sizeof g[i] / size);
+        args.x[i] = x[i] + between(0, 7) * size, args.g[i] = g[i] + between(0, 7) * size;
+    }
+    for (int i = 0; i < rows; i++)
+        fill_with(type, sums + i * pitch * k->lanes * size, columns * k->lanes);
+    memcpy(before, block, sizeof block);
+    k->product[rows][columns](&args);
+    const char *last = block;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            const ptrdiff_t at = (i * pitch + j) * k->lanes * size;
+            double total = 0;
+            for (int l = 0; l < k->lanes; l++) {
+                double wanted = get(type, before + ROOM + at + l * size);
+                for (int p = l; p < n; p += k->lanes) {
+                    const double a = get(type, (const char *)args.x[i] + p * size);
+                    const double b = get(type, (const char *)args.g[j] + p * size);
+                    wanted = type == I32
+                                 ? (int32_t)((uint32_t)(int32_t)wanted + (uint32_t)(int32_t)a * (uint32_t)(int32_t)b)
+                                 : wanted + a * b;
+                }
+                expect(same(get(type, sums + at + l * size), wanted), isa, "product", type_names[type], "value",
+                       get(type, sums + at + l * size), wanted);
+                total = type == I32 ? (int32_t)((uint32_t)(int32_t)total + (uint32_t)(int32_t)wanted) : total + wanted;
+            }
+            expect(untouched(last, sums + at), isa, "product", type_names[type], "wrote between", i, j);
+            last = sums + at + k->lanes * size;
+            k->totals(totals, sums + at, 1);
+            expect(same(get(type, totals), total), isa, "totals", type_names[type], "value", get(type, totals), total);
+        }
+    expect(untouched(last, block + sizeof block), isa, "product", type_names[type], "wrote beside", rows, columns);
+}
+
 int main(void)
 {
     for (int isa = 0; isa < ISAS; isa++) {
@@ -119,7 +161,11 @@ int main(void)
             }
             for (int round = 0; round < 400; round++)
                 check_interleave(isa_names[isa], type, k);
-            printf("tile image interleave %-4s %s\n", type_names[type], isa_names[isa]);
+            for (int round = 0; round < 20; round++)
+                for (int rows = 1; rows <= k->products; rows++)
+                    for (int columns = 1; columns <= k->products; columns++)
+                        check_product(isa_names[isa], type, k, rows, columns);
+            printf("tile image product totals interleave %-4s %s\n", type_names[type], isa_names[isa]);
         }
         for (int storage = 0; storage < DTYPES; storage++) {
             for (int round = 0; round < 400; round++)

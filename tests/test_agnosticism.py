@@ -130,7 +130,11 @@ def test_a_half_type_is_recognised_by_its_name():
 
 @pytest.mark.parametrize(
     ("x_shape", "f_shape", "strides"),
-    [((2, 7, 9, 1024), (1, 1, 1024, 40), 1), ((1, 9, 12, 512), (3, 3, 512, 33), 2), ((1, 12, 12, 512), (1, 1, 512, 70), 2)],
+    [
+        ((2, 7, 9, 1024), (1, 1, 1024, 40), 1),
+        ((1, 9, 12, 512), (3, 3, 512, 33), 2),
+        ((1, 12, 12, 512), (1, 1, 512, 70), 2),
+    ],
 )
 def test_pixels_that_share_a_set_of_the_cache(x_shape, f_shape, strides):
     """A multiple of 4096 bytes apart they are copied before they are multiplied: the same bits as elsewhere."""

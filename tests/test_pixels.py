@@ -150,3 +150,81 @@ def test_scratch_does_not_grow_with_the_image(shape, taps, stride, layout):
         plan = nn.plan(nn.convolution, f, strides=stride, padding="SAME", data_format=layout)
         for threads in (1, 2, 8):
             assert plan.workspace_bytes(shape, threads) <= threads * 2**21
+
+
+GRADIENTS = [
+    (nn.conv1d, nn.conv1d_backprop_filter),
+    (nn.conv2d, nn.conv2d_backprop_filter),
+    (nn.conv3d, nn.conv3d_backprop_filter),
+]
+
+
+def gradient_problem(rng):
+    """(rank, input shape, filters shape, strides, arguments); only the depth may have a stride."""
+    rank, groups = int(rng.choice([1, 2, 2, 3])), int(rng.choice([1, 1, 2, 3]))
+    channels, filters = int(rng.choice([1, 1, 2, 3, 4, 8])), int(rng.choice([1, 1, 2, 3, 5, 8]))
+    taps = (int(rng.choice([2, 3, 9, 31, 40])),) if rank == 1 else tuple(map(int, rng.choice([1, 2, 3, 5, 7], rank)))
+    sizes = (int(rng.choice([30, 300, 9000])),) if rank == 1 else tuple(map(int, rng.choice([7, 9, 12, 17, 33], rank)))
+    shape = (int(rng.integers(1, 4)), *sizes, channels * groups)
+    arguments = {
+        "padding": ["SAME", "VALID", "FULL"][rng.integers(3)],
+        "dilations": [int(d) for d in rng.choice([1, 1, 2], rank)],
+    }
+    arguments["padding_mode"] = MODES[rng.integers(len(MODES))] if arguments["padding"] == "SAME" else "zeros"
+    if rng.random() < 0.3:
+        arguments["data_format"] = ["NCW", "NCHW", "NCDHW"][rank - 1]
+        shape = (shape[0], shape[-1], *shape[1:-1])
+    strides = [int(rng.integers(1, 3)), 1, 1] if rank == 3 else 1
+    return rank, shape, (*taps, channels, filters * groups), strides, arguments
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_filter_gradients_equal_the_general_driver(seed):
+    rng, done = np.random.default_rng(seed), 0
+    while done < 20:
+        rank, x_shape, f_shape, strides, arguments = gradient_problem(rng)
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        op, gradient = GRADIENTS[rank - 1]
+        try:
+            shape = nn.plan(
+                op, np.zeros(f_shape, dtype), **{"stride" if rank == 1 else "strides": strides}, **arguments
+            ).output_shape(x_shape)
+        except ValueError:
+            continue
+        if 0 in shape:
+            continue
+        x, g = (rng.integers(-3, 4, s).astype(dtype) for s in (x_shape, shape))
+        if dtype is not np.int32 and rng.random() < 0.2:  # its filters' gradients and no others
+            for a in (x, g)[: rng.integers(1, 3)]:
+                a.flat[rng.integers(a.size)] = rng.choice([math.inf, math.nan])
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("direct"):
+                expected = gradient(x, f_shape, g, strides, **arguments, num_threads=1)
+            with nn.algorithm("pixels"):
+                made = gradient(x, f_shape, g, strides, **arguments, num_threads=int(rng.integers(1, 4)))
+        assert np.array_equal(_float(made), _float(expected), equal_nan=True), (
+            op,
+            x_shape,
+            f_shape,
+            strides,
+            arguments,
+        )
+        done += 1
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "f_shape"),
+    [((3, 70, 90, 1), (5, 5, 1, 1)), ((2, 200, 150, 4), (3, 3, 4, 4)), ((1, 600, 700, 2), (9, 4, 2, 1))],
+)
+def test_filter_gradients_do_not_depend_on_threads_or_memory(x_shape, f_shape):
+    """And are the sums: each within the rounding of so many terms."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal(x_shape, dtype=np.float32)
+    g = rng.standard_normal((*x_shape[:-1], f_shape[-1]), dtype=np.float32)
+    expected = nn.conv2d_backprop_filter(x, f_shape, g, 1, "SAME", num_threads=1)
+    for threads in (2, 3, 5):
+        assert np.array_equal(nn.conv2d_backprop_filter(x, f_shape, g, 1, "SAME", num_threads=threads), expected)
+    for a, b in ((np.asfortranarray(x), g), (x[:, ::-1][:, ::-1], g[..., ::-1].copy()[..., ::-1])):
+        assert np.array_equal(nn.conv2d_backprop_filter(a, f_shape, b, 1, "SAME"), expected)
+    exact = nn.conv2d_backprop_filter(x.astype(float), f_shape, g.astype(float), 1, "SAME")
+    assert np.abs(expected - exact).max() < 1e-5 * np.sqrt(g.size) * 4

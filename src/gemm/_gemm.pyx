@@ -1052,7 +1052,7 @@ cdef class Convolution:
         cdef Call call
         cdef Memory memory
         cdef Panels panels = None
-        cdef object held = None
+        cdef object _held  # alive while they are read
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
         cdef int team
         cdef list raised = []
@@ -1093,7 +1093,7 @@ cdef class Convolution:
                 r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
                 r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
-                held = self.read_jobs(filters, f)
+                _held = self.read_jobs(filters, f)
                 r.filters_in_place = cnp.PyArray_SIZE(out) <= FEW_PIXELS * r.mg * r.groups and self.may_stay(&r)
                 panel_bytes = self.place_panels(&r) * r.csize
                 r.panels = take(&memory, panel_bytes + PANEL_END, self.op, "packed filters")

@@ -16,6 +16,8 @@ from libc.string cimport memcpy, memset
 
 from math import prod
 
+import numpy as np
+
 cimport numpy as cnp
 from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
@@ -30,7 +32,7 @@ from cyconv._runtime import empty, prepare
 cnp.import_array()
 
 cdef extern from "kernels.h" nogil:
-    enum: FILTERS, ROWS, ALL, TILE_WIDE
+    enum: FILTERS, ROWS, ALL, PRODUCTS, TILE_WIDE
     ctypedef struct meeting:
         int range, taps
         ptrdiff_t filter
@@ -47,6 +49,14 @@ cdef extern from "kernels.h" nogil:
         double low, high
         ptrdiff_t first, tiles, next, advance
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
+    ctypedef struct product_args:
+        const void *x[PRODUCTS]
+        const void *g[PRODUCTS]
+        ptrdiff_t vectors
+        void *sums
+        ptrdiff_t pitch
+    ctypedef void (*product_fn)(const product_args *) noexcept nogil
+    ctypedef void (*totals_fn)(void *, const void *, ptrdiff_t) noexcept nogil
     ctypedef void (*planes_fn)(void *, ptrdiff_t, const char *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef void (*interleave_fn)(char *, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef struct pixel_kernels:
@@ -56,6 +66,9 @@ cdef extern from "kernels.h" nogil:
         tile_fn tile[5][3]
         int image_wide
         tile_fn image[6]
+        int products
+        product_fn product[6][6]
+        totals_fn totals
         interleave_fn interleave
         fill_fn fill
         planes_fn planes[5]
@@ -854,3 +867,6 @@ cdef class Pixels:
                 r.scratch[j].strip = r.scratch[j].tile + aligned(tile)
             used += aligned((rows + input + planes) * sizeof(void *)) + aligned(tile) + aligned(strip)
         return used
+
+
+include "gradient.pxi"

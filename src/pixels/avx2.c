@@ -4,6 +4,7 @@
 #define VBYTES 32
 #define ACCUMULATORS 12
 #define IMAGE_WIDE 1
+#define SQUARE 3
 #define MOST 3
 #include "isa.inc.h"
 #endif

@@ -4,6 +4,7 @@
 #define VBYTES 64
 #define ACCUMULATORS 24
 #define IMAGE_WIDE 2
+#define SQUARE 5
 #define MOST 4
 #include "isa.inc.h"
 #endif

@@ -3,6 +3,7 @@
 #define VBYTES 16
 #define ACCUMULATORS 12
 #define IMAGE_WIDE 1
+#define SQUARE 3
 #define MOST 3
 #include "isa.inc.h"
 

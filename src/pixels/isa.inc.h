@@ -1,6 +1,14 @@
 /* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES, the ACCUMULATORS of a
- * tile, and how many vectors wide it is at most; image filters' tiles are IMAGE_WIDE. */
+ * tile, and how many vectors wide it is at most; image filters' tiles are IMAGE_WIDE, a gradient's have SQUARE rows. */
 #include "kernels.h"
+
+#define BY_3(X, rows) X(rows, 1) X(rows, 2) X(rows, 3)
+#define BY_5(X, rows) BY_3(X, rows) X(rows, 4) X(rows, 5)
+#if SQUARE == 5
+#define EACH_PRODUCT(X) BY_5(X, 1) BY_5(X, 2) BY_5(X, 3) BY_5(X, 4) BY_5(X, 5)
+#else
+#define EACH_PRODUCT(X) BY_3(X, 1) BY_3(X, 2) BY_3(X, 3)
+#endif
 
 #define KERNELS_H "kernels.inc.h"
 #include "types.inc.h"
@@ -29,11 +37,15 @@ PLANES(int32_t, 1)
 #define OF_WIDTH(filters, tn)                                                                                          \
     {JOIN(tile_##filters##x1, tn, ISA), JOIN(tile_##filters##x2, tn, ISA), JOIN(tile_##filters##xmost, tn, ISA)}
 #define ROWS_TO(filters) {ROWS_OF(filters, 1), ROWS_OF(filters, 2), ROWS_OF(filters, MOST)}
+#define PRODUCT_f32(rows, columns) [rows][columns] = JOIN(product_##rows##x##columns, f32, ISA),
+#define PRODUCT_f64(rows, columns) [rows][columns] = JOIN(product_##rows##x##columns, f64, ISA),
+#define PRODUCT_i32(rows, columns) [rows][columns] = JOIN(product_##rows##x##columns, i32, ISA),
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .wide = {1, 2, MOST},                                                              \
     .rows = {{0}, ROWS_TO(1), ROWS_TO(2), ROWS_TO(3), ROWS_TO(4)},                                                     \
     .tile = {{0}, OF_WIDTH(1, tn), OF_WIDTH(2, tn), OF_WIDTH(3, tn), OF_WIDTH(4, tn)}, .image_wide = IMAGE_WIDE,       \
     .image = {[3] = JOIN(image_3, tn, ISA), [5] = JOIN(image_5, tn, ISA)}, .interleave = JOIN(interleave, tn, ISA),    \
+    .products = SQUARE, .product = {EACH_PRODUCT(PRODUCT_##tn)}, .totals = JOIN(totals, tn, ISA),                      \
     .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
 #define TABLE_(isa) pixel_kernels_##isa

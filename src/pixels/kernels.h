@@ -9,6 +9,7 @@
 #define WIDE 4    /* and vectors in a row that a tile has */
 #define WIDTHS 3  /* tiles are 1, 2 or the ISA's most vectors wide */
 #define ALL (ROWS * ROWS)
+#define PRODUCTS 5   /* the most rows, and columns, of a filter gradient's tile */
 #define TILE_WIDE 16 /* the most vectors that finish takes at a time */
 
 /* A row of input that a tile meets. Output row r meets it with one row of the filter, row r + 1 with the row before. */
@@ -38,6 +39,18 @@ typedef struct {
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 
+/* What a tile of a filter gradient adds up, each lane for itself: sums[i*pitch + j] += x[i][p] * g[j][p] for the pixels
+ * p of so many vectors, i < rows, j < columns. */
+typedef struct {
+    const void *x[PRODUCTS], *g[PRODUCTS]; /* IN */
+    ptrdiff_t vectors;
+    void *sums; /* OUT vectors */
+    ptrdiff_t pitch;
+} product_args;
+typedef void (*product_fn)(const product_args *);
+/* dst[i] = the sum of the lanes of vector i, from the first to the last, for i < n. */
+typedef void (*totals_fn)(void *dst, const void *vectors, ptrdiff_t n);
+
 /* dst[j*plane + i] = src[i*si + j*sj] for i < n, j < channels; si, sj in bytes. */
 typedef void (*planes_fn)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si, ptrdiff_t channels,
                           ptrdiff_t sj);
@@ -52,6 +65,9 @@ typedef struct {
     tile_fn tile[FILTERS + 1][WIDTHS];
     int image_wide;
     tile_fn image[6]; /* by taps: a tile of one filter of taps*taps, of image_wide vectors; NULL for other sizes */
+    int products;     /* rows and columns of a gradient's tile at most */
+    product_fn product[PRODUCTS + 1][PRODUCTS + 1];
+    totals_fn totals;
     interleave_fn interleave;
     fill_fn fill;
     planes_fn planes[DTYPES]; /* by storage type; NULL where it is not computed in this type */

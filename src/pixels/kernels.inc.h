@@ -166,6 +166,53 @@ INLINE void NAME(image)(const tile_args *t, const int taps, const int rows, cons
 static void NAME(image_3)(const tile_args *t) { NAME(image)(t, 3, ROWS_OF(1, MOST), IMAGE_WIDE); }
 static void NAME(image_5)(const tile_args *t) { NAME(image)(t, 5, ROWS_OF(1, MOST), IMAGE_WIDE); }
 
+/* ---- filter gradients ----------------------------------------------------------------------------------------- */
+
+/* rows*columns accumulators and a vector of each column: 5x5 needs 31 of AVX-512's 32 registers, 3x3 13 of AVX2's 16.
+ * A step is rows + columns loads, of which those of x cross cache lines, for rows*columns FMAs. */
+INLINE void NAME(product)(const product_args *t, const int rows, const int columns)
+{
+    V acc[PRODUCTS][PRODUCTS];
+    const T *x[PRODUCTS], *g[PRODUCTS];
+    T *sums = (T *)t->sums;
+    UNROLL for (int i = 0; i < rows; i++)
+        x[i] = (const T *)t->x[i];
+    UNROLL for (int j = 0; j < columns; j++)
+        g[j] = (const T *)t->g[j];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < columns; j++)
+            acc[i][j] = LOAD(sums + (i * t->pitch + j) * VL);
+    for (ptrdiff_t p = 0; p < t->vectors * VL; p += VL) {
+        V b[PRODUCTS];
+        UNROLL for (int j = 0; j < columns; j++)
+            b[j] = LOAD(g[j] + p);
+        UNROLL for (int i = 0; i < rows; i++) {
+            const V a = LOAD(x[i] + p);
+            UNROLL for (int j = 0; j < columns; j++)
+                acc[i][j] += a * b[j];
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < columns; j++)
+            STORE(sums + (i * t->pitch + j) * VL, acc[i][j]);
+}
+
+static void NAME(totals)(void *dst, const void *vectors, ptrdiff_t n)
+{
+    const T *v = (const T *)vectors;
+    for (ptrdiff_t i = 0; i < n; i++, v += VL) {
+        T sum = v[0];
+        for (int l = 1; l < VL; l++)
+            sum += v[l];
+        ((T *)dst)[i] = sum;
+    }
+}
+
+#define PRODUCT(rows, columns)                                                                                         \
+    static void NAME(product_##rows##x##columns)(const product_args *t) { NAME(product)(t, rows, columns); }
+EACH_PRODUCT(PRODUCT)
+#undef PRODUCT
+
 /* ---- pixels to planes and back -------------------------------------------------------------------------------- */
 
 #define EACH_OF(n, count, STATEMENT)                                                                                   \
@@ -230,7 +277,32 @@ static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff
         }
 }
 
-/* The other way round: channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
+/* The other way round: every other element of two vectors. */
+INLINE void NAME(unzip)(T *restrict d, ptrdiff_t plane, const T *restrict s, ptrdiff_t n, const int channels)
+{
+    VI even = {0}, odd = {0};
+    UNROLL for (int l = 0; l < VL; l++) {
+        even[l] = 2 * l;
+        odd[l] = 2 * l + 1;
+    }
+    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n)) {
+        V v[8], apart[8];
+        UNROLL for (int j = 0; j < channels; j++)
+            v[j] = LOAD(s + i * channels + j * VL);
+        UNROLL for (int times = 1; times < channels; times *= 2) {
+            UNROLL for (int j = 0; j < channels / 2; j++) {
+                apart[j] = __builtin_shuffle(v[2 * j], v[2 * j + 1], even);
+                apart[j + channels / 2] = __builtin_shuffle(v[2 * j], v[2 * j + 1], odd);
+            }
+            UNROLL for (int j = 0; j < channels; j++)
+                v[j] = apart[j];
+        }
+        UNROLL for (int j = 0; j < channels; j++)
+            STORE(d + j * plane + i, v[j]);
+    }
+}
+
+/* Channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
 INLINE int NAME(to_planes)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
                             ptrdiff_t channels)
 {
@@ -279,7 +351,13 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
                         d[j * plane + i] = LOAD_##S((const S *)(src + j * sj) + i);                                    \
             return;                                                                                                    \
         }                                                                                                              \
-        switch (channels > 1 && sj == sizeof(S) && si == channels * sj ? channels : 0) {                               \
+        const int dense = channels > 1 && sj == sizeof(S) && si == channels * sj;                                      \
+        switch (SAME && dense && count >= VL ? channels : 0) {                                                         \
+        case 2: NAME(unzip)(d, plane, (const T *)src, count, 2); return;                                               \
+        case 4: NAME(unzip)(d, plane, (const T *)src, count, 4); return;                                               \
+        case 8: NAME(unzip)(d, plane, (const T *)src, count, 8); return;                                               \
+        }                                                                                                              \
+        switch (dense ? channels : 0) {                                                                                \
         case 2: PLANES_OF(S, 2)                                                                                        \
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
