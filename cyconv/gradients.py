@@ -90,23 +90,10 @@ def _backprop_input(
             return _backprop_input(
                 op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
             ).reshape(sizes)  # fmt: skip
-    few = g.size // f.shape[-1] if f.shape[:n] == one and whole.groups == 1 and f.size else 0
-    if (
-        0 < few <= _FEW_PIXELS
-        and padding in ("SAME", "VALID")
-        and all(a.stride == 1 for a in whole.axes)
-        and out is None
-    ):
-        if layout(op, data_format, n):
-            # The filters are the image, which is read where it lies, and the few pixels of the gradient its filters.
-            made = np.empty(sizes, g.dtype)
-            product = forward_problem(
-                op, ("filter", "out_backprop", "strides", "dilations"), 1, (1, *f.shape[n:]), (1, f.shape[-1], few), code,
-                1, "VALID", None, 1, (0, 0.0), 1,
-            )  # fmt: skip
-            columns, target = g.reshape(few, -1).T[None], made.reshape(few, -1).T[None]
-            _plan.run(product, f.reshape(1, *f.shape[n:]), columns, None, None, None, target, num_threads)
-            return made
+    one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
+    if one_tap and whole.groups == 1 and layout(op, data_format, n) and out is None and g.size and f.size:
+        if g.size // f.shape[-1] <= _FEW_PIXELS:
+            return _of_few_pixels(op, f.reshape(1, *f.shape[n:]), g, code, num_threads).reshape(sizes)
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)
@@ -128,6 +115,18 @@ def _backprop_input(
         return np.array(x, dtype, order="C")
     target[...] = x
     return out  # type: ignore[no-any-return]
+
+
+def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:
+    """By one tap: the filters (1, C, M) are the image, read where it lies, and the pixels of g its filters."""
+    pixels, (_, channels, filters) = g.size // f.shape[-1], f.shape
+    made = np.empty((pixels, channels), g.dtype)
+    product = forward_problem(
+        op, ("filter", "out_backprop", "strides", "dilations"), 1, f.shape, (1, filters, pixels), code,
+        1, "VALID", None, 1, (0, 0.0), 1,
+    )  # fmt: skip
+    _plan.run(product, f, g.reshape(pixels, filters).T[None], None, None, None, made.T[None], num_threads)
+    return made
 
 
 def _fold(x: Array, axis: int, size: int, lo: int, hi: int, mode: int) -> Array:
