@@ -144,7 +144,7 @@ static void check_filter(const char *isa, int type, const winograd_kernels *k, i
         put(type, w + ((between(0, taps_h - 1) * r + between(0, taps_w - 1)) * step + between(0, columns - 1)) * size,
             between(0, 1) ? -INFINITY : NAN);
     char *u = canaries(block, sizeof block - 2 * ROOM);
-    filter_args f = {w, r * step * size, step * size, taps_h, taps_w, columns, width, u, pitch * size};
+    filter_args f = {w, r * step * size, step * size, 0, taps_h, taps_w, columns, width, u, pitch * size};
     const int told = k->filter[alpha - 4][m][axes - 1](&f);
     expect(!told == !strange, isa, "filter", type_names[type], "strange", told, strange);
     matrix A, B, G;

@@ -169,3 +169,16 @@ def test_filter_gradient_of_values_that_are_not_finite(bad):
         assert not np.isfinite(results[1][0, 0, 3]).all()
     else:
         assert np.allclose(*results, rtol=1e-4, atol=1e-3)
+
+
+def test_filters_transformed_in_pieces():
+    """Of a call, where they take more than is kept for the next: the bits of a plan's, which are transformed at once."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((1, 13, 13, 1024), dtype=np.float32)
+    f = rng.standard_normal((3, 3, 1024, 430), dtype=np.float32)
+    expected = nn.plan(nn.conv2d, f, strides=1, padding="SAME")(x)
+    for threads in (1, 2, 3):
+        assert np.array_equal(nn.conv2d(x, f, 1, "SAME", num_threads=threads), expected)
+    f[1, 1, 7, 400] = np.inf  # in the second piece
+    y = nn.conv2d(x, f, 1, "SAME")
+    assert (np.isfinite(y).sum(axis=(0, 1, 2)) == np.where(np.arange(430) == 400, 0, 169)).all()

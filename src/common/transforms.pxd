@@ -18,7 +18,7 @@ cdef extern from "../winograd/transforms.h" nogil:
     ctypedef int (*output_fn)(const output_args *) noexcept nogil
     ctypedef struct filter_args:
         const char *w
-        ptrdiff_t step_h, step_w
+        ptrdiff_t step_h, step_w, ahead
         int taps_h, taps_w
         ptrdiff_t columns, width
         char *u

@@ -125,7 +125,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
 
     g += tile * t.g.sn
     f = &p.f[p.columns_axis]
-    w.taps_h, w.taps_w = 1, <int> left[p.columns_axis]
+    w.ahead, w.taps_h, w.taps_w = 0, 1, <int> left[p.columns_axis]
     w.step_h, w.step_w = 0, t.ax[p.columns_axis].dilation * t.g.s[p.columns_axis]
     if p.axes == 2:
         w.taps_h, w.step_h = <int> left[p.rows_axis], t.ax[p.rows_axis].dilation * t.g.s[p.rows_axis]

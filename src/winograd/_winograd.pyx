@@ -36,7 +36,9 @@ cdef enum:
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
     CHANNELS = 64             # whose filters are transposed at a time
+    AHEAD = 4                 # channels' filters that are on their way meanwhile
     DEPTHS = 4                # planes of a box
+    U_BYTES = 48 << 20        # of filters that a call transforms at a time, so that their memory is kept for the next call's
 
 cdef ptrdiff_t OUTSIDE = -(<ptrdiff_t> 1 << 61)      # further than any array is long, in the direction of no strides
 cdef ptrdiff_t FAR_OUTSIDE = -(<ptrdiff_t> 1 << 60)
@@ -77,11 +79,12 @@ cdef struct Run:
     ptrdiff_t n_box, n_boxes
     int axes, rows_axis, columns_axis, xis, m2, alpha
     ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, first, units, planes
+    ptrdiff_t from_block, to_block  # those whose filters are transformed and met before the others
     ptrdiff_t rows            # of V in a plane of one box, at most
     int size
     bint direct, deferred, plain_store
     View x, out, residual
-    char *panels              # U: [group][block][xi][slice][c][width]; NULL where each block is met but once
+    char *panels              # U, from from_block on: [group][block][xi][slice][c][width]; NULL where each block is met but once
     Filters filters
     Scratch *scratch          # each thread's
     const char *bias
@@ -433,12 +436,13 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     if not r.direct:
         gather_strip(r, &b, group, s)
     transform_input(r, &b, group, s)
-    for block in range(r.blocks * split // r.splits, r.blocks * (split + 1) // r.splits):
+    for block in range(r.from_block + (r.to_block - r.from_block) * split // r.splits,
+                       r.from_block + (r.to_block - r.from_block) * (split + 1) // r.splits):
         if thread == 0:
             poll(r.call)
         if r.call.cancelled or r.call.not_finite:
             return
-        u = r.panels + (group * r.blocks + block) * block_bytes(r)
+        u = r.panels + (group * r.blocks + block - r.from_block) * block_bytes(r)
         if r.panels == NULL:
             u = s.u
             if not pack_block(r, group * r.blocks + block, s.u, s):
@@ -500,6 +504,7 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
     f.columns = min(2 * lanes, r.mg - start)
     f.width = lanes if f.columns <= lanes else 2 * lanes
     f.xi = u_bytes(r, f.width)
+    f.ahead = AHEAD * row if there else 0
     for i in range(3):
         strides[i] = r.filters.s[i]
     while first < r.cg:
@@ -532,8 +537,8 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
 cdef void pack_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One block of all jobs' packed filters."""
     cdef const Run *r = <const Run *> task
-    cdef ptrdiff_t each = r.groups * r.blocks
-    if not pack_block(r + unit // each, unit % each, r.panels + unit * block_bytes(r), r.scratch + thread):
+    cdef ptrdiff_t each = r.groups * (r.to_block - r.from_block)
+    if not pack_block(r + unit // each, r.from_block + unit % each, r.panels + unit * block_bytes(r), r.scratch + thread):
         r.call.not_finite = 1
 
 
@@ -611,7 +616,7 @@ cdef class Winograd:
             r.xis, r.m2, r.planes = r.alpha * r.alpha, r.m2 * r.m2, r.planes * r.ax[r.rows_axis].chunks
         r.slices = r.planes * (r.ax[0].taps if r.ax[0].reach else 1)
         r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
-        r.blocks = ceil_div(r.mg, 2 * r.k.lanes)
+        r.blocks = r.to_block = ceil_div(r.mg, 2 * r.k.lanes)
         r.pitch = ceil_div(r.cg, r.k.lanes) * r.k.lanes
         if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
             r.pitch += r.k.lanes
@@ -692,7 +697,7 @@ cdef class Winograd:
         cdef char *shared = NULL
         cdef char *packed = NULL
         cdef Scratch *scratch = NULL
-        cdef ptrdiff_t i, j, items = 0, units = 0, padded
+        cdef ptrdiff_t i, j, items = 0, units = 0, padded, together, first = 0
         cdef int team
         cdef list raised = []
         cdef int ndim = self.problem.ndim
@@ -716,7 +721,7 @@ cdef class Winograd:
         r.plain_store = r.out.sc == r.size and not r.deferred
         r.direct = r.x.sc == r.size
         begin(&call, raised)
-        r.call = &call
+        r.call, together = &call, r.blocks
         team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
         try:
             padded = r.groups * r.mg + 4 * r.k.lanes
@@ -745,17 +750,23 @@ cdef class Winograd:
                         items = self.njobs * r.groups * r.blocks
                 if items:
                     # As large outputs are: new pages would be cleared first, and these are many.
-                    room = empty((self.njobs * self.packed_bytes(&r) + 256,), "u1")
+                    if items == r.blocks:
+                        together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
+                    room = empty((items // r.blocks * together * block_bytes(&r) + 256,), "u1")
                     packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
             self.place(runs, packed, w)
             scratch = self.allocate_scratch(runs, team, packed == NULL)
             for j in range(self.njobs):
                 runs[j].scratch = scratch
             with nogil:
-                if items:
-                    run_units(pack_unit, runs, items, team, &call)
-                if not call.not_finite:
-                    run_units(run_unit, runs, units, team, &call)
+                while first < r.blocks:
+                    for j in range(self.njobs):
+                        runs[j].from_block, runs[j].to_block = first, min(first + together, r.blocks)
+                    if items:
+                        run_units(pack_unit, runs, items // r.blocks * (runs.to_block - first), team, &call)
+                    if not call.not_finite:
+                        run_units(run_unit, runs, units, team, &call)
+                    first += together
         finally:
             free(shared)
             for i in range(team if scratch != NULL else 0):

@@ -34,6 +34,7 @@ typedef int (*output_fn)(const output_args *);
 typedef struct {
     const char *w; /* IN  [taps_h][taps_w] of `columns` elements, steps in bytes */
     ptrdiff_t step_h, step_w;
+    ptrdiff_t ahead;    /* bytes from w to what is fetched into L2 meanwhile */
     int taps_h, taps_w; /* at most the transform's; the rest are zeros */
     ptrdiff_t columns, width;
     char *u; /* OUT width elements of U[0] */

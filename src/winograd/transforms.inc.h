@@ -178,6 +178,7 @@ INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, cons
                 V v = (V){0};
                 if (i < f->taps_h && j < f->taps_w && n > 0) {
                     const char *w = f->w + i * f->step_h + j * f->step_w + c * (ptrdiff_t)sizeof(T);
+                    __builtin_prefetch(w + f->ahead, 0, 2);
                     if (n == VL)
                         v = LOAD(w);
                     else
