@@ -133,16 +133,19 @@ static void check_gather(const char *isa, int storage, const conv_kernels *k)
 {
     const int size = sizes[compute_type(storage)], s = sizes[storage], ni = between(0, 40), nj = between(0, 40);
     const int dense = between(0, 1), flip = between(0, 1), rows = between(0, 1); /* pixels side by side: transposed */
-    const int step = rows ? 1 : between(1, 2), pitch = nj * step + between(0, 5);
+    const int repeat = rows ? 1 : between(1, 5), wide = nj * repeat, pitch = wide + between(0, 5);
     const ptrdiff_t sj = rows ? (ni + between(0, 3)) * s : dense ? s : (flip ? -1 : 1) * 2 * s;
     const ptrdiff_t si = rows ? s : (nj + 1) * (dense ? s : 2 * s) + 3 * s;
-    BUFFER source[64 * 64 * 64], block[64 * 128 * 8 + 2 * ROOM];
+    BUFFER source[64 * 64 * 64], repeated[40 * 200 * 8], block[64 * 256 * 8 + 2 * ROOM];
     for (size_t i = 0; i < sizeof source; i++)
         source[i] = (char)draw();
     const char *src = source + (sj < 0 ? -sj * nj : 0);
     char *dst = canaries(block, sizeof block - 2 * ROOM);
-    k->gather[storage](dst, pitch, step, src, ni, si, nj, sj);
-    expect_moved(isa, "gather", storage, block, sizeof block, dst, pitch * size, step * size, src, ni, si, nj, sj);
+    for (int i = 0; i < ni; i++)
+        for (int j = 0; j < wide; j++)
+            memcpy(repeated + (i * wide + j) * s, src + i * si + j / repeat * sj, s);
+    k->gather[storage](dst, pitch, repeat, src, ni, si, nj, sj);
+    expect_moved(isa, "gather", storage, block, sizeof block, dst, pitch * size, size, repeated, ni, wide * s, wide, s);
 }
 
 static void check_pack(const char *isa, int storage, const conv_kernels *k)

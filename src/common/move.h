@@ -2,8 +2,9 @@
 #pragma once
 #include <stddef.h>
 
-/* A dense copy in the compute type of a strided plane: dst[i*pitch + j*step] = src[i*si + j*sj]; si, sj in bytes. */
-typedef void (*gather_fn)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni, ptrdiff_t si,
+/* A dense copy in the compute type of a strided plane, every value `repeat` times: dst[i*pitch + j*repeat + q] =
+ * src[i*si + j*sj] for q < repeat; si, sj in bytes. */
+typedef void (*gather_fn)(void *dst, ptrdiff_t pitch, ptrdiff_t repeat, const char *src, ptrdiff_t ni, ptrdiff_t si,
                           ptrdiff_t nj, ptrdiff_t sj);
 /* dst[i] = value for i < n. */
 typedef void (*fill_fn)(void *dst, ptrdiff_t n, double value);

@@ -76,22 +76,33 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
 
 /* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
  * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
+#define REPEAT(S, FIXED)                                                                                               \
+    for (ptrdiff_t i = 0; i < ni; i++)                                                                                 \
+        for (ptrdiff_t j = 0; j < nj; j++)                                                                             \
+            for (ptrdiff_t q = 0; q < (FIXED); q++)                                                                    \
+                d[i * pitch + j * (FIXED) + q] = LOAD_##S((const S *)(src + i * si) + j);                              \
+    return;
+
 #define GATHER(S)                                                                                                      \
-    static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t step, const char *src, ptrdiff_t ni,            \
+    static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t repeat, const char *src, ptrdiff_t ni,          \
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
     {                                                                                                                  \
         T *d = (T *)dst;                                                                                               \
-        if (sj == sizeof(S) && step == 1 && pitch == nj && si == nj * (ptrdiff_t)sizeof(S)) { /* one long row */       \
+        if (sj == sizeof(S) && repeat == 1 && pitch == nj && si == nj * (ptrdiff_t)sizeof(S)) { /* one long row */     \
             nj *= ni;                                                                                                  \
             ni = 1;                                                                                                    \
         }                                                                                                              \
-        if (sj == sizeof(S) && step == 1) {                                                                            \
+        switch (sj == sizeof(S) ? repeat : 0) {                                                                        \
+        case 2: REPEAT(S, 2)                                                                                           \
+        case 4: REPEAT(S, 4)                                                                                           \
+        }                                                                                                              \
+        if (sj == sizeof(S) && repeat == 1) {                                                                            \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
             return;                                                                                                    \
         }                                                                                                              \
-        if (__builtin_types_compatible_p(S, T) && step == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {              \
+        if (__builtin_types_compatible_p(S, T) && repeat == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {              \
             NAME(transposed)(d, pitch, src, ni, nj, sj);                                                               \
             return;                                                                                                    \
         }                                                                                                              \
@@ -99,7 +110,8 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
             for (ptrdiff_t j0 = 0; j0 < nj; j0 += 16)                                                                  \
                 for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++)                                                     \
                     for (ptrdiff_t j = j0; j < nj && j < j0 + 16; j++)                                                 \
-                        d[i * pitch + j * step] = LOAD_##S(src + i * si + j * sj);                                     \
+                        for (ptrdiff_t q = 0; q < repeat; q++)                                                         \
+                            d[i * pitch + j * repeat + q] = LOAD_##S(src + i * si + j * sj);                           \
     }
 
 static void NAME(fill)(void *dst, ptrdiff_t n, double value)

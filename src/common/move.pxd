@@ -38,7 +38,7 @@ cdef inline void gather_box(const Gathering *g, const View *x, const char *src, 
                             char *row) noexcept nogil:
     """Positions first + j*step, j < extent, of every axis, [n][d][h][w][channels], padding in place; src is where the
     first image has its first channel."""
-    cdef ptrdiff_t n, d, h, w, at, id, ih, iw, inside, q, pitch = g.pitch * g.csize
+    cdef ptrdiff_t n, d, h, w, at, id, ih, iw, inside, pitch = g.pitch * g.csize
     cdef const char *line
     for n in range(images):
         for d in range(extent[0]):
@@ -60,8 +60,6 @@ cdef inline void gather_box(const Gathering *g, const View *x, const char *src, 
                     if iw < 0:
                         g.fill(row, g.pitch, g.constant)
                     else:
-                        for q in range(g.repeat):
-                            g.gather(row + q * g.csize, g.pitch, g.repeat, line + iw * x.s[2], inside, step[2] * x.s[2],
-                                     g.channels, x.sc)
+                        g.gather(row, g.pitch, g.repeat, line + iw * x.s[2], inside, step[2] * x.s[2], g.channels, x.sc)
                     w += inside
                     row += inside * pitch

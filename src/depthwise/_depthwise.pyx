@@ -141,7 +141,7 @@ cdef inline ptrdiff_t extent(const Axis *a, ptrdiff_t count) noexcept nogil:
 
 cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) noexcept nogil:
     """The input of a box, [plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
-    cdef ptrdiff_t i, j, k, plane, row, column, inside, c0 = r.at[b.chunk] // r.repeat, count, q
+    cdef ptrdiff_t i, j, k, plane, row, column, inside, c0 = r.at[b.chunk] // r.repeat, count
     cdef ptrdiff_t pixel = r.pitch * r.csize
     cdef ptrdiff_t[3] origin
     cdef ptrdiff_t[3] step
@@ -193,9 +193,8 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
                 elif dense:
                     r.k.gather[r.dtype](dst, r.pitch, 1, src + column * r.x.s[2], 1, 0, inside * count, r.x.sc)
                 else:
-                    for q in range(r.repeat):
-                        r.k.gather[r.dtype](dst + q * r.csize, r.pitch, r.repeat, src + column * r.x.s[2], inside,
-                                            step[2] * r.x.s[2], count, r.x.sc)
+                    r.k.gather[r.dtype](dst, r.pitch, r.repeat, src + column * r.x.s[2], inside, step[2] * r.x.s[2],
+                                        count, r.x.sc)
                 k += inside
                 dst += inside * pixel
 

@@ -149,9 +149,7 @@ cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t
 cdef void gather_pixels(const Run *r, char *dst, const char *src, ptrdiff_t n, ptrdiff_t step, ptrdiff_t channel,
                         ptrdiff_t channels, ptrdiff_t pitch) noexcept nogil:
     """n pixels' channels, densely; depthwise multipliers repeat each channel."""
-    cdef ptrdiff_t q
-    for q in range(r.repeat):
-        r.k.gather[r.dtype](dst + q * r.csize, pitch, r.repeat, src + channel * r.x.sc, n, step, channels, r.x.sc)
+    r.k.gather[r.dtype](dst, pitch, r.repeat, src + channel * r.x.sc, n, step, channels, r.x.sc)
 
 
 cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,

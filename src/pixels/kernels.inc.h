@@ -363,5 +363,8 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
         if (!SAME || sj != sizeof(S) || !NAME(to_planes)(d, plane, src, count, si, channels))                         \
-            NAME(gather_##S)(dst, 1, plane, src, count, si, channels, sj);                                             \
+            for (ptrdiff_t i0 = 0; i0 < count; i0 += 16)                                                               \
+                for (ptrdiff_t j = 0; j < channels; j++)                                                               \
+                    for (ptrdiff_t i = i0; i < count && i < i0 + 16; i++)                                              \
+                        d[j * plane + i] = LOAD_##S(src + i * si + j * sj);                                            \
     }
