@@ -3,6 +3,7 @@
 #include "../gemm/kernels.h"
 
 #define SLIDE_PIXELS 7 /* the most outputs of a row that a tile holds: 7, 14, 28, 56, 112 are whole tiles */
+#define SLIDE_SOME 4   /* taps of a row of any other windows that go together */
 #define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
 
 /* A tile of outputs, a vector of channels after the other:

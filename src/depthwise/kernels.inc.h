@@ -189,8 +189,24 @@ INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int
     }
 }
 
-/* Any other windows: a load of input for every FMA. */
-INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
+/* Some taps of a row of any windows that lie side by side, from tap k on: each vector of input meets all of them. */
+INLINE void NAME(slide_some)(const slide_args *s, const char *x, const T *w, ptrdiff_t k, V *a, const int inside,
+                             const int pixels)
+{
+    V some[SLIDE_SOME];
+    NAME(slide_load)(some, w, SLIDE_SOME);
+    UNROLL for (int i = 0; i < pixels - 1 + SLIDE_SOME; i++) {
+        if (!inside && (k + i < s->left || k + i >= s->right))
+            continue;
+        const V v = LOAD((const T *)(x + i * s->column));
+        UNROLL for (int t = 0; t < pixels; t++)
+            if (i - t >= 0 && i - t < SLIDE_SOME)
+                a[t] += v * some[i - t];
+    }
+}
+
+/* Any other windows: a load of input for every FMA, but where taps and windows are both one column apart. */
+INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int together)
 {
     const char *w_block = s->w;
     const ptrdiff_t window = s->stride_w * s->column, tap = s->dilation_w * s->column;
@@ -204,8 +220,12 @@ INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
             const T *w = (const T *)w_block;
             V a[SLIDE_PIXELS] = {{0}};
             for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += s->taps_h * s->taps_w * VL)
-                for (ptrdiff_t i = top; i < bottom; i++)
-                    for (ptrdiff_t k = 0; k < s->taps_w; k++) {
+                for (ptrdiff_t i = top; i < bottom; i++) {
+                    ptrdiff_t k = 0;
+                    if (together)
+                        for (; k + SLIDE_SOME <= s->taps_w; k += SLIDE_SOME)
+                            NAME(slide_some)(s, plane + i * s->row + k * tap, w + (i * s->taps_w + k) * VL, k, a, inside, pixels);
+                    for (; k < s->taps_w; k++) {
                         const char *x = plane + i * s->row + k * tap;
                         const V v = LOAD(w + (i * s->taps_w + k) * VL);
                         const ptrdiff_t column = k * s->dilation_w;
@@ -213,6 +233,7 @@ INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
                             if (inside || (column + t * s->stride_w >= s->left && column + t * s->stride_w < s->right))
                                 a[t] += v * LOAD((const T *)(x + t * window));
                     }
+                }
             NAME(slide_end)(s, a, s->at[b], r, pixels);
         }
 }
@@ -223,6 +244,14 @@ static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pi
     for (ptrdiff_t b = 0; b < blocks; b++)
         for (ptrdiff_t tap = 0; tap < taps; tap++, d += VL)
             STORE(d, LOAD((const T *)w + tap * pitch + at[b]));
+}
+
+INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
+{
+    if (s->stride_w == 1 && s->dilation_w == 1 && s->taps_w >= SLIDE_SOME)
+        NAME(slide_windows)(s, pixels, 1);
+    else
+        NAME(slide_windows)(s, pixels, 0);
 }
 
 #define SLIDE(K, S, pixels)                                                                                            \
