@@ -107,7 +107,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .out_pixel = next * size,
                    .blocks = blocks,
                    .panel = runs * run * columns * size};
-    t.ahead = runs == 1 && between(0, 1);
+    t.ahead = between(0, runs == 1 ? 2 : 1) * (runs == 1 ? 1 : 2);
     offset[0] = t.ahead ? 0 : offset[0];
     const int stored = narrow ? narrow : columns - t.spare / size;
     (narrow ? k->narrow[narrow] : k->along[wide])(&t);

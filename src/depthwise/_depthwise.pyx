@@ -367,10 +367,9 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     args.b, args.ldb = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
-    args.clamp, args.low, args.high = p.activation == CLAMP and not p.deferred, p.low, p.high
+    args.clamp, args.low, args.high, args.ahead = p.activation == CLAMP and not p.deferred, p.low, p.high, 0
     if tiles > 0:
         args.tiles, args.blocks, args.pixel, args.out_pixel = tiles, 1, p.pitch * r.csize, p.out.s[2]
-        args.ahead = 0
         args.later, args.later_step = args.b, 0
         r.k.along[wide](&args)
     else:

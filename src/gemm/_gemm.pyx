@@ -421,6 +421,7 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     args.b = filters_at(r, job, t, group, block, start, width, &args.ldb)
     args.column, args.accumulate, args.spare = start if r.depthwise else 0, 0, spare if plain else 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
+    args.ahead, args.pixel = block == 0 and t.source == DIRECT and r.cg >= FOLD_CHANNELS, job.ax[2].stride * r.x.s[2]
     if t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
     args.bias = r.no_bias if deferred else bias
@@ -522,6 +523,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     cdef Line line
     cdef tile_args args
     cdef int i
+    cdef int ahead
     cdef bint fresh
     memcpy(count, box, sizeof(count))
     step[3] = r.pitch * r.csize
@@ -567,6 +569,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
         whole = min(b1, t.columns // (2 * r.k.lanes)) if r.plain_store else b0
         if fresh and whole < b1:
             most = rows
+    ahead = 1 if fresh else 2 if t.source == DIRECT and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
     args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
     if t.fold:
         args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
@@ -585,7 +588,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
                     b = b0
                     while b < b1:
                         blocks = max(1, whole - b)
-                        args.ahead = fresh and b == b0
+                        args.ahead = ahead if b == b0 else 0
                         run_line(r, job, t, group, b, blocks, &line, &args, s)
                         b += blocks
                         if owner:

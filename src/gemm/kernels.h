@@ -26,7 +26,9 @@ typedef struct {
     /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further. Each is
      * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart */
     ptrdiff_t tiles, pixel, out_pixel, blocks, panel;
-    int ahead;         /* the one run is read by nobody before: fetch the next tile's meanwhile */
+    /* Fetch what the next tile reads, whose rows lie `pixel` bytes apart as this one's, meanwhile: for tiles side by
+     * side 1 where the one run lies dense, else 2 */
+    int ahead;
     const char *later; /* what is read later: fetch it into L2, so many bytes a step */
     ptrdiff_t later_step;
 } tile_args;

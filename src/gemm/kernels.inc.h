@@ -2,6 +2,9 @@
  * kernels.h states what each computes; isa.inc.h puts them into the ISA's table. */
 #include "vector.h"
 
+#undef LINE
+#define LINE ((int)(64 / sizeof(T))) /* elements of a cache line */
+
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
 INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
@@ -54,7 +57,9 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char
 }
 
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
- * 15 of AVX2's 16. A step of k is rows + wide loads for rows*wide FMAs; the filters stream from L2, wide vectors a step. */
+ * 15 of AVX2's 16. A step of k is rows + wide loads for rows*wide FMAs; the filters stream from L2, wide vectors a step.
+ * Input larger than L2 is fetched a tile ahead, a line of every row at a time (3x3 stride 2 of 112x112x64: 80 % of the
+ * FMA peak became 95). */
 INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 {
     V acc[TILE_ROWS][TILE_WIDE];
@@ -63,20 +68,26 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
         UNROLL for (int j = 0; j < wide; j++)
             __builtin_prefetch(t->out[i] + j * VBYTES, 1);
     const T *b = (const T *)t->b;
-    const ptrdiff_t run = t->run, ldb = t->ldb;
+    const ptrdiff_t run = t->run, ldb = t->ldb, ahead = t->ahead ? rows * t->pixel : 0;
     for (ptrdiff_t r = 0; r < t->runs; r++) {
         const T *a[TILE_ROWS];
         UNROLL for (int i = 0; i < rows; i++)
             a[i] = (const T *)(t->a[r * t->a_step + i] + t->offset[r]);
-        for (ptrdiff_t k = 0; k < run; k++, b += ldb) {
-            V w[TILE_WIDE];
-            UNROLL for (int j = 0; j < wide; j++) {
-                w[j] = LOAD(b + j * VL);
-                __builtin_prefetch(b + 16 * ldb + j * VL);
+        for (ptrdiff_t k = 0; k < run;) {
+            const ptrdiff_t line = ahead && run - k > LINE ? k + LINE : run;
+            if (ahead)
+                UNROLL for (int i = 0; i < rows; i++)
+                    __builtin_prefetch((const char *)(a[i] + k) + ahead);
+            for (; k < line; k++, b += ldb) {
+                V w[TILE_WIDE];
+                UNROLL for (int j = 0; j < wide; j++) {
+                    w[j] = LOAD(b + j * VL);
+                    __builtin_prefetch(b + 16 * ldb + j * VL);
+                }
+                UNROLL for (int i = 0; i < rows; i++)
+                    UNROLL for (int j = 0; j < wide; j++)
+                        acc[i][j] += a[i][k] * w[j];
             }
-            UNROLL for (int i = 0; i < rows; i++)
-                UNROLL for (int j = 0; j < wide; j++)
-                    acc[i][j] += a[i][k] * w[j];
         }
     }
     NAME(tile_end)(t, acc, t->out, t->bias, rows, wide);
@@ -99,7 +110,10 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
         V w[TILE_WIDE];
         if (fetch)
             __builtin_prefetch(later + k * t->later_step, 0, 2);
-        if (ahead) { /* into L1, and, beyond the page that the hardware sees to, into L2 */
+        if (ahead > 1 && k % LINE == 0)
+            UNROLL for (int i = 0; i < rows; i++)
+                __builtin_prefetch(a[i / 3] + (rows + i % 3) * pixel);
+        if (ahead == 1) { /* into L1, and, beyond the page that the hardware sees to, into L2 */
             __builtin_prefetch(next + k * 64);
             __builtin_prefetch(next + k * 64 + 6144, 0, 2);
         }
@@ -122,11 +136,12 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
 }
 
 INLINE void NAME(along_runs)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const T *b,
-                             const char *later, const char *soon, const int rows, const int wide, const int fetch)
+                             const char *later, const char *soon, const int rows, const int wide, const int fetch,
+                             const int ahead)
 {
     ptrdiff_t left = rows;
     for (ptrdiff_t r = 0; r < t->runs; r++) {
-        b = NAME(along_run)(t, acc, base + t->offset[r], b, later, soon, left, rows, wide, fetch, 0);
+        b = NAME(along_run)(t, acc, base + t->offset[r], b, later, soon, left, rows, wide, fetch, ahead);
         later += t->run * t->later_step;
         soon += t->run * t->out_pixel;
         left -= t->run;
@@ -154,16 +169,18 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 for (ptrdiff_t i = steps; i < rows; i++) /* more rows than steps */
                     UNROLL for (int j = 0; j < wide; j++)
                         __builtin_prefetch(soon + i * next + j * VBYTES, 1);
-            if (t->ahead && c == 0) {
+            if (t->ahead > 1 && c == 0) {
+                NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 2);
+            } else if (t->ahead && c == 0) {
                 if (few)
                     NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 0, 1);
                 else
                     NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 1, 1);
             } else {
                 if (few)
-                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 0);
+                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 0, 0);
                 else
-                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1);
+                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 0);
             }
             NAME(tile_end)(t, acc, out, t->bias + c * row, rows, wide);
         }
