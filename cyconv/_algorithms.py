@@ -98,6 +98,7 @@ def _winograd(problem: Problem, forced: bool) -> Any:
 
 
 MOST_DEPTHWISE_TAPS = 4096
+MOST_PHASES = 9
 
 
 def _depthwise(problem: Problem, forced: bool) -> Any:
@@ -105,7 +106,10 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
     if problem.groups == 1 or problem.in_channels != problem.groups:
         return "channels are summed"
     if len(problem.jobs) != 1 or not all(axis.taps for axis in problem.jobs[0]):
-        return "a strided transposed convolution is several small problems"
+        if not all(axis.taps for job in problem.jobs for axis in job) or not 0 < len(problem.jobs) <= MOST_PHASES:
+            return f"some phases of this transposed convolution have no taps, or there are more than {MOST_PHASES}"
+        if not problem.channels_last or problem.out_channels < _LANES or problem.dtype > 2:
+            return "the phases of this transposed convolution cannot be stored in whole vectors"
     if problem.filters.endswith("transposed") and problem.out_channels != problem.in_channels:
         return "the transposed convolution of a multiplier sums channels, or spreads them"
     if prod(axis.taps for axis in problem.jobs[0]) > MOST_DEPTHWISE_TAPS:

@@ -255,3 +255,34 @@ def test_a_plan_takes_arrays_that_start_anywhere():
         plan(place(5)[0])
         assert packed > 2 * f.nbytes
         assert plan.nbytes < 8 * f.nbytes + 16384
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_phases_equal_the_general_driver(seed):
+    """Input gradients of strided filters: several jobs, box by box in turn."""
+    rng, done = np.random.default_rng(seed), 0
+    while done < 15:
+        channels, taps = int(rng.integers(16, 90)), [int(t) for t in rng.choice([2, 3, 4, 5, 7], 2)]
+        stride, sizes = int(rng.choice([2, 2, 3])), [int(n) for n in rng.integers(3, 60, 2)]
+        dilations = [1, 1] if rng.random() < 0.8 else [int(d) for d in rng.choice([1, 2], 2)]
+        padding = ["SAME", "VALID", [[0, 0], [1, 2], [2, 0], [0, 0]]][rng.integers(3)]
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        arguments = {"strides": (1, stride, stride, 1), "padding": padding, "dilations": dilations}
+        f = values(rng, (*taps, channels, 1), dtype)
+        x = np.zeros((int(rng.integers(1, 3)), *sizes, channels), dtype)
+        try:
+            shape = nn.depthwise_conv2d(x, f, **arguments).shape
+        except ValueError:
+            continue
+        g = values(rng, shape, dtype)
+        if dtype is not np.int32 and rng.random() < 0.2:
+            for a in (f, g):
+                a.flat[rng.integers(a.size)] = rng.choice([1, math.inf, math.nan])
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("direct"):
+                expected = nn.depthwise_conv2d_backprop_input(x.shape, f, g, **arguments, num_threads=1)
+            out = x.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3) if rng.random() < 0.3 else None
+            threads = int(rng.integers(1, 5))
+            made = nn.depthwise_conv2d_backprop_input(x.shape, f, g, **arguments, num_threads=threads, out=out)
+        assert np.array_equal(_float(made), _float(expected), equal_nan=True), (x.shape, f.shape, arguments, dtype)
+        done += 1

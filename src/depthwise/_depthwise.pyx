@@ -7,6 +7,9 @@ out. Where the input can be read where it lies (right dtype, channels next to ea
 slide over the array; else over a strip, a box's input gathered once into scratch. The order of every sum is the general
 driver's, (plane, row, column), so its bits are the same.
 
+A strided transposed convolution is several stride-1 jobs, each with some of the taps and every so many outputs; units of
+one box go through all of them in turn, while its input and the lines of its outputs are in cache.
+
 Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
 make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`).
 """
@@ -60,6 +63,7 @@ cdef enum:
     LINE_BYTES = 1 << 14      # of what the stages pass on, by which a block of pointwise filters goes at once
     MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
+    PHASE_BYTES = 1 << 18     # of the outputs of a box that several phases make together
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
 
@@ -104,7 +108,7 @@ cdef struct Run:
     ptrdiff_t pitch                        # of a strip's pixel
     ptrdiff_t box[3]
     ptrdiff_t boxes[3]
-    ptrdiff_t units
+    ptrdiff_t units, phases
     View x, out, residual
     const ptrdiff_t *at
     const char *w
@@ -451,6 +455,20 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         multiply_box(r, p, &b, owner, s)
 
 
+cdef struct Phases:
+    # The jobs of a strided transposed call.
+    const Run *runs
+    int count
+
+
+cdef void run_phase(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """A box of one phase; after it comes that of the next phase."""
+    cdef const Phases *phases = <const Phases *> task
+    cdef const Run *r = phases.runs + unit % phases.count
+    if unit // phases.count < r.units:
+        run_unit(r, unit // phases.count, thread)
+
+
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t strip_pitch(const Run *r) noexcept nogil:
@@ -489,7 +507,7 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         r.box[2] = max(1, pixels // SLIDE_PIXELS * SLIDE_PIXELS)
     if pixels:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
-    units = max(1, r.x.n * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
+    units = max(1, r.x.n * r.phases * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
     if threads > 1 and units < 4 * threads:
         # Rows share their input with their neighbours, channels share nothing: those are cut where rows are few.
         parts = ceil_div(4 * threads, units)
@@ -514,6 +532,9 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
             r.sparse, r.chunk, r.box[1], r.box[2] = True, r.blocks, 1, 1
             r.slides, r.column = r.d.any, 1
             shrink(&r.chunk, r, 1)
+    if r.phases > 1:  # enough for each thread to have all phases of some boxes
+        r.box[1] = ceil_div(r.box[1], threads)
+        r.box[1] = min(r.box[1], max(2 * SLIDE_ROWS, PHASE_BYTES // (r.phases * r.box[2] * r.columns * r.csize)))
     r.pitch = strip_pitch(r)
     r.chunks = 1 if pixels else ceil_div(r.blocks, r.chunk)
     r.units = r.x.n * r.chunks
@@ -547,8 +568,9 @@ cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
             + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
 
 
-cdef void place_scratch(Run *r, char *p, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
-    cdef ptrdiff_t each = scratch_bytes(r, middle), pixels = r.box[1] * r.box[2] * r.fold, i
+cdef void place_scratch(Run *r, char *p, ptrdiff_t each, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
+    """Every thread's, `each` bytes or fewer."""
+    cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold, i
     cdef int j
     r.scratch = s
     for j in range(threads):
@@ -573,15 +595,19 @@ cdef class Panels:
     cdef readonly cnp.ndarray dense
     cdef readonly bint finite
     cdef tuple arranged
+    cdef list phases         # Panels of each, instead
 
     @property
     def nbytes(self):
+        if self.phases:
+            return sum([panels.nbytes for panels in self.phases])
         return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
 cdef class Depthwise:
-    """A depthwise Problem of one job as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+    """A depthwise Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Axis ax[3]
+    cdef list phases         # one driver for each of several jobs
     cdef int dtype, ndim
     cdef bint channels_last, whole
     cdef ptrdiff_t channels, columns, taps
@@ -605,9 +631,12 @@ cdef class Depthwise:
             self.taps *= axis.taps
             self.flops *= axis.taps * <double> axis.out
             self.whole &= not leaves_input(&self.ax[i])
+        if len(problem.jobs) > 1:
+            self.phases = [Depthwise(problem._replace(jobs=(job,))) for job in problem.jobs]
+            self.flops = sum([phase.flops for phase in self.phases])
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
-        self.layout = ("depthwise", *taps)
+        self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
             self.out_shape[i] = problem.out_shape[i]
@@ -632,7 +661,7 @@ cdef class Depthwise:
         r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.channels, r.columns, r.taps = self.channels, self.columns, self.taps
         r.repeat = self.columns // self.channels
-        r.fold = 1
+        r.fold = r.phases = 1
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
         r.clipped = self.whole or r.mode == 0 and r.constant == 0
         for i in range(3):
@@ -714,6 +743,9 @@ cdef class Depthwise:
         """The filters as the driver reads them, for `run` on the same ISA."""
         cdef int k = compute_type(self.dtype)
         cdef Panels panels = Panels.__new__(Panels)
+        if self.phases:
+            panels.phases = [phase.pack(w, isa) for phase in self.phases]
+            return panels
         dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
         if self.columns < (conv_kernels_of(isa) + k).lanes:
             panels.finite = k == 2 or np.isfinite(dense).all()
@@ -725,6 +757,8 @@ cdef class Depthwise:
         """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
         cdef Run r
         cdef ptrdiff_t most = 0
+        if self.phases:
+            return sum([phase.workspace(threads, isa) for phase in self.phases])
         for folded in range(2):
             self.describe(&r, isa)
             if not folded or self.fold(&r):
@@ -733,49 +767,84 @@ cdef class Depthwise:
                 most = max(most, shared_bytes(&r) + threads * scratch_bytes(&r, 0))
         return most
 
+    cdef Panels set_up(self, Run *r, const Run *like, const View *x, filters, bint residual, epilogue, int phases, int isa):
+        """Everything of a call, whose views `like` has, that comes before its threads are known."""
+        cdef int i
+        cdef Axis *a
+        self.describe(r, isa)
+        r.out, r.residual, r.call, r.phases = like.out, like.residual, like.call, phases
+        for i in range(3):
+            a = &self.ax[i]
+            r.out.data += a.out_start * r.out.s[i]
+            r.residual.data += a.out_start * r.residual.s[i]
+            r.out.s[i] *= a.out_step
+            r.residual.s[i] *= a.out_step
+        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
+        if (r.out.s[2] == self.columns * r.out.sc and (not residual or r.residual.s[2] == self.columns * r.residual.sc)
+                and (panels.finite or not r.clipped or self.whole)):
+            self.fold(r)
+        self.take_input(r, x)
+        self.take_epilogue(r, epilogue)
+        r.deferred |= residual
+        r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
+        count_blocks(r)
+        return panels
+
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
-        cdef Run r
+        cdef Run like
+        cdef Run *r
+        cdef Run one
+        cdef Run *runs = &one
         cdef Call call
         cdef View view
-        cdef ptrdiff_t head
+        cdef Phases phases
+        cdef ptrdiff_t head = 0, each = 0, units = 0
         cdef Memory memory
         cdef char *shared
-        cdef int team
-        cdef list raised = []
-        self.describe(&r, isa)
+        cdef int team, count = 1, j
+        cdef Depthwise driver
+        cdef list raised = [], drivers = self.phases or [self], panels = [filters], held = []
+        memset(&like, 0, sizeof(Run))
         if out is None:
             out = output(self.out_ndim, self.out_shape, x, empty)
         x = readable(x, self.ndim, self.channels_last, &view)
-        if not view_of(out, self.ndim, self.channels_last, &r.out):
+        if not view_of(out, self.ndim, self.channels_last, &like.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             return out
         if residual is not None:
-            residual = readable(residual, self.ndim, self.channels_last, &r.residual)
+            residual = readable(residual, self.ndim, self.channels_last, &like.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
-        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
-        if (r.out.s[2] == self.columns * r.out.sc and (residual is None or r.residual.s[2] == self.columns * r.residual.sc)
-                and (panels.finite or not r.clipped or self.whole)):
-            self.fold(&r)
-        self.take_input(&r, &view)
-        self.take_epilogue(&r, epilogue)
-        r.deferred |= residual is not None
-        r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
+        if self.phases:
+            count = len(drivers)
+            panels = (<Panels> filters).phases if isinstance(filters, Panels) else [filters] * count
         begin(&call, raised)
-        r.call = &call
+        like.call = &call
         team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
-        count_blocks(&r)
-        cut(&r, team, 0)
-        head = shared_bytes(&r) + aligned(team * sizeof(Scratch))
         no_memory(&memory)
         try:
-            shared = take(&memory, head + team * scratch_bytes(&r, 0), self.problem.op, "scratch")
-            held = self.place_shared(&r, shared, bias, panels)
-            place_scratch(&r, shared + head, team, 0, <Scratch *> (shared + shared_bytes(&r)))
+            if count > 1:
+                runs = <Run *> take(&memory, count * sizeof(Run), self.problem.op, "scratch")
+            for j in range(count):
+                r = runs + j
+                driver = <Depthwise> drivers[j]
+                held.append(driver.set_up(r, &like, &view, panels[j], residual is not None, epilogue, count, isa))
+                cut(r, team, 0)
+                head += shared_bytes(r) + aligned(team * sizeof(Scratch))
+                each, units = max(each, scratch_bytes(r, 0)), max(units, r.units)
+            shared = take(&memory, head + team * each, self.problem.op, "scratch")
+            for j in range(count):
+                r = runs + j
+                driver = <Depthwise> drivers[j]
+                held.append(driver.place_shared(r, shared, bias, held[j]))
+                place_scratch(r, shared + head, each, team, 0, <Scratch *> (shared + shared_bytes(r)))
+                head -= shared_bytes(r) + aligned(team * sizeof(Scratch))
+                shared += shared_bytes(r) + aligned(team * sizeof(Scratch))
+            phases.runs, phases.count = runs, count
             with nogil:
-                run_units(run_unit, &r, r.units, team, &call)
+                run_units(run_phase, &phases, units * count, team, &call)
         finally:
             give_back(&memory)
         del held
@@ -942,7 +1011,8 @@ cdef class Separable:
                 memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
             p.panels = stages.data
             r.product = &p
-            place_scratch(&r, shared + head, team, middle, <Scratch *> (shared + shared_bytes(&r) + tail))
+            place_scratch(&r, shared + head, scratch_bytes(&r, middle), team, middle,
+                          <Scratch *> (shared + shared_bytes(&r) + tail))
             with nogil:
                 run_units(run_unit, &r, r.units, team, &call)
         finally:
