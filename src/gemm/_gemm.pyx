@@ -39,7 +39,7 @@ cdef enum:
     SOME_FILTERS = 600000   # where they are more, so many at a time,
     INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
-    LEAST_PIXELS = 6 * TILE_ROWS
+    LEAST_PIXELS = 7 * TILE_ROWS
     FEW_PIXELS = 1024       # for which filters are read where they lie: packing took 3 to 85 per cent of the time
     FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
     MANY_FILTERS = 1 << 16  # and that come from further away
@@ -136,10 +136,11 @@ cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t,
 cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block,
                                    ptrdiff_t start, ptrdiff_t width, ptrdiff_t *ldb) noexcept nogil:
     """A block's filters, packed or not, and the elements from one of their rows to the next."""
-    cdef const Filters *f = r.filters + (job - r.jobs)
+    cdef const Filters *f
     if block >= t.packed:
         ldb[0] = width
         return r.panels + panel_place(r, job, t, group, block)
+    f = r.filters + (job - r.jobs)
     ldb[0] = f.row // r.csize
     return f.data + group * f.group + start * r.csize
 
@@ -522,8 +523,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     cdef char *residual = r.residual.data + start[0] * r.residual.sn + group * r.mg * r.residual.sc
     cdef Line line
     cdef tile_args args
-    cdef int i
-    cdef int ahead
+    cdef int i, ahead
     cdef bint fresh
     memcpy(count, box, sizeof(count))
     step[3] = r.pitch * r.csize
