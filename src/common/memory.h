@@ -1,5 +1,6 @@
-/* Large blocks of memory for packed filters: in huge pages where the system gives them on request, since packing writes
- * to many places at once and a new page costs more than the 4 KiB that are put into it. */
+/* What is to be known of L1, and large blocks of memory for packed filters: in huge pages where the system gives them
+ * on request, since packing writes to many places at once and a new page costs more than the 4 KiB that are put into
+ * it. */
 #pragma once
 #include <stdlib.h>
 #ifdef __linux__

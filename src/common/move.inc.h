@@ -74,8 +74,7 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
 
 /* ---- planes of input into dense scratch ----------------------------------------------------------------------- */
 
-/* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
- * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
+/* So many of each, known to the compiler, become shuffles. */
 #define REPEAT(S, FIXED)                                                                                               \
     for (ptrdiff_t i = 0; i < ni; i++)                                                                                 \
         for (ptrdiff_t j = 0; j < nj; j++)                                                                             \
@@ -83,6 +82,8 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
                 d[i * pitch + j * (FIXED) + q] = LOAD_##S((const S *)(src + i * si) + j);                              \
     return;
 
+/* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
+ * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
 #define GATHER(S)                                                                                                      \
     static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t repeat, const char *src, ptrdiff_t ni,          \
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
@@ -96,13 +97,13 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
         case 2: REPEAT(S, 2)                                                                                           \
         case 4: REPEAT(S, 4)                                                                                           \
         }                                                                                                              \
-        if (sj == sizeof(S) && repeat == 1) {                                                                            \
+        if (sj == sizeof(S) && repeat == 1) {                                                                          \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
             return;                                                                                                    \
         }                                                                                                              \
-        if (__builtin_types_compatible_p(S, T) && repeat == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {              \
+        if (__builtin_types_compatible_p(S, T) && repeat == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {            \
             NAME(transposed)(d, pitch, src, ni, nj, sj);                                                               \
             return;                                                                                                    \
         }                                                                                                              \

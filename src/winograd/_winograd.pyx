@@ -759,7 +759,7 @@ cdef class Winograd:
             for j in range(self.njobs):
                 runs[j].scratch = scratch
             with nogil:
-                while first < r.blocks:
+                while first < r.blocks and not call.not_finite:
                     for j in range(self.njobs):
                         runs[j].from_block, runs[j].to_block = first, min(first + together, r.blocks)
                     if items:
