@@ -82,7 +82,7 @@ static void check_input(const char *isa, int type, const winograd_kernels *k, in
         pixels[i] = pixel[draw() % 4 ? i : 0]; /* border pixels share theirs */
     }
     char *v = canaries(block, sizeof block - 2 * ROOM);
-    input_args t = {pixels, channels, v, pitch * size};
+    input_args t = {pixels, channels, v, pitch * size, between(0, 2) * pitch * size};
     k->input[alpha - 4][axes - 1](&t);
     matrix A, B, G;
     transforms(alpha, 2 + (alpha == 5), A, B, G);
@@ -110,7 +110,7 @@ static void check_output(const char *isa, int type, const winograd_kernels *k, i
     char *out[M_MAX * M_MAX], *y = canaries(block, sizeof block - 2 * ROOM);
     for (int i = 0; i < outs; i++)
         out[i] = y + i * pitch * size;
-    output_args t = {x, ldm * size, wide, bias, clamp, -3, 4, out};
+    output_args t = {x, ldm * size, wide, bias, clamp, -3, 4, out, between(0, 2) * pitch * size};
     const int told = k->output[alpha - 4][m][axes - 1](&t);
     expect(!told == !strange, isa, "output", type_names[type], "strange", told, strange);
     matrix A, B, G;

@@ -5,7 +5,7 @@ cdef extern from "../winograd/transforms.h" nogil:
         const char *const *pixels
         ptrdiff_t channels
         char *v
-        ptrdiff_t xi
+        ptrdiff_t xi, ahead
     ctypedef void (*input_fn)(const input_args *) noexcept nogil
     ctypedef struct output_args:
         const char *m
@@ -15,6 +15,7 @@ cdef extern from "../winograd/transforms.h" nogil:
         int clamp
         double low, high
         char *const *out
+        ptrdiff_t ahead
     ctypedef int (*output_fn)(const output_args *) noexcept nogil
     ctypedef struct filter_args:
         const char *w

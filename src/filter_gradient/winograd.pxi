@@ -119,7 +119,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
     if input:
         read_pixels(p, place, t.x.data + tile * t.x.sn + (u.group * t.cg + u.channel) * t.x.sc, u.channels, pixels,
                     s.pixels)
-        x.pixels, x.channels = pixels, u.channels
+        x.pixels, x.channels, x.ahead = pixels, u.channels, 0
         x.v, x.xi = s.v + at * p.v_pitch * t.size, p.v_plane
         t.k.winograd.input[p.alpha - 4][p.axes - 1](&x)
 
@@ -192,7 +192,8 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
             if (u.chunk[p.columns_axis] * m + j >= t.ax[p.columns_axis].taps
                     or p.axes == 2 and u.chunk[p.rows_axis] * m + i >= t.ax[p.rows_axis].taps):
                 tap[i * m + j] = -1
-    args.xi, args.bias, args.clamp, args.low, args.high, args.out = p.sum_plane, p.zeros, 0, 0, 0, out
+    args.xi, args.bias, args.clamp, args.low, args.high = p.sum_plane, p.zeros, 0, 0, 0
+    args.out, args.ahead = out, 0
     base += u.channel * row + (u.group * t.mg + u.column) * t.size
     for c in range(u.channels):
         for k in range(ceil_div(u.columns, 2 * lanes)):

@@ -37,6 +37,7 @@ cdef enum:
     TILES = 56                # of a box, in one plane
     CHANNELS = 64             # whose filters are transposed at a time
     AHEAD = 4                 # channels' filters that are on their way meanwhile
+    TILES_AHEAD = 2           # whose pixels are
     DEPTHS = 4                # planes of a box
     U_BYTES = 48 << 20        # of filters that a call transforms at a time, so that their memory is kept for the next call's
 
@@ -114,6 +115,15 @@ cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
     return odd_lines(r.rows * 2 * r.k.lanes * r.size)
 
 
+cdef struct Along:
+    # What a tile meets along one axis: its distances in bytes from the axis's first position.
+    ptrdiff_t read[6]
+    ptrdiff_t out[6]
+    ptrdiff_t residual[6]
+    int count                 # of outputs that lie in the image
+    bint inside               # no input lies outside
+
+
 cdef struct Box:
     ptrdiff_t n0, n
     ptrdiff_t start[3]
@@ -121,6 +131,7 @@ cdef struct Box:
     ptrdiff_t lo[3]           # the strip's first input position, and its size
     ptrdiff_t extent[3]
     ptrdiff_t rows
+    Along last[TILES]         # what each of its tiles meets along the last axis
 
 
 cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at,
@@ -149,15 +160,6 @@ cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) 
     gather_box(&g, &r.x, r.x.data + b.n0 * r.x.sn + group * r.cg * r.x.sc, b.n, b.lo, step, b.extent, s.strip)
 
 
-cdef struct Along:
-    # What a tile meets along one axis: its distances in bytes from the axis's first position.
-    ptrdiff_t read[6]
-    ptrdiff_t out[6]
-    ptrdiff_t residual[6]
-    int count                 # of outputs that lie in the image
-    bint inside               # no input lies outside
-
-
 cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff_t chunk, Along *along) noexcept nogil:
     """Where the inputs of tile q of the box are read along an axis; negative numbers are for the constant."""
     cdef const Axis *a = &r.ax[axis]
@@ -179,13 +181,14 @@ cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff
         along.read[i] = (first + i * a.dilation) * step
 
 
-cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
+cdef void transform_input(const Run *r, Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
     """V of every position of the box, for every chunk of the filter."""
     cdef ptrdiff_t n, plane, row, far
     cdef ptrdiff_t[3] q
     cdef ptrdiff_t[3] span
     cdef ptrdiff_t[3] chunk
-    cdef Along[3] along
+    cdef Along[2] along
+    cdef const Along *last
     cdef int i, j, k, count
     cdef const char *pixels[36]
     cdef const char *base
@@ -193,6 +196,7 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
     cdef input_args args
     cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
     args.pixels, args.channels, args.xi = pixels, r.cg, v_bytes(r)
+    args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].stride * r.x.s[2] if r.direct else 0
     for i in range(3):
         span[i] = b.count[i] + r.ax[i].reach
     for plane in range(r.planes):
@@ -201,6 +205,8 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
         if r.axes == 2:
             chunk[r.rows_axis] = plane // r.ax[r.columns_axis].chunks
         row = plane * r.rows
+        for i in range(<int> span[2]):
+            reads_along(r, b, 2, i, chunk[2], &b.last[i])
         for n in range(b.n):
             base = s.strip + n * b.extent[0] * b.extent[1] * b.extent[2] * r.cg * r.size
             if r.direct:
@@ -210,20 +216,20 @@ cdef void transform_input(const Run *r, const Box *b, ptrdiff_t group, Scratch *
                 for q[1] in range(span[1]):
                     reads_along(r, b, 1, q[1], chunk[1], &along[1])
                     for q[2] in range(span[2]):
-                        reads_along(r, b, 2, q[2], chunk[2], &along[2])
+                        last = &b.last[q[2]]
                         count = 0
                         for i in range(r.ax[0].alpha):
                             for j in range(r.ax[1].alpha):
                                 far = along[0].read[i] + along[1].read[j]
-                                if along[0].inside and along[1].inside and along[2].inside:
+                                if along[0].inside and along[1].inside and last.inside:
                                     line = base + far
                                     for k in range(r.ax[2].alpha):
-                                        pixels[count + k] = line + along[2].read[k]
+                                        pixels[count + k] = line + last.read[k]
                                 else:
                                     for k in range(r.ax[2].alpha):
                                         pixels[count + k] = r.outside
-                                        if far > FAR_OUTSIDE and along[2].read[k] > FAR_OUTSIDE:
-                                            pixels[count + k] = base + far + along[2].read[k]
+                                        if far > FAR_OUTSIDE and last.read[k] > FAR_OUTSIDE:
+                                            pixels[count + k] = base + far + last.read[k]
                                 count += r.ax[2].alpha
                         args.v = s.v + row * r.pitch * r.size
                         transform(&args)
@@ -312,7 +318,8 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef ptrdiff_t wide_row = 2 * lanes * r.size
     cdef ptrdiff_t[3] q
     cdef ptrdiff_t[3] tile
-    cdef Along[3] along
+    cdef Along[2] along
+    cdef const Along *last
     cdef char *out[16]
     cdef char *place[16]
     cdef char *residual[16]
@@ -328,6 +335,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     plain = r.plain_store and taken == args.wide * lanes
     args.xi, args.bias, args.out = m_bytes(r), r.none if r.deferred else bias, out
     args.clamp, args.low, args.high = r.activation == CLAMP and not r.deferred, r.low, r.high
+    args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].out_step * r.out.s[2] if plain else 0
     for n in range(b.n):
         to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
         added = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
@@ -336,18 +344,18 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
             for q[1] in range(b.count[1]):
                 outputs_along(r, b, 1, q[1], &along[1])
                 for q[2] in range(b.count[2]):
-                    outputs_along(r, b, 2, q[2], &along[2])
-                    if along[0].count * along[1].count * along[2].count < r.m2:
+                    last = &b.last[q[2]]
+                    if along[0].count * along[1].count * last.count < r.m2:
                         for i in range(r.m2):
                             out[i] = s.tile + 16 * wide_row  # beyond the image: thrown away
                     rows = 0
                     for i in range(along[0].count):
                         for j in range(along[1].count):
-                            for k in range(along[2].count):
-                                place[rows] = to + along[0].out[i] + along[1].out[j] + along[2].out[k]
+                            for k in range(last.count):
+                                place[rows] = to + along[0].out[i] + along[1].out[j] + last.out[k]
                                 if r.residual.data != NULL:
                                     residual[rows] = (added + along[0].residual[i] + along[1].residual[j]
-                                                      + along[2].residual[k])
+                                                      + last.residual[k])
                                 out[(i * r.ax[1].m + j) * r.ax[2].m + k] = (place[rows] if plain
                                                                             else s.tile + rows * wide_row)
                                 rows += 1
@@ -436,6 +444,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     if not r.direct:
         gather_strip(r, &b, group, s)
     transform_input(r, &b, group, s)
+    for j in range(<int> b.count[2]):
+        outputs_along(r, &b, 2, j, &b.last[j])
     for block in range(r.from_block + (r.to_block - r.from_block) * split // r.splits,
                        r.from_block + (r.to_block - r.from_block) * (split + 1) // r.splits):
         if thread == 0:

@@ -12,8 +12,9 @@
 typedef struct {
     const char *const *pixels; /* IN  [rows*columns] of `channels` elements each */
     ptrdiff_t channels;
-    char *v;      /* OUT channels of V[0], rounded up to vectors */
-    ptrdiff_t xi; /* from V[xi] to V[xi + 1], in bytes */
+    char *v;         /* OUT channels of V[0], rounded up to vectors */
+    ptrdiff_t xi;    /* from V[xi] to V[xi + 1], in bytes */
+    ptrdiff_t ahead; /* bytes from the pixels to those that are fetched meanwhile */
 } input_args;
 typedef void (*input_fn)(const input_args *);
 
@@ -27,6 +28,7 @@ typedef struct {
     int clamp;
     double low, high;
     char *const *out; /* OUT [m*m] */
+    ptrdiff_t ahead;  /* bytes from the outputs to those that are fetched meanwhile */
 } output_args;
 typedef int (*output_fn)(const output_args *);
 

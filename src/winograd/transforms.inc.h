@@ -74,14 +74,28 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
     x[(m - 1) * step] += last;
 }
 
+/* A sum of y - y is 0 unless a y is infinite or NaN: whether one is, in any lane. */
+INLINE int NAME(any_strange)(V sum)
+{
+    const VM zero = sum == 0;
+    int64_t part[VBYTES / 8], all = -1;
+    memcpy(part, &zero, sizeof zero);
+    UNROLL for (int i = 0; i < VBYTES / 8; i++)
+        all &= part[i];
+    return all != -1;
+}
+
 INLINE void NAME(input)(const input_args *t, const int alpha, const int axes)
 {
     const int rows = axes == 2 ? alpha : 1, count = rows * alpha;
     for (ptrdiff_t c = 0; c < t->channels; c += VL) {
         V d[ALPHA_MAX * ALPHA_MAX];
         if (t->channels - c >= VL)
-    UNROLL for (int i = 0; i < count; i++)
-                d[i] = LOAD((const T *)t->pixels[i] + c);
+    UNROLL for (int i = 0; i < count; i++) {
+                const T *pixel = (const T *)t->pixels[i] + c;
+                d[i] = LOAD(pixel);
+                __builtin_prefetch((const char *)pixel + t->ahead);
+            }
         else
             for (int i = 0; i < count; i++) {
                 d[i] = (V){0};
@@ -116,20 +130,19 @@ INLINE int NAME(output)(const output_args *t, const int alpha, const int m, cons
             NAME(output_transform)(x + i * alpha, 1, alpha, m);
             UNROLL for (int k = 0; k < m; k++) {
                 V y = x[i * alpha + k];
-                strange += y - y; /* 0 unless y is infinite or NaN */
+                strange += y - y;
                 y += bias;
                 if (t->clamp) {
                     y = SELECT(y < low, low, y);
                     y = SELECT(y > high, high, y);
                 }
-                STORE((T *)t->out[i * m + k] + j * VL, y);
+                char *out = t->out[i * m + k] + j * VBYTES;
+                STORE(out, y);
+                __builtin_prefetch(out + t->ahead, 1);
             }
         }
     }
-    T sum = 0;
-    for (int i = 0; i < VL; i++)
-        sum += strange[i];
-    return !(sum == 0);
+    return NAME(any_strange)(strange);
 }
 
 /* The polynomial of the taps g at the points p and -p, over their distances from the others: for -p it has the same sign
@@ -185,7 +198,7 @@ INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, cons
                         memcpy(&v, w, (size_t)n * sizeof(T));
                 }
                 x[i * alpha + j] = v;
-                strange += v - v; /* 0 unless v is infinite or NaN */
+                strange += v - v;
             }
         if (axes == 2)
             UNROLL for (int j = 0; j < r; j++)
@@ -196,10 +209,7 @@ INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, cons
                 STORE((T *)(f->u + (i * alpha + j) * f->xi) + c, x[i * alpha + j]);
         }
     }
-    T sum = 0;
-    for (int i = 0; i < VL; i++)
-        sum += strange[i];
-    return !(sum == 0);
+    return NAME(any_strange)(strange);
 }
 
 #define INPUT(alpha)                                                                                                   \
