@@ -42,18 +42,22 @@ class Algorithm(NamedTuple):
 # Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
-# F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps.
+# F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps, any number of them
+# along one axis; along two, chunks of more than 9 taps squared would leave no room for tiles in the scratch.
 _TRANSFORMS = {
     2: [(5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)],
     7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
 }  # fmt: skip
+_LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
+MOST_LONG_TAPS = 32
 
 
 def _winograd(problem: Problem, forced: bool) -> Any:
     """Winograd where it is estimated to take less than 0.85 of the direct time, counted in vector FMAs a lane.
 
-    A transform costs about 7 FMAs for each value it makes, a tile another 12,000 for its addresses; transformed filters
-    that do not stay in L2 cost 13 for each value and pass over them, which hides behind the multiplications.
+    A transform along two axes costs about 7 FMAs for each value it makes, a tile another 12,000 for its addresses; along
+    one axis 12 and 1,000. Transformed filters that do not stay in L2 cost 13 for each value and pass over them, which
+    hides behind the multiplications.
     """
     if problem.dtype != 0:
         return "only float32: elsewhere its rounding would be seen"
@@ -75,22 +79,24 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     if any(a.taps > 1 and a is not job[0] for a in rest):
         return "taps along a third axis must be along the first"
     taps = job[axes[0]].taps
-    if taps not in _TRANSFORMS:
-        return f"no transform of {taps} taps"
+    transforms = _TRANSFORMS.get(taps, _LONG_TRANSFORMS if len(axes) == 1 and taps <= MOST_LONG_TAPS else [])
+    if not transforms:
+        return f"no transform of {taps} taps along {'one axis' if len(axes) == 1 else 'two axes'}"
     depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
     m = -(-m // _LANES) * _LANES  # vectors are multiplied whole
     direct = (
         c * m * prod(sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a])) for a in job)
     )
     best: tuple[float, Any] = (float("inf") if forced else 0.85, None)
-    for alpha, outputs, r in _TRANSFORMS[taps]:
+    value, tile = (12, 1000) if len(axes) == 1 else (7, 12000)
+    for alpha, outputs, r in transforms:
         tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
         for i in axes:
             residue = -(-job[i].out // job[i].dilation)
             tiles *= job[i].dilation * -(-residue // outputs)
         multiply = points * planes * depth * c * m
         stream = 13 * multiply * -(-tiles // 28) if multiply * 4 > 1.5e6 else 0
-        cost = max(tiles * multiply, stream) + tiles * (7 * points * (planes * c + m) + 12000)
+        cost = max(tiles * multiply, stream) + tiles * (value * points * (planes * c + m) + tile)
         best = min(best, (cost / max(direct, 1), (axes, alpha, outputs, r)), key=lambda b: b[0])
     if best[1] is None:
         return "the image is too small, or the channels too few, for it to be faster"
@@ -206,11 +212,11 @@ ALGORITHMS = (
 NAMES = tuple(row.name for row in ALGORITHMS)
 
 
-# Of a filter gradient: (alpha, m) by the taps of each transformed axis: m taps go together, a tile has alpha + 1 - m outputs.
-_GRADIENT_TRANSFORMS = {
-    2: [(6, 2)], 3: [(6, 3), (5, 3)], 4: [(6, 4)], 5: [(6, 3), (5, 3)], 6: [(6, 3), (5, 3)], 7: [(6, 4)], 8: [(6, 4)],
-    9: [(6, 3), (5, 3)],
-}  # fmt: skip
+def _gradient_transforms(taps: int) -> list[tuple[int, int]]:
+    """(alpha, m) of a filter gradient's axis: m taps go together, a tile has alpha + 1 - m outputs."""
+    if not 2 <= taps <= MOST_LONG_TAPS:
+        return []
+    return [(6, 2)] if taps == 2 else [(6, 4)] if taps in (4, 7, 8) else [(6, 3), (5, 3)]
 
 
 def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | PixelsGradient:
@@ -236,8 +242,8 @@ def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
     every 64 columns or channels, and 14 for each that it makes taps of. A direct sum leaves out what lies outside.
     """
     job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    axes = tuple(i for i, a in enumerate(job) if a.taps in _GRADIENT_TRANSFORMS and a.stride == 1)[-2:]
-    transforms = [_GRADIENT_TRANSFORMS[job[i].taps] for i in axes]
+    axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(a.taps) and a.stride == 1)[-2:]
+    transforms = [_gradient_transforms(job[i].taps) for i in axes]
     if transforms[1:] and transforms[0] != transforms[1]:
         axes, transforms = axes[1:], transforms[1:]
     takes = axes and problem.dtype == 0 and problem.filters == "forward" and (c > 1 or problem.groups == 1)

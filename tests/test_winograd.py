@@ -23,6 +23,10 @@ def cases():
         yield nn.conv2d, (1, 35, 33, 48), (*k, 48, 64), {"strides": 1, "padding": "SAME"}
     yield nn.conv1d, (3, 1001, 64), (3, 64, 64), {"stride": 1, "padding": "CAUSAL", "dilations": 4}
     yield nn.conv1d, (1, 501, 64), (9, 64, 96), {"stride": 1, "padding": "SAME"}
+    yield nn.conv1d, (2, 1500, 33), (25, 33, 40), {"stride": 1, "padding": "SAME"}  # nine chunks of taps
+    yield nn.conv1d, (1, 48, 700), (31, 48, 48), {"stride": 1, "padding": "CAUSAL", "dilations": 2, "data_format": "NCW"}
+    yield nn.conv2d, (1, 30, 9, 48), (17, 1, 48, 64), {"strides": 1, "padding": "SAME", "padding_mode": "circular"}
+    yield nn.conv3d, (1, 18, 9, 10, 64), (3, 1, 1, 64, 64), {"strides": 1, "padding": "SAME"}
     for d in (1, (2, 1, 1)):
         yield nn.conv3d, (2, 7, 14, 15, 32), (3, 3, 3, 32, 32), {"strides": 1, "padding": "SAME", "dilations": d}
     for k, s, m in ((4, 2, 32), (4, 2, 40), (6, 2, 32), (6, 3, 48), (3, 1, 32)):

@@ -17,6 +17,7 @@ cdef enum:
     PARTS = 4                 # so many units make work for several threads
     PARTS_BYTES = 2 << 20     # of all the parts together
     ADDED = 1 << 14           # bytes of them that are added up at a time
+    TILES_AHEAD = 2           # whose pixels are on their way
 
 
 cdef struct Transform:
@@ -38,6 +39,7 @@ cdef struct Product:
     const Task *t
     Transform f[3]
     int axes, rows_axis, columns_axis, alpha, xis
+    ptrdiff_t ahead                             # outputs from a tile to the one whose pixels are fetched meanwhile
     ptrdiff_t chunks, tiles, box, parts
     ptrdiff_t blocks, wide, v_pitch             # of channels
     ptrdiff_t column_blocks, columns, w_pitch   # of columns
@@ -120,12 +122,14 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
         read_pixels(p, place, t.x.data + tile * t.x.sn + (u.group * t.cg + u.channel) * t.x.sc, u.channels, pixels,
                     s.pixels)
         x.pixels, x.channels, x.ahead = pixels, u.channels, 0
+        if t.x.sc == t.size:
+            x.ahead = p.ahead * t.ax[2].stride * t.x.s[2]
         x.v, x.xi = s.v + at * p.v_pitch * t.size, p.v_plane
         t.k.winograd.input[p.alpha - 4][p.axes - 1](&x)
 
     g += tile * t.g.sn
     f = &p.f[p.columns_axis]
-    w.ahead, w.taps_h, w.taps_w = 0, 1, <int> left[p.columns_axis]
+    w.ahead, w.taps_h, w.taps_w = p.ahead * t.g.s[2], 1, <int> left[p.columns_axis]
     w.step_h, w.step_w = 0, t.ax[p.columns_axis].dilation * t.g.s[p.columns_axis]
     if p.axes == 2:
         w.taps_h, w.step_h = <int> left[p.rows_axis], t.ax[p.rows_axis].dilation * t.g.s[p.rows_axis]
@@ -287,6 +291,7 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
             p.blocks *= 2
         else:
             break
+    p.ahead = TILES_AHEAD if t.ax[2].dilation > TILES_AHEAD else TILES_AHEAD * p.f[2].r
     p.v_pitch = ceil_div(p.wide, lanes) * lanes
     p.w_pitch = ceil_div(min(p.columns, t.mg), lanes) * lanes
     p.v_plane, p.w_plane = odd_lines(p.box * p.v_pitch * t.size), odd_lines(p.box * p.w_pitch * t.size)
