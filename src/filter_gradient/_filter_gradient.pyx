@@ -703,12 +703,12 @@ cdef class FilterGradient:
         cut_product(&p, team)
         added = ceil_div(p.partial_bytes, ADDED) if p.parts > 1 else 0
         try:
-            shared = allocate((2 * t.k.lanes + BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
+            shared = allocate((2 * t.k.lanes + LONG_BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
             if p.parts > 1:
                 p.partial = allocate((p.parts - 1) * p.partial_bytes, self.problem.op, "sums")
             memset(shared, 0, 2 * t.k.lanes * t.size)
             p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
-            t.k.fill(shared + 2 * t.k.lanes * t.size, BLOCK + t.k.lanes, t.constant)
+            t.k.fill(shared + 2 * t.k.lanes * t.size, LONG_BLOCK + t.k.lanes, t.constant)
             p.pieces = allocate_pieces(&p, team, self.problem.op)
             with nogil:
                 run_units(run_part, &p, p.units, team, t.call)

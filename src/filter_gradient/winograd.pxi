@@ -12,8 +12,9 @@
 cdef enum:
     MOST_ALPHA = 6
     WIDE_BOX = 56             # tiles transformed at a time where two axes are,
-    LONG_BOX = 224            # and where one is
-    BLOCK = 64                # channels, or columns, of a unit at most: V, W and the sums take 1.6 MB
+    LONG_BOX = 112            # and where one is
+    WIDE_BLOCK = 64           # channels, or columns, of a unit at most: V, W and the sums take 1.6 MB,
+    LONG_BLOCK = 128          # or 1.1
     PARTS = 4                 # so many units make work for several threads
     PARTS_BYTES = 2 << 20     # of all the parts together
     ADDED = 1 << 14           # bytes of them that are added up at a time
@@ -268,13 +269,13 @@ cdef void add_parts(const void *task, ptrdiff_t piece, int thread) noexcept nogi
 cdef void cut_product(Product *p, int threads) noexcept nogil:
     """Boxes and parts by the problem alone; blocks of channels and columns also by the threads."""
     cdef const Task *t = p.t
-    cdef ptrdiff_t lanes = t.k.lanes, units
+    cdef ptrdiff_t lanes = t.k.lanes, units, block = WIDE_BLOCK if p.axes == 2 else LONG_BLOCK
     p.box = WIDE_BOX if p.axes == 2 else LONG_BOX
     p.box = ceil_div(p.tiles, ceil_div(p.tiles, p.box))  # of one size, nearly
     p.partial_bytes = t.ax[0].taps * t.ax[1].taps * t.ax[2].taps * t.cg * t.groups * t.mg * t.size
-    units = t.groups * p.chunks * ceil_div(t.cg, BLOCK) * ceil_div(t.mg, BLOCK)
+    units = t.groups * p.chunks * ceil_div(t.cg, block) * ceil_div(t.mg, block)
     p.parts = max(1, min(min(ceil_div(PARTS, units), ceil_div(p.tiles, p.box) // 2), 1 + PARTS_BYTES // p.partial_bytes))
-    p.blocks, p.columns = ceil_div(t.cg, BLOCK), BLOCK
+    p.blocks, p.columns = ceil_div(t.cg, block), block
     while True:
         p.wide = ceil_div(t.cg, p.blocks)
         p.blocks = ceil_div(t.cg, p.wide)
