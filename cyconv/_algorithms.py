@@ -238,8 +238,9 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | Pi
 def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
     """By Winograd where that is estimated to take less than 0.9 of the direct time.
 
-    Counted in multiplications: a transform costs 16 for each value that it makes of a tile (24 along one axis), again for
-    every 64 columns or channels, and 14 for each that it makes taps of. A direct sum leaves out what lies outside.
+    Counted in multiplications: a transform costs 16 for each value that it makes of a tile, again for every 64 columns or
+    channels (12 along one axis, for every 128), and 14 for each that it makes taps of. A direct sum leaves out what lies
+    outside.
     """
     job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
     axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(a.taps) and a.stride == 1)[-2:]
@@ -261,7 +262,8 @@ def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
                 chunks *= -(-a.taps // together)
             else:
                 tiles, chunks = tiles * a.out, chunks * a.taps
-        made = (16 if len(axes) == 2 else 24) * (c * -(-m // 64) + m * -(-c // 64))
+        value, block = (16, 64) if len(axes) == 2 else (12, 128)
+        made = value * (c * -(-m // block) + m * -(-c // block))
         cost = chunks * alpha ** len(axes) * (tiles * (c * m + made) + 14 * c * m)
         best = min(best, (cost, (axes, alpha, together)), key=lambda b: b[0])
     return FilterGradient(problem, best[1])
