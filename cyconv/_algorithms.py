@@ -15,7 +15,7 @@ those.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isqrt, prod
 from typing import Any, NamedTuple
 
@@ -24,8 +24,9 @@ from cyconv import _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
 from cyconv._gemm import Columns, Convolution
+from cyconv._geometry import JobAxis
 from cyconv._pixels import Pixels, PixelsGradient
-from cyconv._problem import Problem
+from cyconv._problem import Array, Problem
 from cyconv._winograd import Winograd
 
 
@@ -42,65 +43,116 @@ class Algorithm(NamedTuple):
 # Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
-# F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps, any number of them
-# along one axis; along two, chunks of more than 9 taps squared would leave no room for tiles in the scratch.
+# F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps; along two axes, those
+# of more than 9 taps would leave no room for tiles in the scratch.
 _TRANSFORMS = {
     2: [(5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)],
     7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
 }  # fmt: skip
 _LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
-MOST_LONG_TAPS = 32
+MOST_TAPS = 32
+MOST_SQUARED_TAPS = 9
 
 
-def _winograd(problem: Problem, forced: bool) -> Any:
-    """Winograd where it is estimated to take less than 0.85 of the direct time, counted in vector FMAs a lane.
+MOST_TRANSFORMED = 1_800_000  # bytes of transformed input in a thread's scratch
 
-    A transform along two axes costs about 7 FMAs for each value it makes, a tile another 12,000 for its addresses; along
-    one axis 12 and 1,000. Transformed filters that do not stay in L2 cost 13 for each value and pass over them, which
-    hides behind the multiplications.
+
+def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[tuple[int, ...], int, int, int] | str:
+    """Axes, alpha, m, r of a job where Winograd is estimated to take less than 0.85 of the direct time, or why not.
+
+    Counted in vector FMAs a lane. A transform along two axes costs about 7 for each value it makes, a tile another 12,000
+    for its addresses; along one axis 12 and 1,000. Transformed filters that do not stay in L2 cost 13 for each value and
+    pass over them, which hides behind the multiplications.
     """
-    if problem.dtype != 0:
-        return "only float32: elsewhere its rounding would be seen"
-    taps_of = {tuple(a.taps for a in axes) for axes in problem.jobs}
-    if len(taps_of) != 1 or 0 in next(iter(taps_of)):
-        return "the phases of this transposed convolution have different numbers of taps, or none"
-    if problem.filters.startswith("depthwise"):
-        return "each channel has a filter of its own"
-    job = problem.jobs[0]
     c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    if (c < 12 or 2 * m < _LANES) and not forced:
-        return f"few channels ({c} in, {m} out): the transforms would take longer than they save"
     axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
-    if len(axes) == 3 and job[0].stride == 1:
+    if len(axes) == 3:
         axes = (1, 2)  # the depth taps add up in the transformed domain
-    if not axes or len(axes) > 2 or any(job[i].stride != 1 for i in axes) or len({job[i].taps for i in axes}) > 1:
-        return "needs stride 1 and equal taps along one or two axes"
+    if not axes or any(job[i].taps <= job[i].stride for i in axes):
+        return "needs more taps than the stride along one axis or two"
     rest = [a for i, a in enumerate(job) if i not in axes]
     if any(a.taps > 1 and a is not job[0] for a in rest):
         return "taps along a third axis must be along the first"
-    taps = job[axes[0]].taps
-    transforms = _TRANSFORMS.get(taps, _LONG_TRANSFORMS if len(axes) == 1 and taps <= MOST_LONG_TAPS else [])
-    if not transforms:
-        return f"no transform of {taps} taps along {'one axis' if len(axes) == 1 else 'two axes'}"
+    # Of a phase: every stride-th input meets every stride-th tap. The shorter of two axes lacks some taps.
+    taps = [-(-job[i].taps // job[i].stride) for i in axes]
+    candidates = {t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}
+    if max(taps) > (MOST_TAPS if len(axes) == 1 else MOST_SQUARED_TAPS):
+        return f"no transform of {max(taps)} taps along {'one axis' if len(axes) == 1 else 'two axes'}"
     depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
-    m = -(-m // _LANES) * _LANES  # vectors are multiplied whole
-    direct = (
-        c * m * prod(sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a])) for a in job)
-    )
+    columns = -(-m // _LANES) * _LANES  # vectors are multiplied whole
+    direct = c * columns
+    for a in job:
+        direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
     best: tuple[float, Any] = (float("inf") if forced else 0.85, None)
     value, tile = (12, 1000) if len(axes) == 1 else (7, 12000)
-    for alpha, outputs, r in transforms:
-        tiles, planes, points = others, (-(-taps // r)) ** len(axes), alpha ** len(axes)
-        for i in axes:
+    for alpha, outputs, r in sorted(candidates):
+        tiles, planes, points = others, 1, alpha ** len(axes)
+        for i, n in zip(axes, taps, strict=True):
             residue = -(-job[i].out // job[i].dilation)
             tiles *= job[i].dilation * -(-residue // outputs)
-        multiply = points * planes * depth * c * m
-        stream = 13 * multiply * -(-tiles // 28) if multiply * 4 > 1.5e6 else 0
-        cost = max(tiles * multiply, stream) + tiles * (value * points * (planes * c + m) + tile)
+            planes *= job[i].stride * -(-n // r)
+        box = max(1, min(28, MOST_TRANSFORMED // (4 * points * planes * c)))
+        multiply = points * planes * depth * c * columns
+        stream = 13 * multiply * -(-tiles // box) if multiply * 4 > 1.5e6 else 0
+        # A product of fewer than 14 tiles takes as long as of 14.
+        cost = max(tiles * multiply * max(1, 14 / box), stream) + tiles * (value * points * (planes * c + columns) + tile)
         best = min(best, (cost / max(direct, 1), (axes, alpha, outputs, r)), key=lambda b: b[0])
-    if best[1] is None:
-        return "the image is too small, or the channels too few, for it to be faster"
-    return Winograd(problem, best[1])
+    return best[1] or "the image is too small, or the channels too few, for it to be faster"
+
+
+def _winograd(problem: Problem, forced: bool) -> Any:
+    """Winograd for what it is estimated to be faster at: of a strided transposed convolution maybe for some phases only."""
+    if problem.dtype != 0:
+        return "only float32: elsewhere its rounding would be seen"
+    if problem.filters.startswith("depthwise"):
+        return "each channel has a filter of its own"
+    if not problem.jobs or any(axis.taps == 0 for job in problem.jobs for axis in job):
+        return "some phases of this transposed convolution have no taps, or there are none"
+    c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    if (c < 12 or 2 * m < _LANES) and not forced:
+        return f"few channels ({c} in, {m} out): the transforms would take longer than they save"
+    jobs_of: dict[Any, list[Any]] = {}
+    transforms: dict[tuple[int, ...], Any] = {}
+    for job in problem.jobs:
+        taps = tuple(axis.taps for axis in job)
+        transforms[taps] = transform = transforms.get(taps) or _transform(problem, job, forced)
+        jobs_of.setdefault("direct" if isinstance(transform, str) else (taps, transform), []).append(job)
+    if list(jobs_of) == ["direct"]:
+        return next(iter(transforms.values()))
+    parts = {key: problem._replace(jobs=tuple(jobs)) for key, jobs in jobs_of.items()}
+    drivers = [Convolution(p) if key == "direct" else Winograd(p, key[1]) for key, p in parts.items()]
+    return Phases(drivers) if drivers[1:] else drivers[0]
+
+
+class Phases:
+    """Some phases of a transposed convolution by one driver, others by another: a driver itself."""
+
+    def __init__(self, drivers: list[Any]) -> None:
+        self.drivers = drivers
+        self.flops, self.work = (sum(getattr(d, what) for d in drivers) for what in ("flops", "work"))
+        self.layout = tuple(d.layout for d in drivers)
+
+    def pack(self, filters: Array, isa: int) -> PackedPhases:
+        """Each driver's."""
+        return PackedPhases([d.pack(filters, isa) for d in self.drivers])
+
+    def run(self, x: Array, filters: Any, bias: Any, residual: Any, epilogue: Any, out: Any, threads: int, isa: int) -> Any:
+        """One after the other."""
+        parts = filters.parts if isinstance(filters, PackedPhases) else [filters] * len(self.drivers)
+        for driver, part in zip(self.drivers, parts, strict=True):
+            out = driver.run(x, part, bias, residual, epilogue, out, threads, isa)
+        return out
+
+    def workspace(self, threads: int, isa: int) -> int:
+        """The most of any."""
+        return max(d.workspace(threads, isa) for d in self.drivers)
+
+
+class PackedPhases:
+    """What `Phases` packed."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts, self.nbytes = parts, sum(p.nbytes for p in parts)
 
 
 MOST_DEPTHWISE_TAPS = 4096
@@ -214,7 +266,7 @@ NAMES = tuple(row.name for row in ALGORITHMS)
 
 def _gradient_transforms(taps: int) -> list[tuple[int, int]]:
     """(alpha, m) of a filter gradient's axis: m taps go together, a tile has alpha + 1 - m outputs."""
-    if not 2 <= taps <= MOST_LONG_TAPS:
+    if not 2 <= taps <= MOST_TAPS:
         return []
     return [(6, 2)] if taps == 2 else [(6, 4)] if taps in (4, 7, 8) else [(6, 3), (5, 3)]
 
@@ -243,8 +295,9 @@ def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
     outside.
     """
     job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(a.taps) and a.stride == 1)[-2:]
-    transforms = [_gradient_transforms(job[i].taps) for i in axes]
+    taps = [-(-a.taps // a.stride) for a in job]  # of a phase: every stride-th of the input meets every stride-th tap
+    axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(taps[i]))[-2:]
+    transforms = [_gradient_transforms(taps[i]) for i in axes]
     if transforms[1:] and transforms[0] != transforms[1]:
         axes, transforms = axes[1:], transforms[1:]
     takes = axes and problem.dtype == 0 and problem.filters == "forward" and (c > 1 or problem.groups == 1)
@@ -259,7 +312,7 @@ def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
         for i, a in enumerate(job):
             if i in axes:
                 tiles *= a.dilation * -(-a.out // (a.dilation * (alpha + 1 - together)))
-                chunks *= -(-a.taps // together)
+                chunks *= a.stride * -(-taps[i] // together)
             else:
                 tiles, chunks = tiles * a.out, chunks * a.taps
         value, block = (16, 64) if len(axes) == 2 else (12, 128)

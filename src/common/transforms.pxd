@@ -1,4 +1,10 @@
-"""The declarations of src/winograd/transforms.h, for the drivers that transform."""
+"""The declarations of src/winograd/transforms.h, for the drivers that transform, and how they cut long and strided filters."""
+
+
+cdef inline ptrdiff_t first_tap(ptrdiff_t chunk, ptrdiff_t stride, ptrdiff_t r) noexcept nogil:
+    """Of a chunk of r taps, every stride-th one: each phase of the input meets its own. Phases are neighbours."""
+    return chunk % stride + chunk // stride * stride * r
+
 
 cdef extern from "../winograd/transforms.h" nogil:
     ctypedef struct input_args:

@@ -28,7 +28,7 @@ from common cimport (
     odd_lines, poll, readable, run_units, storage_bytes, team_of
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
-from transforms cimport filter_args, input_args, output_args, winograd_kernels
+from transforms cimport filter_args, first_tap, input_args, output_args, winograd_kernels
 
 from cyconv._runtime import prepare
 
@@ -695,7 +695,7 @@ cdef class FilterGradient:
             p.f[axis].chunks, p.f[axis].tiles = t.ax[axis].taps, t.ax[axis].out
             if axis in transformed:
                 p.f[axis].alpha, p.f[axis].m, p.f[axis].r = p.alpha, m, p.alpha + 1 - m
-                p.f[axis].chunks = ceil_div(t.ax[axis].taps, m)
+                p.f[axis].chunks = t.ax[axis].stride * ceil_div(ceil_div(t.ax[axis].taps, t.ax[axis].stride), m)
                 p.f[axis].tiles = t.ax[axis].dilation * ceil_div(ceil_div(t.ax[axis].out, t.ax[axis].dilation), p.f[axis].r)
                 p.xis *= p.alpha
             p.chunks *= p.f[axis].chunks

@@ -2,7 +2,7 @@
 #
 # Of the taps of a filter, m x m ("outputs" of the transform) meet tiles of r x r gradients (its "filter"),
 # alpha = m + r - 1: 3x3 taps and tiles of 4x4 take 36 multiplications of 144. Along an axis of more taps they go in chunks
-# of m; an axis that is not transformed has chunks of one tap. A unit of work is a chunk's sum for some channels by some
+# of m, every stride-th of them; an axis that is not transformed has chunks of one tap. A unit of work is a chunk's sum for some channels by some
 # columns: tiles are transformed a box at a time into V[xi][tile][channel] and W[xi][tile][column], and each xi adds
 # V[xi]^T W[xi] to its sum by the same register tiles as the sums over pixels. Few units are made more by parts of the
 # tiles that add up on their own and then in order: the order of every sum depends on the problem alone.
@@ -56,7 +56,7 @@ cdef struct Product:
 cdef struct Part:
     # One unit of work.
     ptrdiff_t group, part, channel, channels, column, columns
-    ptrdiff_t[3] chunk
+    ptrdiff_t[3] tap                            # the first one
 
 
 # ---- one tile ---------------------------------------------------------------------------------------------------
@@ -66,12 +66,13 @@ cdef void read_pixels(const Product *p, const ptrdiff_t[3][MOST_ALPHA] place, co
     """Where each input of a tile is: in the array, gathered into room where channels lie apart, or outside."""
     cdef const Task *t = p.t
     cdef ptrdiff_t rows = p.alpha if p.axes == 2 else 1, i, j, at
-    cdef ptrdiff_t step = t.ax[p.columns_axis].dilation * t.x.s[p.columns_axis]
+    cdef ptrdiff_t apart = t.ax[p.columns_axis].dilation * t.ax[p.columns_axis].stride
+    cdef ptrdiff_t step = apart * t.x.s[p.columns_axis]
     cdef int axis
     cdef ptrdiff_t pitch = p.v_pitch * t.size
     cdef const ptrdiff_t *along = place[p.columns_axis]
     cdef const char *row
-    cdef bint inside = along[0] >= 0 and along[p.alpha - 1] - along[0] == (p.alpha - 1) * t.ax[p.columns_axis].dilation
+    cdef bint inside = along[0] >= 0 and along[p.alpha - 1] - along[0] == (p.alpha - 1) * apart
     for i in range(rows):
         row = x
         for axis in range(3):
@@ -118,7 +119,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
         left[axis] = min(f.r, ceil_div(max(0, a.out - first), a.dilation))
         g += first * t.g.s[axis]
         for i in range(f.alpha):
-            place[axis][i] = map_index(first * a.stride + (u.chunk[axis] * f.m + i) * a.dilation - a.lo, a.size, t.mode)
+            place[axis][i] = map_index(first * a.stride + (u.tap[axis] + i * a.stride) * a.dilation - a.lo, a.size, t.mode)
     if input:
         read_pixels(p, place, t.x.data + tile * t.x.sn + (u.group * t.cg + u.channel) * t.x.sc, u.channels, pixels,
                     s.pixels)
@@ -182,6 +183,7 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
     cdef const Task *t = p.t
     cdef ptrdiff_t lanes = t.k.lanes, row = t.groups * t.mg * t.size, step = t.cg * row, c, column, taken, i, j, k
     cdef ptrdiff_t m = p.f[p.columns_axis].m, rows = m if p.axes == 2 else 1
+    cdef const Axis *columns = &t.ax[p.columns_axis]
     cdef ptrdiff_t[3] tap_step
     cdef ptrdiff_t[4 * 4] tap               # from the chunk's first tap, or -1
     cdef char *base = t.out if u.part == 0 else p.partial + (u.part - 1) * p.partial_bytes
@@ -190,12 +192,13 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
     for i in range(2, -1, -1):
         tap_step[i] = step
         step *= t.ax[i].taps
-        base += u.chunk[i] * p.f[i].m * tap_step[i]
+        base += u.tap[i] * tap_step[i]
+        tap_step[i] *= t.ax[i].stride
     for i in range(rows):
         for j in range(m):
             tap[i * m + j] = j * tap_step[p.columns_axis] + (i * tap_step[p.rows_axis] if p.axes == 2 else 0)
-            if (u.chunk[p.columns_axis] * m + j >= t.ax[p.columns_axis].taps
-                    or p.axes == 2 and u.chunk[p.rows_axis] * m + i >= t.ax[p.rows_axis].taps):
+            if (u.tap[p.columns_axis] + j * columns.stride >= columns.taps
+                    or p.axes == 2 and u.tap[p.rows_axis] + i * t.ax[p.rows_axis].stride >= t.ax[p.rows_axis].taps):
                 tap[i * m + j] = -1
     args.xi, args.bias, args.clamp, args.low, args.high = p.sum_plane, p.zeros, 0, 0, 0
     args.out, args.ahead = out, 0
@@ -234,7 +237,7 @@ cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     u.channels = min(p.wide, t.cg - u.channel)
     unit //= p.blocks
     for axis in range(2, -1, -1):
-        u.chunk[axis] = unit % p.f[axis].chunks
+        u.tap[axis] = first_tap(unit % p.f[axis].chunks, t.ax[axis].stride, p.f[axis].m)
         unit //= p.f[axis].chunks
     u.part, u.group = unit % p.parts, unit // p.parts
     first = -1

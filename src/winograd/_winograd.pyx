@@ -1,10 +1,11 @@
-"""The Winograd driver: stride-1 filters along one or two axes as fewer multiplications in a transformed domain.
+"""The Winograd driver: filters along one or two axes as fewer multiplications in a transformed domain.
 
 A box of tiles is transformed at once, V = B^T d B, into L2; for each block of output channels and each of the alpha^2
 points xi there is a product V[xi] U[xi] by the same register tiles as the general driver's, filters U = G g G^T having
 been transformed when they were packed; then Y = A^T M A goes to the output. A third axis with taps (the depth of
-3x3x3), and filters longer than one transform takes (7 taps as 4 + 3), add up in the transformed domain: they are only
-more rows of the product. Dilated filters take every dilation-th pixel.
+3x3x3), filters longer than one transform takes (7 taps as 4 + 3), and the phases of strided ones (of stride 2, even
+inputs meet even taps and odd ones odd taps) add up in the transformed domain: they are only more rows of the product.
+Dilated filters take every dilation-th pixel.
 
 NaN and infinity would reach a whole tile: a tile whose outputs are not all finite is computed again directly, by the
 same tiles in the same order as the general driver does it.
@@ -20,7 +21,9 @@ from common cimport (
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
-from transforms cimport filter_args, filter_fn, input_args, input_fn, output_args, output_fn, winograd_kernels
+from transforms cimport (
+    filter_args, filter_fn, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
+)
 
 from cyconv._gemm import Convolution
 from cyconv._runtime import empty, prepare
@@ -49,11 +52,11 @@ cdef struct Axis:
     # One spatial axis of the job, as JobAxis, and what Winograd makes of it.
     ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step, out_start, out_step
     int alpha, m, r           # 1, 1, taps where it is not transformed
-    ptrdiff_t chunks          # of r taps each
+    ptrdiff_t chunks          # of r taps each, every stride-th: for each phase of the input so many
     ptrdiff_t tiles           # positions along it: tiles, or outputs
     ptrdiff_t box, boxes
     bint even                 # boxes of a last, smaller one, or all of nearly one size
-    ptrdiff_t reach           # positions of V beyond the box: taps that add up without a transform
+    ptrdiff_t reach           # positions of V beyond the last output's first: taps that add up without a transform
 
 cdef struct Run
 
@@ -103,6 +106,16 @@ cdef inline ptrdiff_t position(const Axis *a, ptrdiff_t tile, ptrdiff_t i) noexc
     if a.alpha == 1:
         return tile
     return tile % a.dilation + a.dilation * (tile // a.dilation * a.m + i)
+
+
+cdef inline ptrdiff_t v_step(const Axis *a) noexcept nogil:
+    """Positions of V from one of the axis's to the next: all inputs have one where taps add up without a transform."""
+    return a.stride if a.reach else 1
+
+
+cdef inline ptrdiff_t v_extent(const Axis *a, ptrdiff_t count) noexcept nogil:
+    """How many positions of V so many of the axis's meet."""
+    return (count - 1) * v_step(a) + 1 + a.reach
 
 
 cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
@@ -163,22 +176,23 @@ cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) 
 cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff_t chunk, Along *along) noexcept nogil:
     """Where the inputs of tile q of the box are read along an axis; negative numbers are for the constant."""
     cdef const Axis *a = &r.ax[axis]
-    cdef ptrdiff_t first = position(a, b.start[axis] + q, 0) * a.stride - a.lo + chunk * a.r * a.dilation, at
-    cdef ptrdiff_t step = r.x.s[axis] if r.direct else r.cg * r.size
+    cdef ptrdiff_t first = b.start[axis] * a.stride + q if a.reach else position(a, b.start[axis] + q, 0) * a.stride
+    cdef ptrdiff_t apart = a.stride * a.dilation, step = r.x.s[axis] if r.direct else r.cg * r.size, at
     cdef int i
     along.inside = True
+    first += first_tap(chunk, a.stride, a.r) * a.dilation - a.lo
     if not r.direct:
         first -= b.lo[axis]
         for i in range(axis + 1, 3):
             step *= b.extent[i]
-    elif first < 0 or first + (a.alpha - 1) * a.dilation >= a.size:
+    elif first < 0 or first + (a.alpha - 1) * apart >= a.size:
         for i in range(a.alpha):
-            at = map_index(first + i * a.dilation, a.size, r.mode)
+            at = map_index(first + i * apart, a.size, r.mode)
             along.read[i] = OUTSIDE if at < 0 else at * step
             along.inside &= at >= 0
         return
     for i in range(a.alpha):
-        along.read[i] = (first + i * a.dilation) * step
+        along.read[i] = (first + i * apart) * step
 
 
 cdef void transform_input(const Run *r, Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
@@ -198,7 +212,7 @@ cdef void transform_input(const Run *r, Box *b, ptrdiff_t group, Scratch *s) noe
     args.pixels, args.channels, args.xi = pixels, r.cg, v_bytes(r)
     args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].stride * r.x.s[2] if r.direct else 0
     for i in range(3):
-        span[i] = b.count[i] + r.ax[i].reach
+        span[i] = v_extent(&r.ax[i], b.count[i])
     for plane in range(r.planes):
         chunk[0] = chunk[1] = chunk[2] = 0
         chunk[r.columns_axis] = plane % r.ax[r.columns_axis].chunks
@@ -426,7 +440,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             b.count[j] = r.ax[j].tiles * (i + 1) // r.ax[j].boxes - b.start[j]
         b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
         if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
-            b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m - r.ax[j].lo
+            b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m * r.ax[j].stride - r.ax[j].lo
         b.extent[j] = strip_extent(&r.ax[j], b.start[j], b.count[j])
     b.n0 = unit % r.n_boxes * r.n_box
     unit //= r.n_boxes
@@ -436,7 +450,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     for n in range(b.n):
         for o in range(b.count[0]):
             for i in range(b.count[1] * b.count[2]):
-                block = (n * (b.count[0] + r.ax[0].reach) + o) * b.count[1] * b.count[2] + i
+                block = (n * v_extent(&r.ax[0], b.count[0]) + o * v_step(&r.ax[0])) * b.count[1] * b.count[2] + i
                 s.rows[row] = s.v + block * r.pitch * r.size
                 row += 1
     for i in range(TILE_ROWS):
@@ -482,9 +496,9 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
     """How many input positions a stretch of tiles or outputs reads along an axis, from its first residue on."""
     cdef ptrdiff_t whole
     if a.alpha == 1:
-        return (count + a.reach - 1) * a.stride + 1
+        return (count - 1) * a.stride + a.reach + 1
     whole = (start + count - 1) // a.dilation - start // a.dilation + 1  # rows of residues
-    return ((whole - 1) * a.m + a.alpha - 1 + (a.chunks - 1) * a.r) * a.dilation + a.dilation
+    return (((whole - 1) * a.m + a.alpha) * a.dilation - 1) * a.stride + first_tap(a.chunks - 1, a.stride, a.r) * a.dilation + 1
 
 
 # ---- filters ----------------------------------------------------------------------------------------------------
@@ -524,17 +538,17 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
             strides[2] = count * row
             strides[1] = r.ax[2].taps * strides[2]
             strides[0] = r.ax[1].taps * strides[1]
-        f.step_h, f.step_w = strides[r.rows_axis] if r.axes == 2 else 0, strides[r.columns_axis]
+        f.step_h, f.step_w = strides[r.rows_axis] * rows.stride if r.axes == 2 else 0, strides[r.columns_axis] * columns.stride
         slice_ = 0
         for plane in range(r.planes):
             for i in range(r.ax[0].taps if r.ax[0].reach else 1):
                 k[0] = k[1] = k[2] = 0
                 k[0] = i
-                k[r.columns_axis] = plane % columns.chunks * columns.r
-                f.taps_h, f.taps_w = 1, <int> min(columns.r, columns.taps - k[r.columns_axis])
+                k[r.columns_axis] = first_tap(plane % columns.chunks, columns.stride, columns.r)
+                f.taps_h, f.taps_w = 1, <int> min(columns.r, ceil_div(columns.taps - k[r.columns_axis], columns.stride))
                 if r.axes == 2:
-                    k[r.rows_axis] = plane // columns.chunks * rows.r
-                    f.taps_h = <int> min(rows.r, rows.taps - k[r.rows_axis])
+                    k[r.rows_axis] = first_tap(plane // columns.chunks, rows.stride, rows.r)
+                    f.taps_h = <int> min(rows.r, ceil_div(rows.taps - k[r.rows_axis], rows.stride))
                 for c in range(count):
                     f.w = w + k[0] * strides[0] + k[1] * strides[1] + k[2] * strides[2] + c * row
                     f.u = u + (slice_ * r.cg + first + c) * f.width * r.size
@@ -564,7 +578,7 @@ cdef class Panels:
 
 
 cdef class Winograd:
-    """A Problem of stride-1 jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
+    """A Problem of jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
     cdef Axis *ax  # three for every job
     cdef int njobs, axes, rows_axis, columns_axis
     cdef ptrdiff_t groups, cg, mg
@@ -581,7 +595,7 @@ cdef class Winograd:
         transformed, alpha, m, r = shape
         self.problem, self.shape, self.general = problem, shape, Convolution(problem)
         self.flops = self.general.flops
-        self.layout = ("winograd", shape, tuple(a[1:2] + a[6:8] for axes in problem.jobs for a in axes))
+        self.layout = ("winograd", shape, tuple(a[1:2] + a[3:4] + a[6:8] for axes in problem.jobs for a in axes))
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.axes, self.columns_axis = len(transformed), max(transformed)
@@ -601,7 +615,7 @@ cdef class Winograd:
                 a.tiles, a.reach = axis.out, (axis.taps - 1) * axis.dilation
                 if i in transformed:
                     a.alpha, a.m, a.r, a.reach = alpha, m, r, 0
-                    a.chunks = ceil_div(a.taps, r)
+                    a.chunks = a.stride * ceil_div(ceil_div(a.taps, a.stride), r)
                     a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
                 products *= a.tiles * a.chunks * (a.taps if a.alpha == 1 else 1)
             self.work += products
@@ -810,7 +824,7 @@ cdef class Winograd:
             most = max(1, min(2 * TILE_ROWS, most))
         if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
             depth = max(1, min(r.ax[0].tiles, DEPTHS))
-            most = max(1, most // (depth + r.ax[0].reach))
+            most = max(1, most // v_extent(&r.ax[0], depth))
         most = min(most, TILES)
         if threads > 1 and total < most * 4 * threads:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
@@ -826,7 +840,7 @@ cdef class Winograd:
             r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
             r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
             r.ax[i].even = even_is_less(&r.ax[i], n)
-            n *= r.ax[i].box + r.ax[i].reach
+            n *= v_extent(&r.ax[i], r.ax[i].box)
             if r.ax[i].boxes > 1:
                 most = n
         r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
