@@ -55,6 +55,7 @@ MOST_SQUARED_TAPS = 9
 
 
 MOST_TRANSFORMED = 1_800_000  # bytes of transformed input in a thread's scratch
+MANY_FILTERS = 48 << 20  # bytes of them, transformed
 
 
 def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[tuple[int, ...], int, int, int] | str:
@@ -62,7 +63,8 @@ def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[
 
     Counted in vector FMAs a lane. A transform along two axes costs about 7 for each value it makes, a tile another 12,000
     for its addresses; along one axis 12 and 1,000. Transformed filters that do not stay in L2 cost 13 for each value and
-    pass over them, which hides behind the multiplications.
+    pass over them, which hides behind the multiplications; 30 where they are so many that a plain call would wait for
+    memory to make them.
     """
     c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
@@ -93,7 +95,7 @@ def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[
             planes *= job[i].stride * -(-n // r)
         box = max(1, min(28, MOST_TRANSFORMED // (4 * points * planes * c)))
         multiply = points * planes * depth * c * columns
-        stream = 13 * multiply * -(-tiles // box) if multiply * 4 > 1.5e6 else 0
+        stream = (30 if multiply * 4 > MANY_FILTERS else 13) * multiply * -(-tiles // box) if multiply * 4 > 1.5e6 else 0
         # A product of fewer than 14 tiles takes as long as of 14.
         cost = max(tiles * multiply * max(1, 14 / box), stream) + tiles * (value * points * (planes * c + columns) + tile)
         best = min(best, (cost / max(direct, 1), (axes, alpha, outputs, r)), key=lambda b: b[0])
