@@ -46,8 +46,8 @@ _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps; along two axes, those
 # of more than 9 taps would leave no room for tiles in the scratch.
 _TRANSFORMS = {
-    2: [(5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)], 6: [(6, 4, 3)],
-    7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
+    2: [(6, 5, 2), (5, 4, 2), (4, 3, 2)], 3: [(6, 4, 3), (5, 3, 3), (4, 2, 3)], 4: [(6, 3, 4)], 5: [(6, 2, 5)],
+    6: [(6, 4, 3)], 7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
 }  # fmt: skip
 _LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
 MOST_TAPS = 32

@@ -182,7 +182,7 @@ int main(void)
                                 checked++;
                             }
                     }
-            expect(checked == 40 * 14, isa_names[isa], "filter", type_names[type], "kernels", checked, 40 * 14);
+            expect(checked == 40 * 16, isa_names[isa], "filter", type_names[type], "kernels", checked, 40 * 16);
             printf("input output filter %-4s %s\n", type_names[type], isa_names[isa]);
         }
     printf("%d wrong\n", failures);

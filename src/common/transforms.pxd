@@ -33,5 +33,5 @@ cdef extern from "../winograd/transforms.h" nogil:
     ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
     ctypedef struct winograd_kernels:
         input_fn input[3][2]
-        output_fn output[3][5][2]
-        filter_fn filter[3][5][2]
+        output_fn output[3][6][2]
+        filter_fn filter[3][6][2]

@@ -41,6 +41,7 @@ cdef enum:
     CHANNELS = 64             # whose filters are transposed at a time
     AHEAD = 4                 # channels' filters that are on their way meanwhile
     TILES_AHEAD = 2           # whose pixels are
+    M_MAX = 5                 # outputs of a tile along an axis
     DEPTHS = 4                # planes of a box
     U_BYTES = 48 << 20        # of filters that a call transforms at a time, so that their memory is kept for the next call's
 
@@ -334,9 +335,9 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef ptrdiff_t[3] tile
     cdef Along[2] along
     cdef const Along *last
-    cdef char *out[16]
-    cdef char *place[16]
-    cdef char *residual[16]
+    cdef char *out[M_MAX * M_MAX]
+    cdef char *place[M_MAX * M_MAX]
+    cdef char *residual[M_MAX * M_MAX]
     cdef char *to
     cdef char *added
     cdef int i, j, k, rows
@@ -361,7 +362,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     last = &b.last[q[2]]
                     if along[0].count * along[1].count * last.count < r.m2:
                         for i in range(r.m2):
-                            out[i] = s.tile + 16 * wide_row  # beyond the image: thrown away
+                            out[i] = s.tile + M_MAX * M_MAX * wide_row  # beyond the image: thrown away
                     rows = 0
                     for i in range(along[0].count):
                         for j in range(along[1].count):
@@ -412,6 +413,8 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
         first = 0
         while first < b.rows:
             rows = <int> min(full, b.rows - first)
+            if 8 < rows <= 12:  # a tile of 8 rows and a small one take less than a full one
+                rows = 8
             for i in range(TILE_ROWS):
                 out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
             args.a = s.rows + first
@@ -872,7 +875,7 @@ cdef class Winograd:
         cdef int i
         size[0] = r.xis * odd_lines(r.planes * rows * r.pitch * r.size)
         size[1] = r.xis * odd_lines(rows * 2 * r.k.lanes * r.size) + TILE_ROWS * 2 * r.k.lanes * r.size
-        size[2] = 17 * 2 * r.k.lanes * r.size
+        size[2] = (M_MAX * M_MAX + 1) * 2 * r.k.lanes * r.size
         size[3] = (rows + TILE_ROWS + 2 * taps) * sizeof(void *)
         size[4] = taps * CHANNELS * 2 * r.k.lanes * r.size
         for i in range(5):

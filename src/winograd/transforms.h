@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #define ALPHA_MAX 6
-#define M_MAX 4
+#define M_MAX 5
 
 /* V[xi] = (B^T d B)[xi] of one tile, xi = row*columns + column of the transformed tile. */
 typedef struct {

@@ -63,6 +63,8 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
         x[2 * step] = a * a * even_a;
     if (m > 3)
         x[3 * step] = a * a * a * odd_a;
+    if (m > 4)
+        x[4 * step] = a * a * a * a * even_a;
     if (alpha != 4) {
         x[0] += even_b;
         x[step] += b * odd_b;
@@ -70,12 +72,15 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
             x[2 * step] += b * b * even_b;
         if (m > 3)
             x[3 * step] += b * b * b * odd_b;
+        if (m > 4)
+            x[4 * step] += b * b * b * b * even_b;
     }
     x[(m - 1) * step] += last;
 }
 
 /* A sum of y - y is 0 unless a y is infinite or NaN: whether one is, in any lane. */
-INLINE int NAME(any_strange)(V sum)
+INLINE int
+NAME(any_strange)(V sum)
 {
     const VM zero = sum == 0;
     int64_t part[VBYTES / 8], all = -1;
@@ -231,6 +236,7 @@ FILTER(4, 2)
 FILTER(4, 3)
 FILTER(5, 2)
 FILTER(5, 3)
+FILTER(6, 2)
 FILTER(6, 3)
 FILTER(6, 4)
 FILTER(6, 5)
@@ -245,5 +251,6 @@ OUTPUT(5, 4)
 OUTPUT(6, 2)
 OUTPUT(6, 3)
 OUTPUT(6, 4)
+OUTPUT(6, 5)
 #undef INPUT
 #undef OUTPUT
