@@ -31,8 +31,8 @@ void *output_malloc(void *context, size_t size)
     if (size < KEPT_LEAST)
         return allocate_large(size);
     pthread_mutex_lock(&lock);
-    for (int i = 0; i < count; i++) /* the tightest that wastes less than half of itself */
-        if (kept[i].size >= size && kept[i].size / 2 < size && (best < 0 || kept[i].size < kept[best].size))
+    for (int i = 0; i < count; i++) /* the tightest that wastes less than half of itself, newest first */
+        if (kept[i].size >= size && kept[i].size / 2 < size && (best < 0 || kept[i].size <= kept[best].size))
             best = i;
     if (best >= 0)
         block = take(best);
