@@ -56,13 +56,13 @@ MOST_SQUARED_TAPS = 9
 
 V_BYTES = 1_100_000  # of transformed input that a box of tiles may take, unless that is less than two register tiles
 BOX_BYTES = 1_835_008
-MANY_FILTERS = 48 << 20  # bytes of them, transformed: a plain call waits for memory to make them
+FEW_FILTERS, MANY_FILTERS = 16 << 20, 48 << 20  # bytes of them, transformed, that L3 may hold, and that memory must
 
 
 def _rows(tiles: int) -> int:
     """As many rows of a full register tile take as long as so many tiles: a few leave it empty, or wait for their sums."""
     rest = tiles % 14
-    return tiles - rest + next(rows for most, rows in ((0, 0), (4, 4), (8, 8), (12, 12), (13, 14)) if rest <= most)
+    return tiles - rest + (14 if rest > 12 else -(-rest // 4) * 4)
 
 
 def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[tuple[int, ...], int, int, int] | str:
@@ -112,11 +112,12 @@ def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[
         cost = (tiles // most * _rows(most) + _rows(tiles % most)) * float(values)
         size = values * _LANES * 4
         if size > 4e5:  # they do not stay in L2
-            cost = max(cost + 1.3 * values * boxes, (5 if size < MANY_FILTERS else 30) * values * boxes)
+            fetched = 5 if size < FEW_FILTERS else 10 if size < MANY_FILTERS else 30
+            cost = max(cost + 1.3 * values * boxes, float(fetched * values * boxes))
         cost += tiles * points * ((20 if most * each > V_BYTES else 9) * planes * vectors * again + 11 * columns)
         cost += 45 * tiles * (planes * again + blocks) + (60 + 19 * slices * max(1, most / 14)) * boxes * points * blocks
         # A plain call transforms its filters, where the direct driver packs them: it may take 1.1 of the direct time.
-        made = (6 if boxes == 1 or size < 1e6 else 12 if size < 4e6 else 25) * values  # in L2 or not
+        made = (6 if boxes == 1 or size < 1e6 else 15 if size < FEW_FILTERS else 25) * values  # in L2 or not
         if forced or cost + 4000 + made < 1.1 * (direct + 3800 + 3 * packed):
             best = min(best, ((cost + 4000) / (direct + 3800), (axes, alpha, outputs, r)), key=lambda b: b[0])
     return best[1] or "the image is too small, or the channels too few, for it to be faster"
@@ -167,7 +168,7 @@ class Phases:
 
     def workspace(self, threads: int, isa: int) -> int:
         """The most of any."""
-        return max(d.workspace(threads, isa) for d in self.drivers)
+        return int(max(d.workspace(threads, isa) for d in self.drivers))
 
 
 class PackedPhases:
