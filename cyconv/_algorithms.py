@@ -16,7 +16,7 @@ those.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isqrt, prod
+from math import ceil, isqrt, prod
 from typing import Any, NamedTuple
 
 from cyconv import _geometry as geometry
@@ -65,61 +65,72 @@ def _rows(tiles: int) -> int:
     return tiles - rest + (14 if rest > 12 else -(-rest // 4) * 4)
 
 
-def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[tuple[int, ...], int, int, int] | str:
+def _vector_fmas(
+    problem: Problem, job: Sequence[JobAxis], axes: Sequence[int], alpha: int, m: int, r: int
+) -> tuple[float, float]:
+    """How many vector FMAs take as long as a job by F(m, r) along some axes, and as transforming its filters.
+
+    A fit to 4,700 random problems on AMD Zen 4 (AVX-512): within 9 % of their times along one axis, 18 % along two.
+    """
+    channels = problem.in_channels // problem.groups
+    vectors, columns = -(-channels // _LANES), -(-(problem.out_channels // problem.groups) // _LANES)
+    blocks, points, depth, tiles, planes = -(-columns // 2), alpha ** len(axes), 1, 1, 1
+    for i, a in enumerate(job):
+        if i in axes:
+            tiles *= a.dilation * -(-a.out // (a.dilation * m))
+            planes *= a.stride * -(-a.taps // (a.stride * r))
+        else:
+            tiles, depth = tiles * a.out, depth * a.taps
+    # As the driver cuts it: tiles of a box, and of how many depths each is transformed.
+    each, again = points * planes * vectors * _LANES * 4, 1.0
+    most = V_BYTES // each
+    most = most // 14 * 14 if most >= 28 else min(28, max(1, BOX_BYTES // (each + 8 * points * _LANES)))
+    if depth > 1:
+        deep = min(job[0].out, 4)
+        reach = (deep - 1) * job[0].stride + (job[0].taps - 1) * job[0].dilation + 1
+        most, again = max(1, most // reach) * deep, reach / deep
+    most = max(1, min(most, tiles, 56))
+    boxes, slices = -(-tiles // most), planes * depth
+    filters = points * slices * channels * columns  # vectors of them
+    size = filters * _LANES * 4
+    products = float(tiles // most * _rows(most) + _rows(tiles % most)) * filters
+    if size > 4e5:  # they do not stay in L2
+        fetched = 5 if size < FEW_FILTERS else 10 if size < MANY_FILTERS else 30
+        products = max(products + 1.3 * filters * boxes, float(fetched * filters * boxes))
+    transforms = tiles * points * ((20 if most * each > V_BYTES else 9) * planes * vectors * again + 11 * columns)
+    addresses = 45 * tiles * (planes * again + blocks)
+    calls = (60 + 19 * slices * max(1, most / 14)) * boxes * points * blocks
+    made = 6 if boxes == 1 or size < 1e6 else 15 if size < FEW_FILTERS else 25  # in L2 or not
+    return products + transforms + addresses + calls + 4000, float(made * filters)
+
+
+def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[Sequence[int], int, int, int] | str:
     """Axes, alpha, m, r of a job where Winograd is estimated to take less than 0.9 of the direct time, or why not.
 
-    Counted in vector FMAs, by a fit to 4,700 random problems (AMD Zen 4, AVX-512), of whose times it is within 9 % along
-    one axis, 18 % along two. What it accepted there took 1.05 of the direct time or more in 5 cases of 1,000.
+    A plain call transforms its filters, where the direct driver packs them, and may take 1.1 of the direct time.
     """
-    c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     axes = tuple(i for i, a in enumerate(job) if a.taps > 1)
     if len(axes) == 3:
         axes = (1, 2)  # the depth taps add up in the transformed domain
     if not axes or any(job[i].taps <= job[i].stride for i in axes):
         return "needs more taps than the stride along one axis or two"
-    rest = [a for i, a in enumerate(job) if i not in axes]
-    if any(a.taps > 1 and a is not job[0] for a in rest):
+    if any(a.taps > 1 for i, a in enumerate(job) if i and i not in axes):
         return "taps along a third axis must be along the first"
     # Of a phase: every stride-th input meets every stride-th tap. The shorter of two axes lacks some taps.
     taps = [-(-job[i].taps // job[i].stride) for i in axes]
-    candidates = {t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}
     if max(taps) > (MOST_TAPS if len(axes) == 1 else MOST_SQUARED_TAPS):
         return f"no transform of {max(taps)} taps along {'one axis' if len(axes) == 1 else 'two axes'}"
-    depth, others = prod(a.taps for a in rest), prod(a.out for a in rest)
-    vectors, columns = -(-c // _LANES), -(-m // _LANES)
-    direct = 1.08 * c * (columns if problem.jobs[1:] == () else m / _LANES)  # phases of few outputs share vectors
+    channels, columns = problem.in_channels // problem.groups, problem.out_channels // problem.groups / _LANES
+    packed = channels * ceil(columns) * prod(a.taps for a in job)
+    direct = channels * (columns if problem.jobs[1:] else ceil(columns))  # phases of few outputs share vectors
     for a in job:
         direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
-    blocks, packed = -(-columns // 2), c * columns * prod(a.taps for a in job)
-    best: tuple[float, Any] = (float("inf") if forced else 0.9, None)
-    for alpha, outputs, r in sorted(candidates):
-        tiles, planes, points = others, 1, alpha ** len(axes)
-        for i, n in zip(axes, taps, strict=True):
-            residue = -(-job[i].out // job[i].dilation)
-            tiles *= job[i].dilation * -(-residue // outputs)
-            planes *= job[i].stride * -(-n // r)
-        # As the driver cuts it: tiles of a box, and of how many depths each is transformed.
-        each, again = points * planes * vectors * _LANES * 4, 1.0
-        most = V_BYTES // each
-        most = most // 14 * 14 if most >= 28 else min(28, max(1, BOX_BYTES // (each + 8 * points * _LANES)))
-        if depth > 1:
-            deep = min(job[0].out, 4)
-            reach = (deep - 1) * job[0].stride + (job[0].taps - 1) * job[0].dilation + 1
-            most, again = max(1, most // reach) * deep, reach / deep
-        most = max(1, min(most, tiles, 56))
-        boxes, slices = -(-tiles // most), planes * depth
-        values = points * slices * c * columns  # vectors of filters
-        cost = (tiles // most * _rows(most) + _rows(tiles % most)) * float(values)
-        size = values * _LANES * 4
-        if size > 4e5:  # they do not stay in L2
-            fetched = 5 if size < FEW_FILTERS else 10 if size < MANY_FILTERS else 30
-            cost = max(cost + 1.3 * values * boxes, float(fetched * values * boxes))
-        cost += tiles * points * ((20 if most * each > V_BYTES else 9) * planes * vectors * again + 11 * columns)
-        cost += 45 * tiles * (planes * again + blocks) + (60 + 19 * slices * max(1, most / 14)) * boxes * points * blocks
-        # A plain call transforms its filters, where the direct driver packs them: it may take 1.1 of the direct time.
-        made = (6 if boxes == 1 or size < 1e6 else 15 if size < FEW_FILTERS else 25) * values  # in L2 or not
-        if forced or cost + 4000 + made < 1.1 * (direct + 3800 + 3 * packed):
-            best = min(best, ((cost + 4000) / (direct + 3800), (axes, alpha, outputs, r)), key=lambda b: b[0])
+    direct = 1.08 * direct + 3800
+    best: tuple[float, Any] = (float("inf") if forced else 0.9 * direct, None)
+    for transform in sorted({t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}):
+        fmas, made = _vector_fmas(problem, job, axes, *transform)
+        if forced or fmas + made < 1.1 * (direct + 3 * packed):
+            best = min(best, (fmas, (axes, *transform)), key=lambda b: b[0])
     return best[1] or "the image is too small, or the channels too few, for it to be faster"
 
 
@@ -159,7 +170,9 @@ class Phases:
         """Each driver's."""
         return PackedPhases([d.pack(filters, isa) for d in self.drivers])
 
-    def run(self, x: Array, filters: Any, bias: Any, residual: Any, epilogue: Any, out: Any, threads: int, isa: int) -> Any:
+    def run(
+        self, x: Array, filters: Any, bias: Any, residual: Any, epilogue: Any, out: Any, threads: int, isa: int
+    ) -> Any:
         """One after the other."""
         parts = filters.parts if isinstance(filters, PackedPhases) else [filters] * len(self.drivers)
         for driver, part in zip(self.drivers, parts, strict=True):

@@ -24,17 +24,40 @@ def cases():
     yield nn.conv1d, (3, 1001, 64), (3, 64, 64), {"stride": 1, "padding": "CAUSAL", "dilations": 4}
     yield nn.conv1d, (1, 501, 64), (9, 64, 96), {"stride": 1, "padding": "SAME"}
     yield nn.conv1d, (2, 1500, 33), (25, 33, 40), {"stride": 1, "padding": "SAME"}  # nine chunks of taps
-    yield nn.conv1d, (1, 48, 700), (31, 48, 48), {"stride": 1, "padding": "CAUSAL", "dilations": 2, "data_format": "NCW"}
+    yield (
+        nn.conv1d,
+        (1, 48, 700),
+        (31, 48, 48),
+        {"stride": 1, "padding": "CAUSAL", "dilations": 2, "data_format": "NCW"},
+    )
     yield nn.conv2d, (1, 30, 9, 48), (17, 1, 48, 64), {"strides": 1, "padding": "SAME", "padding_mode": "circular"}
     yield nn.conv3d, (1, 18, 9, 10, 64), (3, 1, 1, 64, 64), {"strides": 1, "padding": "SAME"}
-    for k, stride, d in ((3, 2, 1), (4, 2, 1), ((3, 5), 2, 1), (5, (2, 1), 1), (7, 3, 1), (5, 2, (2, 3)), ((5, 1), 2, 1)):
+    for k, stride, d in (
+        (3, 2, 1),
+        (4, 2, 1),
+        ((3, 5), 2, 1),
+        (5, (2, 1), 1),
+        (7, 3, 1),
+        (5, 2, (2, 3)),
+        ((5, 1), 2, 1),
+    ):
         for pad, mode in (("SAME", "zeros"), ("VALID", "zeros"), (3, "reflect"), ("FULL", "zeros")):
             shape = (*k, 40, 64) if isinstance(k, tuple) else (k, k, 40, 64)
-            yield nn.conv2d, (2, 31, 34, 40), shape, {"strides": stride, "padding": pad, "dilations": d, "padding_mode": mode}
+            yield (
+                nn.conv2d,
+                (2, 31, 34, 40),
+                shape,
+                {"strides": stride, "padding": pad, "dilations": d, "padding_mode": mode},
+            )
     yield nn.conv2d, (1, 48, 21, 30), (5, 5, 48, 32), {"strides": 2, "padding": "SAME", "data_format": "NCHW"}
     yield nn.conv1d, (1, 999, 64), (16, 64, 64), {"stride": 8, "padding": "VALID"}
     yield nn.conv3d, (1, 9, 17, 18, 32), (3, 3, 3, 32, 64), {"strides": 2, "padding": "SAME"}
-    yield nn.conv3d, (1, 11, 17, 18, 32), (4, 3, 5, 32, 64), {"strides": (3, 1, 2), "padding": 2, "dilations": (2, 1, 1)}
+    yield (
+        nn.conv3d,
+        (1, 11, 17, 18, 32),
+        (4, 3, 5, 32, 64),
+        {"strides": (3, 1, 2), "padding": 2, "dilations": (2, 1, 1)},
+    )
     for d in (1, (2, 1, 1)):
         yield nn.conv3d, (2, 7, 14, 15, 32), (3, 3, 3, 32, 32), {"strides": 1, "padding": "SAME", "dilations": d}
     for k, s, m in ((4, 2, 32), (4, 2, 40), (6, 2, 32), (6, 3, 48), (3, 1, 32), (3, 2, 48), (5, 2, 32), (5, 3, 32)):

@@ -2,8 +2,8 @@
 #
 # Of the taps of a filter, m x m ("outputs" of the transform) meet tiles of r x r gradients (its "filter"),
 # alpha = m + r - 1: 3x3 taps and tiles of 4x4 take 36 multiplications of 144. Along an axis of more taps they go in chunks
-# of m, every stride-th of them; an axis that is not transformed has chunks of one tap. A unit of work is a chunk's sum for some channels by some
-# columns: tiles are transformed a box at a time into V[xi][tile][channel] and W[xi][tile][column], and each xi adds
+# of m, every stride-th of them; an axis that is not transformed has chunks of one tap. A unit of work is a chunk's sum for
+# some channels by some columns: tiles are transformed a box at a time into V[xi][tile][channel] and W[xi][tile][column], and each xi adds
 # V[xi]^T W[xi] to its sum by the same register tiles as the sums over pixels. Few units are made more by parts of the
 # tiles that add up on their own and then in order: the order of every sum depends on the problem alone.
 #
