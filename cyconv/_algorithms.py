@@ -114,6 +114,8 @@ def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[
         axes = (1, 2)  # the depth taps add up in the transformed domain
     if not axes or any(job[i].taps <= job[i].stride for i in axes):
         return "needs more taps than the stride along one axis or two"
+    if any(a.dilation >= a.out for a in job if a.taps > 1):
+        return "with a dilation as large as the output no two of its values share a tile"
     if any(a.taps > 1 for i, a in enumerate(job) if i and i not in axes):
         return "taps along a third axis must be along the first"
     # Of a phase: every stride-th input meets every stride-th tap. The shorter of two axes lacks some taps.
@@ -332,7 +334,7 @@ def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:
     """
     job, c, m = problem.jobs[0], problem.in_channels // problem.groups, problem.out_channels // problem.groups
     taps = [-(-a.taps // a.stride) for a in job]  # of a phase: every stride-th of the input meets every stride-th tap
-    axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(taps[i]))[-2:]
+    axes = tuple(i for i, a in enumerate(job) if _gradient_transforms(taps[i]) and a.dilation < a.out)[-2:]
     transforms = [_gradient_transforms(taps[i]) for i in axes]
     if transforms[1:] and transforms[0] != transforms[1]:
         axes, transforms = axes[1:], transforms[1:]

@@ -123,6 +123,26 @@ def test_phases_without_taps():
             assert np.array_equal(y, np.zeros((1, 4, 5, 1), np.float32))
 
 
+@pytest.mark.parametrize("dilation", [9, 1000, 2**31 - 1])
+def test_dilations_larger_than_the_image(dilation):
+    """Tiles of all residues modulo the dilation, nearly all without an output, took forever."""
+    rng = np.random.default_rng(2)
+    x, w = (rng.standard_normal(s, dtype=np.float32) for s in ((1, 8, 9, 16), (3, 3, 16, 16)))
+    arguments = {"strides": 1, "padding": "SAME", "dilations": dilation}
+    with nn.algorithm("direct"):
+        expected = nn.conv2d(x, w, **arguments), nn.conv2d_backprop_filter(x, w.shape, x, **arguments)
+    with nn.algorithm("winograd"):
+        assert nn.explain(nn.conv2d, x, w, **arguments).algorithm != "winograd"
+        assert np.array_equal(nn.conv2d(x, w, **arguments), expected[0])
+        assert np.array_equal(nn.conv2d_backprop_filter(x, w.shape, x, **arguments), expected[1])
+        volume, filters = x[:, None].repeat(4, 1), w[None].repeat(3, 0)
+        depth = {"strides": 1, "padding": "SAME", "dilations": (dilation, 1, 1)}
+        assert nn.explain(nn.conv3d, volume, filters, **depth).algorithm != "winograd"
+        assert np.allclose(
+            nn.conv3d(volume, filters, **depth)[:, 0], nn.conv2d(x, w, strides=1, padding="SAME"), atol=1e-4
+        )
+
+
 @pytest.mark.parametrize("x_shape", [(1, 2, 9, 32), (1, 9, 2, 32), (1, 2, 2, 32), (0, 9, 9, 32)])
 def test_plans_of_empty_outputs(x_shape):
     """The division of no tiles into boxes ended the process."""
