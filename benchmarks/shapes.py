@@ -52,6 +52,10 @@ LAYERS = (
     Layer("effnet.dw14_5x5", "depthwise", (1, 14, 14, 480), ((5, 5, 480, 1),)),
     Layer("convnext.dw56_7x7", "depthwise", (1, 56, 56, 96), ((7, 7, 96, 1),)),
     Layer("xception.sep19", "separable", (1, 19, 19, 728), ((3, 3, 728, 1), (1, 1, 728, 728))),
+    # strided and long filters: pix2pix (Isola et al. 2016), Wav2Letter (Collobert et al. 2016), Whisper (Radford et al. 2022)
+    Layer("pix2pix.down4", "conv", (1, 128, 128, 64), ((4, 4, 64, 128),), 2),
+    Layer("wav2letter.k13", "conv", (1, 1000, 250), ((13, 250, 250),)),
+    Layer("whisper.conv1", "conv", (1, 3000, 80), ((3, 80, 512),)),
 )
 BY_NAME = {layer.name: layer for layer in LAYERS}
 
