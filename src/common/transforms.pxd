@@ -7,6 +7,7 @@ cdef inline ptrdiff_t first_tap(ptrdiff_t chunk, ptrdiff_t stride, ptrdiff_t r) 
 
 
 cdef extern from "../winograd/transforms.h" nogil:
+    enum: M_MAX
     ctypedef struct input_args:
         const char *const *pixels
         ptrdiff_t channels
@@ -33,5 +34,5 @@ cdef extern from "../winograd/transforms.h" nogil:
     ctypedef int (*filter_fn)(const filter_args *) noexcept nogil
     ctypedef struct winograd_kernels:
         input_fn input[3][2]
-        output_fn output[3][6][2]
-        filter_fn filter[3][6][2]
+        output_fn output[3][M_MAX + 1][2]
+        filter_fn filter[3][M_MAX + 1][2]

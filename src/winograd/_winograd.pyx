@@ -22,7 +22,7 @@ from common cimport (
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 from transforms cimport (
-    filter_args, filter_fn, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
+    M_MAX, filter_args, filter_fn, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
 )
 
 from cyconv._gemm import Convolution
@@ -41,7 +41,6 @@ cdef enum:
     CHANNELS = 64             # whose filters are transposed at a time
     AHEAD = 4                 # channels' filters that are on their way meanwhile
     TILES_AHEAD = 2           # whose pixels are
-    M_MAX = 5                 # outputs of a tile along an axis
     DEPTHS = 4                # planes of a box
     U_BYTES = 48 << 20        # of filters that a call transforms at a time, so that their memory is kept for the next call's
 
