@@ -6,6 +6,11 @@ cdef inline ptrdiff_t first_tap(ptrdiff_t chunk, ptrdiff_t stride, ptrdiff_t r) 
     return chunk % stride + chunk // stride * stride * r
 
 
+cdef inline ptrdiff_t first_output(ptrdiff_t tile, ptrdiff_t dilation, ptrdiff_t m) noexcept nogil:
+    """Of a tile of m outputs, a dilation apart: residues modulo the dilation are neighbours."""
+    return tile % dilation + dilation * (tile // dilation * m)
+
+
 cdef extern from "../winograd/transforms.h" nogil:
     enum: M_MAX
     ctypedef struct input_args:

@@ -28,7 +28,7 @@ from common cimport (
     odd_lines, poll, readable, run_units, storage_bytes, team_of
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
-from transforms cimport filter_args, first_tap, input_args, output_args, winograd_kernels
+from transforms cimport filter_args, first_output, first_tap, input_args, output_args, winograd_kernels
 
 from cyconv._runtime import prepare
 

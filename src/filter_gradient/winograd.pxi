@@ -114,8 +114,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
         f = &p.f[axis]
         n = tile % f.tiles
         tile //= f.tiles
-        # Residues modulo the dilation are neighbours.
-        first = n if f.alpha == 1 else n % a.dilation + a.dilation * (n // a.dilation * f.r)
+        first = first_output(n, a.dilation, f.r)
         left[axis] = min(f.r, ceil_div(max(0, a.out - first), a.dilation))
         g += first * t.g.s[axis]
         for i in range(f.alpha):
@@ -140,7 +139,7 @@ cdef void transform_tile(const Product *p, const Part *u, bint input, ptrdiff_t 
         for i in range(w.taps_h):
             t.k.gather[0](s.pixels + i * f.r * p.w_pitch * t.size, p.w_pitch, 1, g + i * w.step_h, w.taps_w, w.step_w,
                           u.columns, t.g.sc)
-        w.w, w.step_w = s.pixels, p.w_pitch * t.size
+        w.w, w.step_w, w.ahead = s.pixels, p.w_pitch * t.size, 0
         w.step_h = f.r * w.step_w
     w.columns, w.width = u.columns, p.w_pitch
     w.u, w.xi = s.w + at * p.w_pitch * t.size, p.w_plane
@@ -295,7 +294,7 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
             p.blocks *= 2
         else:
             break
-    p.ahead = TILES_AHEAD if t.ax[2].dilation > TILES_AHEAD else TILES_AHEAD * p.f[2].r
+    p.ahead = first_output(TILES_AHEAD, t.ax[2].dilation, p.f[2].r)
     p.v_pitch = ceil_div(p.wide, lanes) * lanes
     p.w_pitch = ceil_div(min(p.columns, t.mg), lanes) * lanes
     p.v_plane, p.w_plane = odd_lines(p.box * p.v_pitch * t.size), odd_lines(p.box * p.w_pitch * t.size)

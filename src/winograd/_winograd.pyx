@@ -22,7 +22,7 @@ from common cimport (
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 from transforms cimport (
-    M_MAX, filter_args, filter_fn, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
+    M_MAX, filter_args, filter_fn, first_output, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
 )
 
 from cyconv._gemm import Convolution
@@ -102,10 +102,10 @@ cdef struct Run:
 # ---- one box ----------------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t position(const Axis *a, ptrdiff_t tile, ptrdiff_t i) noexcept nogil:
-    """Output i of a tile along an axis, which may lie beyond the last: residues modulo the dilation are neighbours."""
+    """Output i of a tile along an axis, which may lie beyond the last."""
     if a.alpha == 1:
         return tile
-    return tile % a.dilation + a.dilation * (tile // a.dilation * a.m + i)
+    return first_output(tile, a.dilation, a.m) + a.dilation * i
 
 
 cdef inline ptrdiff_t v_step(const Axis *a) noexcept nogil:
