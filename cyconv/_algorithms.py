@@ -54,58 +54,30 @@ MOST_TAPS = 32
 MOST_SQUARED_TAPS = 9
 
 
-V_BYTES = 1_100_000  # of transformed input that a box of tiles may take, unless that is less than two register tiles
-BOX_BYTES = 1_835_008
-FEW_FILTERS, MANY_FILTERS = 16 << 20, 48 << 20  # bytes of them, transformed, that L3 may hold, and that memory must
+# Bytes of transformed filters that L2 may hold, L3 without haste, and L3; and how many vector FMAs take as long as to wait
+# for a vector of more than that.
+FETCHED = ((3 << 19, 0), (4 << 20, 5), (16 << 20, 12), (48 << 20, 16), (1 << 62, 26))
 
 
-def _rows(tiles: int) -> int:
-    """As many rows of a full register tile take as long as so many tiles: a few leave it empty, or wait for their sums."""
-    rest = tiles % 14
-    return tiles - rest + (14 if rest > 12 else -(-rest // 4) * 4)
+def _vector_fmas(driver: Winograd, jobs: int) -> tuple[float, float]:
+    """How many vector FMAs take as long as one of a driver's jobs, and as transforming its filters.
 
-
-def _vector_fmas(
-    problem: Problem, job: Sequence[JobAxis], axes: Sequence[int], alpha: int, m: int, r: int
-) -> tuple[float, float]:
-    """How many vector FMAs take as long as a job by F(m, r) along some axes, and as transforming its filters.
-
-    A fit to 4,700 random problems on AMD Zen 4 (AVX-512): within 9 % of their times along one axis, 18 % along two.
+    A fit to random problems, 4,700 on AMD Zen 4 and 6,000 on an Intel Xeon with 2 MiB of L2 (AVX-512), between the two machines:
+    transforms and filters weigh up to twice as much on a core of two vector FMAs a cycle.
     """
-    channels = problem.in_channels // problem.groups
-    vectors, columns = -(-channels // _LANES), -(-(problem.out_channels // problem.groups) // _LANES)
-    blocks, points, depth, tiles, planes = -(-columns // 2), alpha ** len(axes), 1, 1, 1
-    for i, a in enumerate(job):
-        if i in axes:
-            tiles *= a.dilation * -(-a.out // (a.dilation * m))
-            planes *= a.stride * -(-a.taps // (a.stride * r))
-        else:
-            tiles, depth = tiles * a.out, depth * a.taps
-    # As the driver cuts it: tiles of a box, and of how many depths each is transformed.
-    each, again = points * planes * vectors * _LANES * 4, 1.0
-    most = V_BYTES // each
-    most = most // 14 * 14 if most >= 28 else min(28, max(1, BOX_BYTES // (each + 8 * points * _LANES)))
-    if depth > 1:
-        deep = min(job[0].out, 4)
-        reach = (deep - 1) * job[0].stride + (job[0].taps - 1) * job[0].dilation + 1
-        most, again = max(1, most // reach) * deep, reach / deep
-    most = max(1, min(most, tiles, 56))
-    boxes, slices = -(-tiles // most), planes * depth
-    filters = points * slices * channels * columns  # vectors of them
-    size = filters * _LANES * 4
-    products = float(tiles // most * _rows(most) + _rows(tiles % most)) * filters
-    if size > 4e5:  # they do not stay in L2
-        fetched = 5 if size < FEW_FILTERS else 10 if size < MANY_FILTERS else 30
-        products = max(products + 1.3 * filters * boxes, float(fetched * filters * boxes))
-    transforms = tiles * points * ((20 if most * each > V_BYTES else 9) * planes * vectors * again + 11 * columns)
-    addresses = 45 * tiles * (planes * again + blocks)
-    calls = (60 + 19 * slices * max(1, most / 14)) * boxes * points * blocks
-    made = 6 if boxes == 1 or size < 1e6 else 15 if size < FEW_FILTERS else 25  # in L2 or not
-    return products + transforms + addresses + calls + 4000, float(made * filters)
+    filters, products, met, inputs, spilled, outputs, tiles, calls = driver.counts(len(_isa.available_isas()) - 1)
+    size = filters * _LANES * 4 * jobs
+    fetched = next(fmas for most, fmas in FETCHED if size <= most)
+    waits = max(products + 3 * met, fetched * met) if fetched else products
+    made = 6 if met == filters or size < 1e6 else 15 if size < 16 << 20 else 25  # in L2 or not
+    work = waits + (28 if spilled else 16) * inputs + 12 * outputs + 40 * tiles + 74 * calls + 2500
+    return float(work), float(made * filters)
 
 
-def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[Sequence[int], int, int, int] | str:
-    """Axes, alpha, m, r of a job where Winograd is estimated to take less than 0.9 of the direct time, or why not.
+def _transform(
+    problem: Problem, job: tuple[JobAxis, JobAxis, JobAxis], forced: bool
+) -> tuple[Sequence[int], int, int, int] | str:
+    """Axes, alpha, m, r of a job where Winograd is estimated to take less time than the direct driver, or why not.
 
     A plain call transforms its filters, where the direct driver packs them, and may take 1.1 of the direct time.
     """
@@ -128,9 +100,9 @@ def _transform(problem: Problem, job: Sequence[JobAxis], forced: bool) -> tuple[
     for a in job:
         direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
     direct = 1.08 * direct + 3800
-    best: tuple[float, Any] = (float("inf") if forced else 0.9 * direct, None)
+    best: tuple[float, Any] = (float("inf") if forced else 0.95 * direct, None)
     for transform in sorted({t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}):
-        fmas, made = _vector_fmas(problem, job, axes, *transform)
+        fmas, made = _vector_fmas(Winograd(problem._replace(jobs=(job,)), (axes, *transform)), len(problem.jobs))
         if forced or fmas + made < 1.1 * (direct + 3 * packed):
             best = min(best, (fmas, (axes, *transform)), key=lambda b: b[0])
     return best[1] or "the image is too small, or the channels too few, for it to be faster"

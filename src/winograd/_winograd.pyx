@@ -118,6 +118,11 @@ cdef inline ptrdiff_t v_extent(const Axis *a, ptrdiff_t count) noexcept nogil:
     return (count - 1) * v_step(a) + 1 + a.reach
 
 
+cdef inline ptrdiff_t box_start(const Axis *a, ptrdiff_t i) noexcept nogil:
+    """The first position of box i, or one past the last box's."""
+    return a.tiles * i // a.boxes if a.even else min(i * a.box, a.tiles)
+
+
 cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
     """From V[xi] to V[xi + 1]."""
     return odd_lines(r.planes * r.rows * r.pitch * r.size)
@@ -436,10 +441,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     for j in range(2, -1, -1):
         i = unit % r.ax[j].boxes
         unit //= r.ax[j].boxes
-        b.start[j], b.count[j] = i * r.ax[j].box, min(r.ax[j].box, r.ax[j].tiles - i * r.ax[j].box)
-        if r.ax[j].even:
-            b.start[j] = r.ax[j].tiles * i // r.ax[j].boxes
-            b.count[j] = r.ax[j].tiles * (i + 1) // r.ax[j].boxes - b.start[j]
+        b.start[j] = box_start(&r.ax[j], i)
+        b.count[j] = box_start(&r.ax[j], i + 1) - b.start[j]
         b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
         if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
             b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m * r.ax[j].stride - r.ax[j].lo
@@ -697,6 +700,39 @@ cdef class Winograd:
         if call.not_finite:
             panels.general = self.general.pack(w, isa)
         return panels
+
+    def counts(self, int isa):
+        """What the first job takes of one image and group, on one thread.
+
+        As `cut` has it, in vectors: of filters, of filters times rows (as many of a full register tile as take as long), of
+        filters that boxes read again, of transformed input (and whether it is more than stays in L2) and of sums; in
+        numbers: tiles met, for their addresses, and calls of kernels.
+        """
+        cdef Run r
+        cdef ptrdiff_t[3] i
+        cdef ptrdiff_t[3] n
+        cdef ptrdiff_t rows, rest, tall, boxes = 0, full = 0, tiles = 0, made = 0, calls = 0, columns, filters
+        cdef int j
+        self.describe(&r, isa, 0)
+        r.x.n, r.direct, tall = 1, True, r.k.rows[2]
+        self.cut(&r, 1)
+        for i[0] in range(r.ax[0].boxes):
+            for i[1] in range(r.ax[1].boxes):
+                for i[2] in range(r.ax[2].boxes):
+                    for j in range(3):
+                        n[j] = box_start(&r.ax[j], i[j] + 1) - box_start(&r.ax[j], i[j])
+                    rows = n[0] * n[1] * n[2]
+                    rest = rows % tall  # a few rows leave a tile empty, or wait for their sums
+                    full += rows - rest + min(tall, 4 * ceil_div(rest, 4))
+                    boxes += 1
+                    tiles += rows
+                    made += v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
+                    calls += ceil_div(rows, tall) * r.xis * r.blocks * r.slices
+        columns = ceil_div(r.mg, r.k.lanes)
+        filters = r.xis * r.slices * r.cg * columns
+        return (filters, full * filters, boxes * filters, made * r.xis * ceil_div(r.cg, r.k.lanes),
+                r.rows * r.planes * r.xis * r.pitch * r.size > V_BYTES, tiles * r.xis * columns,
+                made + tiles * r.blocks, calls)
 
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call, packed filters apart."""
