@@ -38,6 +38,7 @@ cdef enum:
     SCRATCH_BYTES = 2 << 20   # of all that a thread holds
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
+    BOXES = 8                 # for a thread, or some of their columns
     CHANNELS = 64             # whose filters are transposed at a time
     AHEAD = 4                 # channels' filters that are on their way meanwhile
     TILES_AHEAD = 2           # whose pixels are
@@ -58,6 +59,24 @@ cdef struct Axis:
     bint even                 # boxes of a last, smaller one, or all of nearly one size
     ptrdiff_t reach           # positions of V beyond the last output's first: taps that add up without a transform
 
+cdef struct Along:
+    # What a tile meets along one axis: its distances in bytes from the axis's first position.
+    ptrdiff_t read[6]
+    ptrdiff_t out[6]
+    ptrdiff_t residual[6]
+    int count                 # of outputs that lie in the image
+    bint inside               # no input lies outside
+
+
+cdef struct Box:
+    ptrdiff_t n0, n
+    ptrdiff_t start[3]
+    ptrdiff_t count[3]
+    ptrdiff_t lo[3]           # the strip's first input position, and its size
+    ptrdiff_t extent[3]
+    ptrdiff_t rows
+    Along last[TILES]         # what each of its tiles meets along the last axis
+
 cdef struct Run
 
 cdef struct Scratch:
@@ -74,6 +93,9 @@ cdef struct Scratch:
     const char **rows         # [rows] a row of V[0] for every row of the product
     const char **taps         # [taps] for a tile that is computed again
     ptrdiff_t *offset         # [max(slices, taps)]
+    Box box                   # what V is made of,
+    const Run *box_of         # and whose and which that is; NULL before the first
+    ptrdiff_t box_unit
 
 cdef struct Run:
     # One job: what a unit of its work needs to know.
@@ -87,6 +109,7 @@ cdef struct Run:
     ptrdiff_t rows            # of V in a plane of one box, at most
     int size
     bint direct, deferred, plain_store
+    bint together             # units of one box follow each other, those of some columns else
     View x, out, residual
     char *panels              # U, from from_block on: [group][block][xi][slice][c][width]; NULL where each block is met but once
     Filters filters
@@ -131,25 +154,6 @@ cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
 cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
     """From M[xi] to M[xi + 1]."""
     return odd_lines(r.rows * 2 * r.k.lanes * r.size)
-
-
-cdef struct Along:
-    # What a tile meets along one axis: its distances in bytes from the axis's first position.
-    ptrdiff_t read[6]
-    ptrdiff_t out[6]
-    ptrdiff_t residual[6]
-    int count                 # of outputs that lie in the image
-    bint inside               # no input lies outside
-
-
-cdef struct Box:
-    ptrdiff_t n0, n
-    ptrdiff_t start[3]
-    ptrdiff_t count[3]
-    ptrdiff_t lo[3]           # the strip's first input position, and its size
-    ptrdiff_t extent[3]
-    ptrdiff_t rows
-    Along last[TILES]         # what each of its tiles meets along the last axis
 
 
 cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at,
@@ -427,17 +431,11 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
         args.b += u_bytes(r, width)
 
 
-cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """One box of a job: a group's columns, or some of them."""
-    cdef const Run *r = <const Run *> task
-    cdef Scratch *s = r.scratch + thread
-    cdef Box b
-    cdef ptrdiff_t group, split, block, i, n, o, row = 0
-    cdef const char *u
+cdef void meet_box(const Run *r, ptrdiff_t unit, ptrdiff_t group, Scratch *s) noexcept nogil:
+    """V of one of a group's boxes."""
+    cdef Box *b = &s.box
+    cdef ptrdiff_t block, i, n, o, row = 0
     cdef int j
-    while unit >= r.first + r.units:
-        r += 1
-    unit -= r.first
     for j in range(2, -1, -1):
         i = unit % r.ax[j].boxes
         unit //= r.ax[j].boxes
@@ -447,10 +445,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
             b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m * r.ax[j].stride - r.ax[j].lo
         b.extent[j] = strip_extent(&r.ax[j], b.start[j], b.count[j])
-    b.n0 = unit % r.n_boxes * r.n_box
-    unit //= r.n_boxes
+    b.n0 = unit * r.n_box
     b.n = min(r.n_box, r.x.n - b.n0)
-    split, group = unit % r.splits, unit // r.splits
     b.rows = b.n * b.count[0] * b.count[1] * b.count[2]
     for n in range(b.n):
         for o in range(b.count[0]):
@@ -461,10 +457,31 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     for i in range(TILE_ROWS):
         s.rows[row + i] = s.rows[0]
     if not r.direct:
-        gather_strip(r, &b, group, s)
-    transform_input(r, &b, group, s)
+        gather_strip(r, b, group, s)
+    transform_input(r, b, group, s)
     for j in range(<int> b.count[2]):
-        outputs_along(r, &b, 2, j, &b.last[j])
+        outputs_along(r, b, 2, j, &b.last[j])
+
+
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """One box of a job: a group's columns, or some of them."""
+    cdef const Run *r = <const Run *> task
+    cdef Scratch *s = r.scratch + thread
+    cdef ptrdiff_t boxes, group, split, block
+    cdef const char *u
+    while unit >= r.first + r.units:
+        r += 1
+    unit -= r.first
+    boxes = r.n_boxes * r.ax[0].boxes * r.ax[1].boxes * r.ax[2].boxes
+    if r.together:
+        split, unit = unit % r.splits, unit // r.splits
+        group = unit // boxes
+    else:
+        split, group = unit // boxes % r.splits, unit // (boxes * r.splits)
+        unit = group * boxes + unit % boxes
+    if s.box_of != r or s.box_unit != unit:
+        s.box_of, s.box_unit = r, unit
+        meet_box(r, unit % boxes, group, s)
     for block in range(r.from_block + (r.to_block - r.from_block) * split // r.splits,
                        r.from_block + (r.to_block - r.from_block) * (split + 1) // r.splits):
         if thread == 0:
@@ -476,8 +493,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             u = s.u
             if not pack_block(r, group * r.blocks + block, s.u, s):
                 r.call.not_finite = 1
-        multiply_block(r, &b, block, u, s)
-        store_block(r, &b, group, block, s)
+        multiply_block(r, &s.box, block, u, s)
+        store_block(r, &s.box, group, block, s)
 
 
 cdef bint even_is_less(const Axis *a, ptrdiff_t n) noexcept nogil:
@@ -887,9 +904,12 @@ cdef class Winograd:
         r.units = r.groups * r.n_boxes
         for i in range(3):
             r.units *= r.ax[i].boxes
-        r.splits = 1
-        if threads > 1 and 0 < r.units < 2 * threads:
-            r.splits = max(1, min(r.blocks, ceil_div(2 * threads, r.units)))
+        # Threads meet whole boxes, and the last ones some of their columns; where there are few boxes, and U is more than
+        # stays in L2, the columns are shared instead.
+        r.splits, r.together = 1, r.units == r.groups or r.units >= 2 * threads or r.blocks * block_bytes(r) < V_BYTES
+        if threads > 1 and r.units > 0:
+            n = (BOXES if r.together else 2) * threads
+            r.splits = max(1, min(r.blocks, ceil_div(n, r.units)))
         r.units *= r.splits
 
     cdef ptrdiff_t strip_bytes(self, const Run *r) noexcept:
@@ -942,5 +962,5 @@ cdef class Winograd:
             scratch[j].some = p + parts[3]
             scratch[j].strip = scratch[j].some + parts[4]
             scratch[j].u = scratch[j].strip + strip
-            scratch[j].whole, scratch[j].whole_of = NULL, NULL
+            scratch[j].whole, scratch[j].whole_of, scratch[j].box_of = NULL, NULL, NULL
         return scratch
