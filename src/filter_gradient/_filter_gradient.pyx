@@ -672,7 +672,7 @@ cdef class FilterGradient:
             t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
         begin(&call, raised)
         t.call = &call
-        threads = team_of(self.flops, threads, prepare)
+        threads = team_of((4 if self.depthwise else 1) * self.flops, threads, prepare)  # depthwise, it is all loads
         if self.transform is not None:
             self.sum_tiles(&t, threads)
         if self.transform is None or call.not_finite:

@@ -38,7 +38,8 @@ cdef enum:
     ROW_BYTES = 1 << 13     # of rows between the two steps
     LRN_BYTES = 1 << 14     # of pixels normalised together
     PLANAR_LANES = 2        # vectors of outputs in a row that beat vectors of channels
-    BOX_WORK = 1 << 18      # elements read and written that make a box worth a place in the queue
+    BOX_WORK = 1 << 20      # elements read and written that a box may take
+    LEAST_WORK = 1 << 15    # and those that make it worth a place in the queue
     DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
 
 cdef enum:
@@ -726,7 +727,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             work *= r.box[i]
             units *= r.boxes[i]
         fits = measure(r) <= STRIP_BYTES
-        if fits and (r.kind == FILTER_GRAD or work < BOX_WORK or (work < 4 * BOX_WORK and units >= wanted)):
+        if fits and (r.kind == FILTER_GRAD or work < LEAST_WORK or (work < BOX_WORK and units >= wanted)):
             return True
         if r.planar and r.chunk > 1:
             r.chunk = (r.chunk + 1) // 2
