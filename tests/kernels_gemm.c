@@ -25,13 +25,15 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     const int ldb = columns + between(0, 3), column = depthwise ? between(0, 5) : 0, width = run + column + columns;
     BUFFER input[MAX_RUNS * TILE_ROWS * (MAX_RUN + 8 + MAX_COLUMNS) * 8], filters[64 * MAX_COLUMNS * 8];
     BUFFER bias[MAX_COLUMNS * 8], block[TILE_ROWS * (MAX_COLUMNS * 8 + 2 * ROOM)], before[sizeof block];
+    BUFFER more[TILE_ROWS * MAX_COLUMNS * 8];
     const char *a[MAX_RUNS * TILE_ROWS];
-    char *out[TILE_ROWS];
+    char *out[TILE_ROWS], *added[TILE_ROWS];
     ptrdiff_t offset[MAX_RUNS];
     const int big = type == I32; /* integers wrap: any will do */
     fill_with(type, input, runs * TILE_ROWS * width);
     fill_with(type, filters, runs * run * ldb);
     fill_with(type, bias, columns);
+    fill_with(type, more, TILE_ROWS * columns);
     for (int r = 0; r < runs; r++) {
         offset[r] = (ptrdiff_t)(shared ? r * TILE_ROWS * width : between(0, 3)) * size;
         for (int i = 0; i < TILE_ROWS; i++)
@@ -41,10 +43,24 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     for (int i = 0; i < TILE_ROWS; i++) {
         out[i] = canaries(block + i * (MAX_COLUMNS * 8 + 2 * ROOM), MAX_COLUMNS * 8);
         fill_with(type, out[i], i < rows ? columns : 0);
+        added[i] = more + i * columns * size;
     }
     memcpy(before, block, sizeof block);
-    tile_args t = {a,    shared ? 0 : TILE_ROWS, offset, runs, run,          column, filters, ldb, out,
-                   bias, between(0, 1),          -20,    30,   between(0, 1)};
+    tile_args t = {.a = a,
+                   .a_step = shared ? 0 : TILE_ROWS,
+                   .offset = offset,
+                   .runs = runs,
+                   .run = run,
+                   .column = column,
+                   .b = filters,
+                   .ldb = ldb,
+                   .out = out,
+                   .bias = bias,
+                   .added = between(0, 1) ? added : NULL,
+                   .clamp = between(0, 1),
+                   .low = -20,
+                   .high = 30,
+                   .accumulate = between(0, 1)};
     if (!t.accumulate)
         t.spare = any_spare(type, k);
     const int stored = columns - t.spare / size;
@@ -53,6 +69,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
         const char *old = before + (out[i] - block);
         for (int j = 0; j < (i < rows ? stored : 0); j++) {
             int64_t sum = (int64_t)get(type, bias + j * size) + (t.accumulate ? (int64_t)get(type, old + j * size) : 0);
+            sum += t.added ? (int64_t)get(type, added[i] + j * size) : 0;
             for (int r = 0; r < runs; r++)
                 for (int p = 0; p < run; p++) {
                     const char *x = a[r * t.a_step + i] + offset[r] + (depthwise ? column + j : p) * size;
@@ -81,13 +98,14 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
     const int blocks = spare || narrow ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
     BUFFER input[(3 * 16 * 9 + MAX_RUNS + 3 * 16) * 8], filters[MAX_RUNS * 3 * 16 * MAX_COLUMNS * 8];
     BUFFER block[3 * 16 * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
-    BUFFER bias[3 * MAX_COLUMNS * 8];
+    BUFFER bias[3 * MAX_COLUMNS * 8], more[3 * 16 * (3 * MAX_COLUMNS + 3) * 8];
     const char *a = input;
-    char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start;
+    char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start, *added = more;
     ptrdiff_t offset[MAX_RUNS];
     fill_with(type, input, 3 * 16 * 9 + MAX_RUNS + 3 * 16);
     fill_with(type, filters, blocks * runs * run * columns);
     fill_with(type, bias, blocks * columns);
+    fill_with(type, more, tiles * rows * next);
     for (int r = 0; r < runs; r++)
         offset[r] = between(0, MAX_RUNS) * size;
     tile_args t = {.a = &a,
@@ -98,6 +116,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .ldb = columns,
                    .out = &out,
                    .bias = bias,
+                   .added = narrow || between(0, 1) ? NULL : &added,
                    .clamp = between(0, 1),
                    .low = -20,
                    .high = 30,
@@ -105,6 +124,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .tiles = tiles,
                    .pixel = pixel * size,
                    .out_pixel = next * size,
+                   .added_pixel = next * size,
                    .blocks = blocks,
                    .panel = runs * run * columns * size};
     t.ahead = between(0, runs == 1 ? 2 : 1) * (runs == 1 ? 1 : 2);
@@ -118,6 +138,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
             a = input + i * pixel * size;
             t.b = (char *)filters + c * t.panel;
             t.bias = (char *)bias + c * columns * size;
+            added = (char *)more + (i * next + c * columns) * size;
             k->gemm[wide][1](&t);
             expect(!memcmp(stores, row, stored * size), isa, narrow ? "narrow" : "along", type_names[type], "row", i,
                    rows);
@@ -275,8 +296,14 @@ static double rate(const conv_kernels *k, int wide)
     ptrdiff_t offset[] = {0};
     for (int i = 0; i < TILE_ROWS; i++)
         a[i] = (const char *)(input + i * RUN), out[i] = (char *)(result + i * MAX_COLUMNS);
-    tile_args t = {a, 0, offset, 1, RUN, 0, (const char *)filters, wide * k->lanes, out, (const char *)bias,
-                   0, 0, 0,      0};
+    tile_args t = {.a = a,
+                   .offset = offset,
+                   .runs = 1,
+                   .run = RUN,
+                   .b = (const char *)filters,
+                   .ldb = wide * k->lanes,
+                   .out = out,
+                   .bias = (const char *)bias};
     double best = 0;
     for (int round = 0; round < 20; round++) {
         struct timespec start, end;

@@ -99,18 +99,20 @@ static void check_input(const char *isa, int type, const winograd_kernels *k, in
 
 static void check_output(const char *isa, int type, const winograd_kernels *k, int lanes, int alpha, int m, int axes)
 {
-    BUFFER x[XIS * (CHANNELS + 4) * 8], bias[CHANNELS * 8];
+    BUFFER x[XIS * (CHANNELS + 4) * 8], bias[CHANNELS * 8], more[M_MAX * M_MAX * CHANNELS * 8];
     const int size = sizes[type], count = axes == 2 ? alpha * alpha : alpha, outs = axes == 2 ? m * m : m;
     const int wide = between(1, 2), columns = wide * lanes, ldm = columns + between(0, 3);
     const int pitch = columns + between(0, 3), clamp = between(0, 1), strange = !between(0, 3);
     fill_with(type, x, count * ldm);
     fill_with(type, bias, columns);
+    fill_with(type, more, outs * columns);
     if (strange)
         put(type, x + (between(0, count - 1) * ldm + between(0, columns - 1)) * size, between(0, 1) ? INFINITY : NAN);
-    char *out[M_MAX * M_MAX], *y = canaries(block, sizeof block - 2 * ROOM);
+    char *out[M_MAX * M_MAX], *added[M_MAX * M_MAX], *y = canaries(block, sizeof block - 2 * ROOM);
     for (int i = 0; i < outs; i++)
-        out[i] = y + i * pitch * size;
-    output_args t = {x, ldm * size, wide, bias, clamp, -3, 4, out, between(0, 2) * pitch * size};
+        out[i] = y + i * pitch * size, added[i] = more + i * columns * size;
+    output_args t = {
+        x, ldm * size, wide, bias, clamp, -3, 4, out, between(0, 1) ? added : NULL, between(0, 2) * pitch * size};
     const int told = k->output[alpha - 4][m][axes - 1](&t);
     expect(!told == !strange, isa, "output", type_names[type], "strange", told, strange);
     matrix A, B, G;
@@ -124,9 +126,10 @@ static void check_output(const char *isa, int type, const winograd_kernels *k, i
         }
         apply(right, A, m, alpha, axes, d);
         for (int i = 0; i < (finite ? outs : 0); i++) {
-            const double b = get(type, bias + c * size), sum = right[0][i] + b;
+            const double b = get(type, bias + c * size), plus = t.added ? get(type, added[i] + c * size) : 0;
+            const double sum = right[0][i] + b + plus;
             near(isa, "output", type, get(type, out[i] + c * size), clamp ? clamped(sum, -3, 4) : sum,
-                 right[1][i] + fabs(b));
+                 right[1][i] + fabs(b) + fabs(plus));
         }
     }
     beside(isa, "output", type, y, outs, columns, pitch);

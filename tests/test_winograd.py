@@ -92,6 +92,23 @@ def test_equals_direct_within_its_bound(number):
                 assert np.allclose(fused, added, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("filters", [64, 40])
+@pytest.mark.parametrize("order", "CF")
+def test_a_residual_where_tiles_are_computed_again(filters, order):
+    """Those on the border, too, some of whose outputs are thrown away."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((2, 14, 15, 32), dtype=np.float32)
+    x[0, 0, 0, 3], x[1, 13, 14, 31], x[1, 7, 8, 0] = np.nan, np.inf, -np.inf
+    w = rng.standard_normal((3, 3, 32, filters), dtype=np.float32)
+    residual = np.asarray(rng.standard_normal((2, 14, 15, filters), dtype=np.float32), order=order)
+    results = []
+    for name in ("winograd", "direct"):
+        with nn.algorithm(name):
+            results.append(nn.conv2d(x, w, 1, "SAME", residual=residual, activation="relu6"))
+    assert np.array_equal(*np.isnan(results))
+    assert np.allclose(*results, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
 @pytest.mark.parametrize("op", [nn.conv2d, nn.conv2d_transpose])
 def test_other_values_of_a_batch_do_not_matter(op):
     rng = np.random.default_rng(1)

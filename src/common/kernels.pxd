@@ -13,10 +13,11 @@ cdef extern from "../gemm/kernels.h" nogil:
         ptrdiff_t ldb
         char *const *out
         const char *bias
+        char *const *added
         int clamp
         double low, high
         int accumulate, spare
-        ptrdiff_t tiles, pixel, out_pixel, blocks, panel
+        ptrdiff_t tiles, pixel, out_pixel, added_pixel, blocks, panel
         int ahead
         const char *later
         ptrdiff_t later_step

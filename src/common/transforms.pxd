@@ -27,6 +27,7 @@ cdef extern from "../winograd/transforms.h" nogil:
         int clamp
         double low, high
         char *const *out
+        char *const *added
         ptrdiff_t ahead
     ctypedef int (*output_fn)(const output_args *) noexcept nogil
     ctypedef struct filter_args:

@@ -368,7 +368,7 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     for i in range(TILE_ROWS):
         places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
     args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, p.rows, 0
-    args.b, args.ldb = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes
+    args.b, args.ldb, args.added = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes, NULL
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
     args.clamp, args.low, args.high, args.ahead = p.activation == CLAMP and not p.deferred, p.low, p.high, 0

@@ -200,7 +200,7 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
                     or p.axes == 2 and u.tap[p.rows_axis] + i * t.ax[p.rows_axis].stride >= t.ax[p.rows_axis].taps):
                 tap[i * m + j] = -1
     args.xi, args.bias, args.clamp, args.low, args.high = p.sum_plane, p.zeros, 0, 0, 0
-    args.out, args.ahead = out, 0
+    args.out, args.added, args.ahead = out, NULL, 0
     base += u.channel * row + (u.group * t.mg + u.column) * t.size
     for c in range(u.channels):
         for k in range(ceil_div(u.columns, 2 * lanes)):

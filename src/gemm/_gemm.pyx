@@ -408,10 +408,13 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
     cdef bint plain = r.plain_store and spare >= 0 and not in_pieces
-    cdef bint deferred = r.deferred or in_pieces
+    cdef bint deferred = r.deferred or in_pieces or r.residual.data != NULL and not plain
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     cdef tile_args args = pointed[0]
+    if r.residual.data != NULL:
+        for i in range(tile.full):
+            residual[i] = tile.residual[min(i, tile.rows - 1)] + start * r.residual.sc
     if plain and tile.rows == tile.full:
         for i in range(tile.full):
             out[i] = tile.out[i] + start * r.out.sc
@@ -425,7 +428,7 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     args.ahead, args.pixel = block == 0 and t.source == DIRECT and r.cg >= FOLD_CHANNELS, job.ax[2].stride * r.x.s[2]
     if t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
-    args.bias = r.no_bias if deferred else bias
+    args.bias, args.added = r.no_bias if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
     args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
@@ -436,9 +439,6 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         return
     for i in range(tile.rows):
         out[i] = tile.out[i] + start * r.out.sc
-    if r.residual.data != NULL:
-        for i in range(tile.rows):
-            residual[i] = tile.residual[i] + start * r.residual.sc
     finish(r, s.tile, tile.rows, taken, out, residual, bias if deferred else NULL)
 
 
@@ -465,7 +465,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
     # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
     cdef bint narrow = (4 * taken <= r.k.lanes <= line.count and taken <= NARROW
-                        and args.run >= (2 if spare >= 0 else 1) * r.k.lanes), plain
+                        and args.run >= (2 if spare >= 0 else 1) * r.k.lanes), plain, deferred
     cdef const char *base[LINE_ROWS]
     cdef char *out[LINE_ROWS]
     cdef char *residual[LINE_ROWS]
@@ -474,8 +474,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
     args.b, args.accumulate = filters_at(r, job, t, group, block, start, width, &args.ldb), 0
     args.blocks, args.panel = blocks, filter_bytes(r, job) if block >= t.packed else row
-    args.bias = r.no_bias if r.deferred else bias
-    args.clamp = r.activation == CLAMP and not r.deferred
+    args.added_pixel = line.residual_step
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
     args.later, args.later_step = args.b, 0
     if t.packed <= block < t.blocks - 1:
@@ -485,7 +484,11 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         if 8 < rest < rows:  # moved back: as fast as a tile of fewer pixels
             first, rest = line.count - rows, rows
         done = <int> min(rows, rest)
-        plain = r.plain_store and (spare >= 0 or narrow and done == rows)
+        plain = r.plain_store and (r.residual.data == NULL if narrow and done == rows else spare >= 0)
+        deferred = r.deferred or r.residual.data != NULL and not plain
+        args.bias, args.clamp = r.no_bias if deferred else bias, r.activation == CLAMP and not deferred
+        args.added = NULL if deferred or r.residual.data == NULL else residual
+        residual[0] = line.residual + first * line.residual_step + start * r.residual.sc
         args.tiles = max(1, rest // rows) if plain else 1
         args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
         base[0] = line.base + first * line.step
@@ -496,17 +499,19 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
             for i in range(rows if done > 8 else 8):
                 base[i] = base[0] + min(i, done - 1) * line.step
                 out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
+                residual[i] = residual[0] + min(i, done - 1) * line.residual_step
             for _c in range(blocks):
                 r.k.gemm[wide][done](args)
                 args.b += args.panel
                 args.bias += row
-                for i in range(done):
-                    out[i] += row
+                for i in range(rows if done > 8 else 8):
+                    out[i] += row if i < done else 0
+                    residual[i] += row
         if not plain:
             for i in range(done):
                 out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
                 residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
-            finish(r, s.tile, done, taken, out, residual, bias if r.deferred else NULL)
+            finish(r, s.tile, done, taken, out, residual, bias if deferred else NULL)
         first += args.tiles * done
 
 
@@ -1076,7 +1081,7 @@ cdef class Convolution:
         r.activation, r.low, r.high = epilogue
         if self.dtype == 2:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
-        r.deferred = residual is not None or r.activation > CLAMP
+        r.deferred = r.activation > CLAMP or residual is not None and r.residual.sc != r.size
         r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
         begin(&call, raised)
         r.call = &call

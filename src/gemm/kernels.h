@@ -7,7 +7,8 @@
 #define TILE_WIDE 2  /* the most vectors a register tile is wide */
 #define NARROW 4     /* columns at most of a tile whose lanes are pixels */
 
-/* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j]) */
+/* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j] + added[i][j])
+ */
 typedef struct {
     /* IN  row i of run r is at a[r*a_step + i] + offset[r]: a_step is 0 where every run has the same pixels */
     const char *const *a;
@@ -17,15 +18,16 @@ typedef struct {
     ptrdiff_t column; /* depthwise: the first channel of the tile within each run */
     const char *b;    /* IN  [runs*run] rows of filters, ldb elements apart */
     ptrdiff_t ldb;
-    char *const *out; /* OUT [rows] pointers to a tile's row each */
-    const char *bias; /* IN  a tile's row of values */
-    int clamp;        /* whether low and high matter */
+    char *const *out;   /* OUT [rows] pointers to a tile's row each */
+    const char *bias;   /* IN  a tile's row of values */
+    char *const *added; /* IN  [rows] pointers to a row each, as long as what is stored of it; NULL for zeros */
+    int clamp;          /* whether low and high matter */
     double low, high;
     int accumulate; /* start from what out holds; with spare = 0 */
     int spare;      /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it */
-    /* For tiles side by side: a[0] and out[0] are their first row's, the next row lies so many bytes further. Each is
+    /* For tiles side by side: a[0], out[0] and added[0] are their first row's, the next lies so many bytes on. Each is
      * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart */
-    ptrdiff_t tiles, pixel, out_pixel, blocks, panel;
+    ptrdiff_t tiles, pixel, out_pixel, added_pixel, blocks, panel;
     /* Fetch what the next tile reads, whose rows lie `pixel` bytes apart as this one's, meanwhile: for tiles side by
      * side 1 where the one run lies dense, else 2 */
     int ahead;

@@ -26,14 +26,38 @@ INLINE V NAME(clamped)(V v, double low_, double high_)
     return SELECT(v > high, high, v);
 }
 
-INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, const char *biases,
-                           const int rows, const int wide)
+/* The last vector of a row of which so many bytes are not there. */
+INLINE V NAME(load_last)(const char *p, int spare)
+{
+    V v = {0};
+    if (spare == 0)
+        return LOAD(p);
+    if (spare == VBYTES / 2)
+        memcpy(&v, p, VBYTES / 2);
+    else
+        memcpy(&v, p, VBYTES / 4);
+    return v;
+}
+
+INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_WIDE], const char *biases, const int rows, const int wide)
 {
     UNROLL for (int j = 0; j < wide; j++) {
         const V bias = LOAD((const T *)biases + j * VL);
         UNROLL for (int i = 0; i < rows; i++)
             acc[i][j] += bias;
     }
+}
+
+INLINE void NAME(row_add)(V *acc, const char *added, int spare, const int wide)
+{
+    UNROLL for (int j = 0; j < wide - 1; j++)
+        acc[j] += LOAD((const T *)added + j * VL);
+    acc[wide - 1] += NAME(load_last)(added + (wide - 1) * VBYTES, spare);
+}
+
+INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, const int rows,
+                             const int wide)
+{
     if (t->clamp)
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++)
@@ -54,6 +78,15 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char
         else
             memcpy(out[i] + last * VBYTES, &v, VBYTES / 4);
     }
+}
+
+INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
+{
+    NAME(tile_bias)(acc, t->bias, rows, wide);
+    if (t->added)
+        UNROLL for (int i = 0; i < rows; i++)
+            NAME(row_add)(acc[i], t->added[i], t->spare, wide);
+    NAME(tile_store)(t, acc, t->out, rows, wide);
 }
 
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
@@ -90,7 +123,7 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
             }
         }
     }
-    NAME(tile_end)(t, acc, t->out, t->bias, rows, wide);
+    NAME(tile_end)(t, acc, rows, wide);
 }
 
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
@@ -182,7 +215,13 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 else
                     NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 0);
             }
-            NAME(tile_end)(t, acc, out, t->bias + c * row, rows, wide);
+            NAME(tile_bias)(acc, t->bias + c * row, rows, wide);
+            if (t->added) {
+                const char *added = t->added[0] + n * rows * t->added_pixel + c * row;
+                UNROLL for (int i = 0; i < rows; i++, added += t->added_pixel)
+                    NAME(row_add)(acc[i], added, t->spare, wide);
+            }
+            NAME(tile_store)(t, acc, out, rows, wide);
         }
         base += rows * t->pixel;
         start += rows * next;
@@ -264,7 +303,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
                 acc[i][j] += LOAD(a + j * VL) * w[j];
         }
     }
-    NAME(tile_end)(t, acc, t->out, t->bias, rows, wide);
+    NAME(tile_end)(t, acc, rows, wide);
 }
 
 static void NAME(add)(const add_args *a)

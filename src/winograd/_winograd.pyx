@@ -287,7 +287,7 @@ cdef const char *whole_filters(const Run *r, ptrdiff_t item, Scratch *s) noexcep
 
 
 cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *tile, ptrdiff_t block,
-                int wide, char **out, bint clamp, const char *bias, Scratch *s) noexcept nogil:
+                int wide, char **out, char *const *added, bint clamp, const char *bias, Scratch *s) noexcept nogil:
     """One tile's block of columns directly, pixel by pixel."""
     cdef ptrdiff_t[3] o
     cdef ptrdiff_t[3] at
@@ -318,7 +318,7 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
                     if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out:
                         s.taps[tap] = pixel(r, b, group, n, at, s)
                     tap += 1
-        args.out = out + i
+        args.out, args.added = out + i, added + i if added != NULL else NULL
         r.k.gemm[wide][1](&args)
 
 
@@ -346,18 +346,21 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef char *out[M_MAX * M_MAX]
     cdef char *place[M_MAX * M_MAX]
     cdef char *residual[M_MAX * M_MAX]
+    cdef char *plus[M_MAX * M_MAX]
     cdef char *to
     cdef char *added
-    cdef int i, j, k, rows
-    cdef bint plain
+    cdef int i, j, k, rows, which
+    cdef bint plain, deferred
     cdef output_args args
     cdef finish_args end
     cdef const char *bias = r.bias + (group * r.mg + start) * r.size
     cdef output_fn transform = r.w.output[r.alpha - 4][r.ax[r.columns_axis].m][r.axes - 1]
     args.wide = 2 if taken > lanes else 1
     plain = r.plain_store and taken == args.wide * lanes
-    args.xi, args.bias, args.out = m_bytes(r), r.none if r.deferred else bias, out
-    args.clamp, args.low, args.high = r.activation == CLAMP and not r.deferred, r.low, r.high
+    deferred = r.deferred or r.residual.data != NULL and not plain
+    args.xi, args.bias, args.out = m_bytes(r), r.none if deferred else bias, out
+    args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
+    args.added = plus if r.residual.data != NULL and plain else NULL
     args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].out_step * r.out.s[2] if plain else 0
     for n in range(b.n):
         to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
@@ -370,30 +373,30 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     last = &b.last[q[2]]
                     if along[0].count * along[1].count * last.count < r.m2:
                         for i in range(r.m2):
-                            out[i] = s.tile + M_MAX * M_MAX * wide_row  # beyond the image: thrown away
+                            out[i], plus[i] = s.tile + M_MAX * M_MAX * wide_row, added  # beyond the image: thrown away
                     rows = 0
                     for i in range(along[0].count):
                         for j in range(along[1].count):
                             for k in range(last.count):
                                 place[rows] = to + along[0].out[i] + along[1].out[j] + last.out[k]
+                                which = (i * r.ax[1].m + j) * r.ax[2].m + k
+                                out[which] = place[rows] if plain else s.tile + rows * wide_row
                                 if r.residual.data != NULL:
-                                    residual[rows] = (added + along[0].residual[i] + along[1].residual[j]
-                                                      + last.residual[k])
-                                out[(i * r.ax[1].m + j) * r.ax[2].m + k] = (place[rows] if plain
-                                                                            else s.tile + rows * wide_row)
+                                    residual[rows] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
+                                    plus[which] = residual[rows]
                                 rows += 1
                     args.m = s.m + row * wide_row
                     row += 1
                     if transform(&args):
                         for i in range(3):
                             tile[i] = b.start[i] + q[i]
-                        again(r, b, group, n, tile, block, args.wide, out, args.clamp, args.bias, s)
+                        again(r, b, group, n, tile, block, args.wide, out, args.added, args.clamp, args.bias, s)
                     if plain:
                         continue
                     end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
                     end.out, end.out_step = place, r.out.sc
                     end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
-                    end.bias, end.activation = bias if r.deferred else NULL, r.activation if r.deferred else NONE
+                    end.bias, end.activation = bias if deferred else NULL, r.activation if deferred else NONE
                     end.low, end.high = r.low, r.high
                     r.k.finish[0](&end)
 
@@ -796,7 +799,7 @@ cdef class Winograd:
             return out
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
         r.activation, r.low, r.high = epilogue
-        r.deferred = residual is not None or r.activation > CLAMP
+        r.deferred = r.activation > CLAMP or residual is not None and r.residual.sc != r.size
         r.plain_store = r.out.sc == r.size and not r.deferred
         r.direct = r.x.sc == r.size
         begin(&call, raised)

@@ -27,8 +27,9 @@ typedef struct {
     const char *bias;
     int clamp;
     double low, high;
-    char *const *out; /* OUT [m*m] */
-    ptrdiff_t ahead;  /* bytes from the outputs to those that are fetched meanwhile */
+    char *const *out;   /* OUT [m*m] */
+    char *const *added; /* IN  [m*m] what is added to them; NULL for zeros */
+    ptrdiff_t ahead;    /* bytes from the outputs to those that are fetched meanwhile */
 } output_args;
 typedef int (*output_fn)(const output_args *);
 

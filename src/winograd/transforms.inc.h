@@ -137,6 +137,8 @@ INLINE int NAME(output)(const output_args *t, const int alpha, const int m, cons
                 V y = x[i * alpha + k];
                 strange += y - y;
                 y += bias;
+                if (t->added)
+                    y += LOAD(t->added[i * m + k] + j * VBYTES);
                 if (t->clamp) {
                     y = SELECT(y < low, low, y);
                     y = SELECT(y > high, high, y);
