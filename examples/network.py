@@ -149,30 +149,35 @@ class Network:
         if unknown := [name for name in self.outputs if name not in known]:
             raise ValueError(f"{graph['name']} has no layer {', '.join(unknown)}")
         self.layers = fuse(prune(layers[1:], self.outputs), self.outputs)
-        self.functions = [layer.compiled() for layer in self.layers]
+        # Each layer, what computes it, and the values that nobody needs afterwards.
+        last = {name: layer for layer in self.layers for name in layer.inputs}
+        self.steps = [
+            (layer, layer.compiled(), [name for name in dict.fromkeys(layer.inputs) if last[name] is layer])
+            for layer in self.layers
+        ]
         self.shape: tuple[int, ...] = ()
         self.places: dict[str, Array] = {}
 
     def run(self, x: Array, places: Mapping[str, Array] = MappingProxyType({})) -> Iterator[tuple[Layer, Array]]:
         """Compute the layers in order, in the places given; each is given out at once and forgotten after its last use."""
-        last = {name: layer for layer in self.layers for name in layer.inputs}
         values = {self.input: x}
-        for layer, function in zip(self.layers, self.functions):
-            y = function(*(values[name] for name in layer.inputs), out=places.get(layer.name))
+        for layer, function, forgotten in self.steps:
+            y = function(*[values[name] for name in layer.inputs], out=places.get(layer.name))
             values[layer.name] = y
-            for name in {name for name in layer.inputs if last[name] is layer}:
+            for name in forgotten:
                 del values[name]
             yield layer, y
 
     def __call__(self, x: Array, progress: bool = False) -> dict[str, Array]:
         """The outputs by name. Memory is kept for the next input of the same shape, so one call at a time."""
         known = x.shape == self.shape
-        layers = tqdm(
-            self.run(x, self.places if known else {}), "layers", len(self.layers), False, disable=not progress
-        )
+        layers = self.run(x, self.places if known else {})
+        if progress:
+            layers = iter(tqdm(layers, "layers", len(self.layers), False))
         shapes, outputs = {self.input: x.shape}, {}
         for layer, y in layers:
-            shapes[layer.name] = y.shape
+            if not known:
+                shapes[layer.name] = y.shape
             if layer.name in self.outputs:
                 outputs[layer.name] = y
         if not known:
