@@ -61,7 +61,7 @@ cdef enum:
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
     LINE_BYTES = 1 << 14      # of what the stages pass on, by which a block of pointwise filters goes at once
-    MANY_ROWS = 14            # of outputs: a part of so many hardly reads more than its share of the input
+    MANY_ROWS = 7             # of outputs, which make a part
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     PHASE_BYTES = 1 << 18     # of the outputs of a box that several phases make together
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
@@ -509,9 +509,12 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
     units = max(1, r.x.n * r.phases * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
     if threads > 1 and units < 4 * threads:
-        # Rows share their input with their neighbours, channels share nothing: those are cut where rows are few.
+        # Each thread has rows of its own, as in the layers around; channels are cut where rows are few.
         parts = ceil_div(4 * threads, units)
-        r.box[1] = ceil_div(r.box[1], parts if pixels else min(parts, max(1, r.box[1] // MANY_ROWS)))
+        if not pixels:
+            parts = min(parts, max(1, r.box[1] // MANY_ROWS))
+            parts -= parts % threads if parts > threads else 0
+        r.box[1] = ceil_div(r.box[1], parts)
         parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
         if not pixels and r.fold == 1:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
