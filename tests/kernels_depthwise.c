@@ -8,6 +8,7 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
 {
     BUFFER x[2 * (ROWS * 2 + 7) * SPAN * CHANNELS * 8], w[2 * 49 * CHANNELS * 8], bias[CHANNELS * 8];
     BUFFER packed[BLOCKS * 2 * 49 * LANES * 8 + 2 * ROOM], block[ROWS * 8 * CHANNELS * 8 + 2 * ROOM];
+    BUFFER more[ROWS * 8 * CHANNELS * 8];
     const char *const what = K ? "slide" : "any";
     const int size = sizes[type], channels = lanes + between(0, 2 * lanes), pitch = channels + between(0, 3);
     const int planes = between(1, 2), rows = between(1, ROWS), taps_w = K ? K : between(1, 7);
@@ -31,6 +32,7 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
     const int taps = planes * taps_h * taps_w, blocks = (channels + lanes - 1) / lanes;
     fill_with(type, w, taps * pitch);
     fill_with(type, bias, channels);
+    fill_with(type, more, (int)(sizeof more / size));
     ptrdiff_t at[BLOCKS];
     for (int b = 0; b < blocks; b++)
         at[b] = b < blocks - 1 ? b * lanes : channels - lanes;
@@ -67,6 +69,9 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
                     .out_row = out_row * size,
                     .out_column = out_pitch * size,
                     .bias = bias,
+                    .added = between(0, 1) ? more : NULL,
+                    .added_row = out_row * size,
+                    .added_column = out_pitch * size,
                     .clamp = clamp,
                     .low = -20,
                     .high = 30};
@@ -77,6 +82,7 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
             const char *pixel = out + (r * out_row + t * out_pitch) * size;
             for (int c = 0; c < channels; c++) {
                 int64_t sum = (int64_t)get(type, bias + c * size);
+                sum += s.added ? (int64_t)get(type, more + (pixel - out) + c * size) : 0;
                 for (int p = 0; p < planes; p++)
                     for (int i = 0; i < taps_h; i++)
                         for (int k = 0; k < taps_w; k++) {

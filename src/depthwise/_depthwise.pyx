@@ -47,6 +47,8 @@ cdef extern from "kernels.h" nogil:
         char *out
         ptrdiff_t out_row, out_column
         const char *bias
+        const char *added
+        ptrdiff_t added_row, added_column
         int clamp
         double low, high
     ctypedef void (*slide_fn)(const slide_args *) noexcept nogil
@@ -279,13 +281,13 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
             a.x = plane + corner_h * source.s[1] + corner * source.s[2]
             out = (r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1]
                    + (o * r.fold - lag) * (r.out.s[2] // r.fold))
-            if r.plain_store:
-                a.out = out
-                r.slides[pixels](a)
-                continue
             if r.residual.data != NULL:
                 residual = (r.residual.data + b.n * r.residual.sn + d * r.residual.s[0] + h * r.residual.s[1]
                             + (o * r.fold - lag) * (r.residual.s[2] // r.fold))
+            if r.plain_store:
+                a.out, a.added = out, residual
+                r.slides[pixels](a)
+                continue
             end_tile(r, a, r.slides[pixels], b.chunk, pixels, out, residual, s.tile)
 
 
@@ -317,6 +319,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
     a.w_block = r.taps * r.k.lanes * r.csize
     a.at, a.blocks = r.at + b.chunk, b.blocks
     a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
+    a.added, a.added_row, a.added_column = NULL, r.step[1] * r.residual.s[1], r.step[2] * r.residual.s[2]
     a.bias = r.zeros if r.deferred else r.bias
     a.clamp, a.low, a.high = r.activation == CLAMP and not r.deferred, r.low, r.high
     for d in range(b.start[0], b.start[0] + b.count[0]):
@@ -788,8 +791,9 @@ cdef class Depthwise:
             self.fold(r)
         self.take_input(r, x)
         self.take_epilogue(r, epilogue)
-        r.deferred |= residual
+        r.deferred |= residual and r.residual.sc != r.size
         r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
+        r.deferred |= residual and not r.plain_store
         count_blocks(r)
         return panels
 

@@ -7,7 +7,8 @@
 #define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
 
 /* A tile of outputs, a vector of channels after the other:
- *     out[r][t][c] = clamp(sum_p sum_i sum_k x[p][r*stride_h + i][t*stride_w + k][c] * w[p][i][k][c] + bias[c])
+ *     out[r][t][c] =
+ *         clamp(sum_p sum_i sum_k x[p][r*stride_h + i][t*stride_w + k][c] * w[p][i][k][c] + bias[c] + added[r][t][c])
  * over the rows [top, bottom) and the columns [left, right) of the tile's input, which are those inside the image: what
  * lies outside is left out, so that a filter's infinity does not meet a zero. In this order, one accumulator a sum.
  * Rows and columns are a tap apart; only slide_any knows dilated windows that do not start a tap apart, and counts
@@ -24,7 +25,9 @@ typedef struct {
     ptrdiff_t blocks;
     char *out; /* OUT */
     ptrdiff_t out_row, out_column;
-    const char *bias; /* IN  a value for every channel */
+    const char *bias;  /* IN  a value for every channel */
+    const char *added; /* IN  as out, in steps of its own; NULL for zeros */
+    ptrdiff_t added_row, added_column;
     int clamp;
     double low, high;
 } slide_args;

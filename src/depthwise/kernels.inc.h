@@ -31,7 +31,7 @@ INLINE void NAME(slide_load)(V *k, const T *w, const int K)
         k[i] = LOAD(w + i * VL);
 }
 
-/* A row of sums is complete: + bias, clamped, stored; and zero again for the next row. */
+/* A row of sums is complete: + bias and what is added, clamped, stored; and zero again for the next row. */
 INLINE void NAME(slide_end)(const slide_args *s, V *acc, ptrdiff_t at, ptrdiff_t r, const int pixels)
 {
     char *out = s->out + r * s->out_row + at * (ptrdiff_t)sizeof(T);
@@ -39,6 +39,11 @@ INLINE void NAME(slide_end)(const slide_args *s, V *acc, ptrdiff_t at, ptrdiff_t
     const V bias = LOAD((const T *)s->bias + at);
     UNROLL for (int t = 0; t < pixels; t++)
         acc[t] += bias;
+    if (s->added) {
+        const char *added = s->added + r * s->added_row + at * (ptrdiff_t)sizeof(T);
+        UNROLL for (int t = 0; t < pixels; t++, added += s->added_column)
+            acc[t] += LOAD(added);
+    }
     if (s->clamp) {
         const V low = (V){0} + (T)s->low, high = (V){0} + (T)s->high;
         UNROLL for (int t = 0; t < pixels; t++) {
