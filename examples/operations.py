@@ -29,23 +29,24 @@ def interpolate(x: Array, size: int, axis: int, half_pixel: bool) -> Array:
 
 
 @cache
-def doubling(channels: int) -> dict[tuple[int, int], Callable[..., Array]]:
-    """For even and odd rows and columns of an image doubled bilinearly: a depthwise convolution of the small image.
+def doubling(channels: int) -> Callable[..., Array]:
+    """An image doubled bilinearly, inside: every channel by itself in a transposed convolution.
 
     Pixel 2i is 1/4 of pixel i - 1 and 3/4 of pixel i, pixel 2i + 1 is 3/4 of pixel i and 1/4 of pixel i + 1.
     """
-    near = {0: np.float32([0.25, 0.75]), 1: np.float32([0.75, 0.25])}
-    return {
-        (p, q): nn.plan(
-            nn.depthwise_conv2d,
-            np.multiply.outer(near[p], near[q])[..., None, None].repeat(channels, 2),
-            strides=1,
-            padding=[(1 - p, p), (1 - q, q)],
-            padding_mode="replicate",
-        )
-        for p in (0, 1)
-        for q in (0, 1)
-    }
+    near = np.float32([0.25, 0.75, 0.75, 0.25])
+    filters = np.multiply.outer(near, near)[..., None, None].repeat(channels, 3)
+    return nn.plan(nn.conv2d_transpose, filters, output_shape=None, strides=2, padding="SAME", groups=channels)
+
+
+@cache
+def adding(channels: int) -> Callable[..., Array]:
+    """The sum of two images, on all threads: each channel times one, and a residual."""
+    return nn.plan(nn.depthwise_conv2d, np.ones((1, 1, channels, 1), np.float32), strides=1, padding="VALID")
+
+
+def add(x: Array, y: Array, out: Array | None = None) -> Array:
+    return adding(x.shape[3])(x, out, residual=y) if x.ndim == 4 and x.shape == y.shape else np.add(x, y, out=out)
 
 
 def resize(
@@ -58,8 +59,10 @@ def resize(
     if out is None:
         out = np.empty((n, *size, c), x.dtype)
     if half_pixel and tuple(size) == (2 * h, 2 * w):
-        for (row, column), convolution in doubling(c).items():
-            convolution(x, out=out[:, row::2, column::2])
+        doubling(c)(x, out=out)
+        # What is outside counts as zero there, but here as the edge: 3/4 of it is all that is left.
+        out[:, :: 2 * h - 1] *= 4 / 3
+        out[:, :, :: 2 * w - 1] *= 4 / 3
     else:
         out[...] = interpolate(interpolate(x, size[0], 1, half_pixel), size[1], 2, half_pixel)
     return out
@@ -94,7 +97,7 @@ def filling(function: Callable[..., Array]) -> Callable[..., Array]:
 OPS: dict[str, Callable[..., Array]] = {
     "max_pool": nn.max_pool,
     "avg_pool": nn.avg_pool,
-    "add": np.add,
+    "add": add,
     "concat": concat,
     "resize": resize,
     "relu": lambda x, out=None: np.maximum(x, 0, out=out),
