@@ -45,6 +45,7 @@ cdef enum:
     MANY_FILTERS = 1 << 16  # and that come from further away
     LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
+    PACKED = 1 << 15        # values that go together
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
     SHARED_FILTERS = 400000  # bytes of filters that every thread's L2 holds beside its pixels
@@ -797,11 +798,17 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
 
 # ---- filters -----------------------------------------------------------------------------------------------------
 
+cdef inline ptrdiff_t tap_parts(const Run *r) noexcept nogil:
+    """Into how many parts the filters of a tap are packed, for as many threads."""
+    return 1 if r.depthwise else ceil_div(max(1, r.cg * r.mg), PACKED)
+
+
 cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """Pack one tap of one job and group, every block of columns."""
+    """Pack a part of one tap of one job and group: of its channels or of its blocks of columns, whichever are read whole."""
     cdef const Run *r = <const Run *> task
-    cdef ptrdiff_t rows = 1 if r.depthwise else r.cg, some = rows, first = 0, block, start, width, row_bytes
-    cdef ptrdiff_t group = unit % r.groups, tap = unit // r.groups
+    cdef ptrdiff_t rows = 1 if r.depthwise else r.cg, some = rows, first = 0, last = rows, block, start, width, row_bytes
+    cdef ptrdiff_t parts = tap_parts(r), part = unit % parts, group = unit // parts % r.groups
+    cdef ptrdiff_t tap = unit // (parts * r.groups), first_block, last_block
     cdef const Job *job = r.jobs
     cdef const Tiling *t
     cdef const Filters *f
@@ -818,11 +825,15 @@ cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     tap_of(job, tap, k)
     for i in range(3):
         w += k[i] * f.s[i]
+    first_block, last_block = t.packed, t.blocks
     if f.column == r.size:  # a filter's row lies whole in memory: read it whole, a few rows at a time
-        some = 4
-    while first < rows:
-        some = min(some, rows - first)
-        for block in range(t.packed, t.blocks):
+        first, last, some = rows * part // parts, rows * (part + 1) // parts, 4
+    else:
+        first_block += (t.blocks - t.packed) * part // parts
+        last_block = t.packed + (t.blocks - t.packed) * (part + 1) // parts
+    while first < last:
+        some = min(some, last - first)
+        for block in range(first_block, last_block):
             start = block_start(r, t.columns, block, &wide)
             width = wide * r.k.lanes
             row_bytes = width * r.csize
@@ -969,7 +980,7 @@ cdef class Convolution:
         cdef int j
         for j in range(self.njobs):
             taps += self.jobs[j].taps
-        return taps * r.groups
+        return taps * r.groups * tap_parts(r)
 
     cdef bint side_by_side(self, const View *v) noexcept:
         """Whether the columns of phases that are computed together are next to each other in memory."""
