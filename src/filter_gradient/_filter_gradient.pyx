@@ -598,7 +598,7 @@ cdef void cut(Task *t, int threads) noexcept nogil:
             small = False
         t.units = (t.splits * t.groups * ceil_div(t.tap_groups, t.by_taps) * ceil_div(t.row_tiles, t.by_rows)
                    * ceil_div(t.column_tiles, t.by_columns))
-        if small and (threads == 1 or t.units >= 4 * threads):
+        if small and (threads == 1 or t.units >= 3 * threads):
             return
         if t.by_columns > 1 and (t.row_taps > 1 or t.by_columns * tile >= unit_rows(t)):
             t.by_columns = (t.by_columns + 1) // 2
