@@ -502,7 +502,7 @@ cdef void shrink(ptrdiff_t *size, const Run *r, ptrdiff_t least) noexcept nogil:
 cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
     """Boxes of whole rows, at most so many pixels or any for 0, as few as the threads need; strips in L2. Where channels
     are summed afterwards, for which pixels are counted, a unit takes them all."""
-    cdef ptrdiff_t units, parts
+    cdef ptrdiff_t units, parts, wanted
     cdef int i
     r.chunk = r.blocks
     r.box[0], r.box[1], r.box[2] = 1, max(1, r.ax[1].out), max(1, r.ax[2].out)
@@ -511,14 +511,15 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
     if pixels:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
     units = max(1, r.x.n * r.phases * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
-    if threads > 1 and units < 4 * threads:
+    wanted = (2 if pixels else 4) * threads  # each box meets all pointwise filters: better few
+    if threads > 1 and units < wanted:
         # Each thread has rows of its own, as in the layers around; channels are cut where rows are few.
-        parts = ceil_div(4 * threads, units)
+        parts = ceil_div(wanted, units)
         if not pixels:
             parts = min(parts, max(1, r.box[1] // MANY_ROWS))
             parts -= parts % threads if parts > threads else 0
         r.box[1] = ceil_div(r.box[1], parts)
-        parts = ceil_div(4 * threads, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
+        parts = ceil_div(wanted, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
         if not pixels and r.fold == 1:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
             parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
