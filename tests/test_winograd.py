@@ -1,6 +1,7 @@
 """Winograd against the direct algorithm: every transform, ranks, layouts, dilations, modes, phases, threads, ISAs."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -138,6 +139,15 @@ def test_phases_without_taps():
         with nn.algorithm(name):
             y = nn.conv2d_transpose(x, w, (1, 4, 5, 1), [1, 1, 1, 3], padding, "NCHW")
             assert np.array_equal(y, np.zeros((1, 4, 5, 1), np.float32))
+
+
+@pytest.mark.parametrize("size", [3000, 2**20])
+def test_what_huge_images_would_take(size):
+    """It is worked out without counting their boxes one by one."""
+    plan = nn.plan(nn.conv2d, np.zeros((3, 3, 64, 64), np.float32), strides=1, padding="SAME")
+    start = time.perf_counter()
+    assert "winograd" in str(plan.explain((1, size, size, 64)))
+    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("dilation", [9, 1000, 2**31 - 1])

@@ -146,6 +146,15 @@ cdef inline ptrdiff_t box_start(const Axis *a, ptrdiff_t i) noexcept nogil:
     return a.tiles * i // a.boxes if a.even else min(i * a.box, a.tiles)
 
 
+cdef inline ptrdiff_t boxes_alike(const Axis *a, ptrdiff_t last, ptrdiff_t *count) noexcept nogil:
+    """How many boxes there are of each of the two sizes along an axis, the first ones' and the last one's, and that size."""
+    cdef ptrdiff_t more = a.tiles % a.boxes if a.even else a.boxes - 1
+    count[0] = a.tiles // a.boxes + 1 - last
+    if not a.even:
+        count[0] = a.tiles - more * a.box if last else a.box
+    return a.boxes - more if last else more
+
+
 cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
     """From V[xi] to V[xi + 1]."""
     return odd_lines(r.planes * r.rows * r.pitch * r.size)
@@ -731,23 +740,25 @@ cdef class Winograd:
         cdef Run r
         cdef ptrdiff_t[3] i
         cdef ptrdiff_t[3] n
-        cdef ptrdiff_t rows, rest, tall, boxes = 0, full = 0, tiles = 0, made = 0, calls = 0, columns, filters
+        cdef ptrdiff_t rows, rest, tall, columns, filters
+        cdef double alike, boxes = 0, full = 0, tiles = 0, made = 0, calls = 0
         cdef int j
         self.describe(&r, isa, 0)
         r.x.n, r.direct, tall = 1, True, r.k.rows[2]
         self.cut(&r, 1)
-        for i[0] in range(r.ax[0].boxes):
-            for i[1] in range(r.ax[1].boxes):
-                for i[2] in range(r.ax[2].boxes):
+        for i[0] in range(2):
+            for i[1] in range(2):
+                for i[2] in range(2):
+                    alike = 1
                     for j in range(3):
-                        n[j] = box_start(&r.ax[j], i[j] + 1) - box_start(&r.ax[j], i[j])
+                        alike *= boxes_alike(&r.ax[j], i[j], n + j)
                     rows = n[0] * n[1] * n[2]
                     rest = rows % tall  # a few rows leave a tile empty, or wait for their sums
-                    full += rows - rest + min(tall, 4 * ceil_div(rest, 4))
-                    boxes += 1
-                    tiles += rows
-                    made += v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
-                    calls += ceil_div(rows, tall) * r.xis * r.blocks * r.slices
+                    full += alike * (rows - rest + min(tall, 4 * ceil_div(rest, 4)))
+                    boxes += alike
+                    tiles += alike * rows
+                    made += alike * v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
+                    calls += alike * ceil_div(rows, tall) * r.xis * r.blocks * r.slices
         columns = ceil_div(r.mg, r.k.lanes)
         filters = r.xis * r.slices * r.cg * columns
         return (filters, full * filters, boxes * filters, made * r.xis * ceil_div(r.cg, r.k.lanes),
