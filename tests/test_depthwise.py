@@ -286,3 +286,17 @@ def test_phases_equal_the_general_driver(seed):
             made = nn.depthwise_conv2d_backprop_input(x.shape, f, g, **arguments, num_threads=threads, out=out)
         assert np.array_equal(_float(made), _float(expected), equal_nan=True), (x.shape, f.shape, arguments, dtype)
         done += 1
+
+
+@pytest.mark.parametrize("channels", [4, 40])
+@pytest.mark.parametrize("size", [(9, 0), (0, 9), (0, 0)])
+@pytest.mark.parametrize("taps", [2, 3, 5, 7])
+def test_nothing_but_padding(size, taps, channels):
+    """Images without pixels have outputs where there is padding: zeros. Kernels that look for pixels read what is behind."""
+    x = np.full((1, 20, 20, channels), 5, np.float32)[:, 10 : 10 + size[0], 10 : 10 + size[1]]
+    w, padding = np.ones((taps, taps, channels, 1), np.float32), [[0, 0], [taps, 2], [1, taps], [0, 0]]
+    expected = np.zeros((1, size[0] + 3, size[1] + 2, channels), np.float32)
+    out = np.full(expected.shape, 7, np.float32)
+    assert np.array_equal(nn.depthwise_conv2d(x, w, [1, 1, 1, 1], padding, out=out), expected)
+    one = np.ones((1, 1, channels, 3), np.float32)
+    assert np.array_equal(nn.separable_conv2d(x, w, one, [1, 1, 1, 1], padding), expected[..., :1].repeat(3, 3))

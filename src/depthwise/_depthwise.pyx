@@ -680,7 +680,7 @@ cdef class Depthwise:
             r.x.n *= n
         # Kernels that know their windows do not expect one that lies outside as a whole.
         if (w.taps in (3, 5, 7) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
-                (not r.clipped or w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < max(w.size, 1))):
+                (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
         else:
             r.slides, r.column, r.step[2] = r.d.any, 1, 1
