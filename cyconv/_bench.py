@@ -45,6 +45,7 @@ NEEDS = {
 
 OURS = ("cyconv", "cyconv_call")
 SETTLE = 0.1  # seconds before each turn: threads of the library that had the one before spin on, waiting for work
+PEAK_SECONDS = 1e-5
 
 Times = dict[str, float]
 
@@ -53,7 +54,10 @@ Times = dict[str, float]
 
 
 def worker(library: str, threads: int) -> None:
-    """Time the layers named on stdin, a line each: a number of the layer and the seconds to spend."""
+    """Time the layers named on stdin, a line each: a number of the layer and the seconds to spend.
+
+    cyconv's answers name the FMA peak, too, measured in turns with its runs: under load, the clock falls.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever the library prints
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # some start more threads than they are told
@@ -70,12 +74,14 @@ def worker(library: str, threads: int) -> None:
             time.sleep(SETTLE)
             run()
             times: list[float] = []
+            peaks: list[float] = []
             end = time.perf_counter() + seconds
             while not times or time.perf_counter() < end:
                 start = time.perf_counter()
                 run()
                 times.append(time.perf_counter() - start)
-            answers.write(f"{statistics.median(times)}\n")
+                peaks.append(_runtime.fma_peak(PEAK_SECONDS, _isa.current()) if library == "cyconv" else math.nan)
+            answers.write(f"{statistics.median(times)} {statistics.median(peaks) * threads}\n")
         except Exception as error:  # whatever the library raises: the layer is one that it cannot run
             answers.write(f"no: {error!r}".replace("\n", " ") + "\n")
 
@@ -85,6 +91,7 @@ class Library:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
+        self.peaks: list[float] = []  # GFLOP/s, of the last layer's turns
         variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cyconv._bench", name, str(threads)],
@@ -105,7 +112,9 @@ class Library:
         try:
             self.process.stdin.write(json.dumps((layer, budget)) + "\n")
             self.process.stdin.flush()
-            return float(self.answer())
+            median, peak = map(float, self.answer().split())
+            self.peaks.append(peak)
+            return median
         except (ValueError, OSError):
             return None
 
@@ -133,6 +142,8 @@ def chosen(peers: str | None) -> list[str]:
 def measure(libraries: list[Library], layer: int, rounds: int, budget: float) -> Times:
     """The median of each library's turns."""
     turns: dict[str, list[float]] = {library.name: [] for library in libraries}
+    for library in libraries:
+        library.peaks.clear()
     for turn in range(rounds):
         for library in libraries:
             if turn == 0 or turns[library.name]:
@@ -191,7 +202,7 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
         print(", ".join(f"{name} {versions[name]}" for name in names))
         print(
             "Milliseconds: medians of turns. cyconv: a plan, cyconv_call: the plain call. peak: the plan's share of the FMA peak,"
-            "\ncounted as a direct convolution.\n"
+            "\ncounted as a direct convolution; that peak is measured in turns with the plan, for the clock falls under load.\n"
         )
         titles = [f"{'layer':22s}", "GFLOP ", *(f"{name:>9s}" for name in names), " peak", "cyconv / fastest "]
         print(f"| {' | '.join(titles)} |\n|{'|'.join('-' * (len(title) + 2) for title in titles)}|")
@@ -199,6 +210,7 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
         for index in QUICK if quick else range(len(LAYERS)):
             times = measure(libraries, index, 1 if quick else 3, 0.05)
             results[LAYERS[index].name] = times
+            peak = statistics.median(libraries[0].peaks or [math.nan])
             print(row(LAYERS[index], times, names, peak), flush=True)
     finally:
         for library in libraries:

@@ -206,12 +206,12 @@ def release():
 
 
 def fma_peak(double seconds, int isa):
-    """GFLOP/s of one thread in a loop of independent float32 FMAs: the best of short runs within `seconds`."""
+    """GFLOP/s of one thread in a loop of independent float32 FMAs: the best of short runs within `seconds`, or of one."""
     if not 0 <= isa < isa_count() or not isa_detected(isa):
         raise ValueError(f"fma_peak: isa must name one that this CPU has, not {isa}")
     cdef double best = 0, end = now() + seconds, start, flops
     with nogil:
-        while now() < end:
+        while best == 0 or now() < end:
             start = now()
             flops = fma_flops(isa, 20000)
             best = max(best, flops / (now() - start) / 1e9)

@@ -22,7 +22,9 @@ typedef struct {
     ptrdiff_t tall_step;      /* tall: from a row of taps to the next, in bytes */
     void *out;                /* OUT [rows] of the compute type, pitch elements apart */
     ptrdiff_t pitch;
-    int accumulate; /* start from what out holds */
+    int accumulate;    /* start from what out holds */
+    const char *later; /* what is read later, or NULL: fetch it into L2, so many bytes a pixel */
+    ptrdiff_t later_step;
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 typedef void (*add_fn)(void *dst, const void *src, ptrdiff_t n); /* dst[i] += src[i] */

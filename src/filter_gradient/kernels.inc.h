@@ -31,7 +31,7 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], cons
 /* rows*wide accumulators, `wide` vectors of b, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs 15 of
  * AVX2's 16. A pixel is rows + wide loads for rows*wide FMAs. The prefetches are for strides that the hardware does not
  * follow: pixels lie channels apart, and of each but a few are wanted. */
-INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
+INLINE void NAME(outer_of)(const tile_args *t, const int rows, const int wide, const int far)
 {
     const int parts = PARTS(rows);
     V acc[4][TILE_ROWS][TILE_WIDE];
@@ -39,6 +39,8 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++)
                 acc[q][i][j] = (V){0};
+    const char *later = t->later;
+    const ptrdiff_t later_step = t->later_step;
     for (ptrdiff_t r = 0; r < t->count; r++) {
         const char *a = t->a + t->runs[r].a, *b = t->b + t->runs[r].b;
         ptrdiff_t n = t->runs[r].count;
@@ -55,6 +57,11 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
                         __builtin_prefetch(b + 8 * b_step + j * VBYTES);
                 if (parts == 1)
                     __builtin_prefetch(a + 8 * a_step);
+                if (far) {
+                    __builtin_prefetch(a + 8 * a_step + (rows - 1) * (ptrdiff_t)sizeof(T)); /* most span two lines */
+                    __builtin_prefetch(later, 0, 2);
+                    later += later_step;
+                }
                 UNROLL for (int i = 0; i < rows; i++)
                     UNROLL for (int j = 0; j < wide; j++)
                         acc[q][i][j] += ((const T *)a)[i] * w[j];
@@ -70,6 +77,13 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
             UNROLL for (int j = 0; j < wide; j++)
                 acc[0][i][j] += acc[q][i][j];
     NAME(tile_end)(t, acc[0], rows, wide);
+}
+INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
+{
+    if (wide > 1 && rows > 7 && t->later) /* in smaller tiles, a pixel's loads take as long as its FMAs */
+        NAME(outer_of)(t, rows, wide, 1);
+    else
+        NAME(outer_of)(t, rows, wide, 0);
 }
 
 /* Channel by channel: a row is a tap, its input the pixel's row_step further; a load and an FMA for every element. */

@@ -157,6 +157,7 @@ cdef void multiply_tiles(const Product *p, const Part *u, ptrdiff_t tiles, bint 
     cdef int wide
     runs[0].a, runs[0].b, runs[0].count = 0, 0, tiles
     args.runs, args.count, args.row_step, args.accumulate = runs, 1, 0, accumulate
+    args.later = NULL
     args.a_step, args.b_step, args.pitch = p.v_pitch * t.size, p.w_pitch * t.size, p.w_pitch
     for xi in range(p.xis):
         column = 0
