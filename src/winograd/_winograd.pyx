@@ -109,6 +109,7 @@ cdef struct Run:
     ptrdiff_t rows            # of V in a plane of one box, at most
     int size
     bint direct, deferred, plain_store
+    bint fresh                # this call transforms the filters
     bint together             # units of one box follow each other, those of some columns else
     View x, out, residual
     char *panels              # U, from from_block on: [group][block][xi][slice][c][width]; NULL where each block is met but once
@@ -812,7 +813,7 @@ cdef class Winograd:
         r.activation, r.low, r.high = epilogue
         r.deferred = r.activation > CLAMP or residual is not None and r.residual.sc != r.size
         r.plain_store = r.out.sc == r.size and not r.deferred
-        r.direct = r.x.sc == r.size
+        r.direct, r.fresh = r.x.sc == r.size, not isinstance(filters, Panels)
         begin(&call, raised)
         r.call, together = &call, r.blocks
         team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
@@ -883,6 +884,8 @@ cdef class Winograd:
     cdef void cut_for(self, Run *r, int threads, ptrdiff_t bytes) noexcept:
         """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
         cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip, depth = 1
+        cdef ptrdiff_t u = r.blocks * block_bytes(r)
+        cdef bint own
         cdef int i, j
         for i in range(3):
             total *= max(r.ax[i].tiles, 1)
@@ -895,7 +898,10 @@ cdef class Winograd:
             depth = max(1, min(r.ax[0].tiles, DEPTHS))
             most = max(1, most // v_extent(&r.ax[0], depth))
         most = min(most, TILES)
-        if threads > 1 and total < most * 4 * threads:
+        # U that is new and more than V: what another thread has written comes slowly, so each makes that of some columns
+        # and meets all boxes with it.
+        own = r.fresh and threads > 1 and r.blocks % threads == 0 and u > total * each
+        if threads > 1 and total < most * 4 * threads and not own:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
         for i in range(2, -1, -1):
             r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
@@ -920,8 +926,10 @@ cdef class Winograd:
             r.units *= r.ax[i].boxes
         # Threads meet whole boxes, and the last ones some of their columns; where there are few boxes, and U is more than
         # stays in L2, the columns are shared instead.
-        r.splits, r.together = 1, r.units == r.groups or r.units >= 2 * threads or r.blocks * block_bytes(r) < V_BYTES
-        if threads > 1 and r.units > 0:
+        r.splits, r.together = 1, not own and (r.units == r.groups or r.units >= 2 * threads or u < V_BYTES)
+        if own:
+            r.splits = threads
+        elif threads > 1 and r.units > 0:
             n = (BOXES if r.together else 2) * threads
             r.splits = max(1, min(r.blocks, ceil_div(n, r.units)))
         r.units *= r.splits
