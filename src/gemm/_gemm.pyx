@@ -21,7 +21,7 @@ cimport numpy as cnp
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
     copy_axis, give_back, l1_ways, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
-    storage_bytes, take, take_zeros, team_of, view_of
+    storage_bytes, take, take_large, take_zeros, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -1082,7 +1082,7 @@ cdef class Convolution:
         cdef object _held  # alive while they are read
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
         cdef int team
-        cdef list raised = []
+        cdef list raised = [], held = []
         memset(&r, 0, sizeof(Run))
         if out is None:
             out = output(self.out_ndim, self.out_shape, x, empty)
@@ -1120,10 +1120,10 @@ cdef class Convolution:
                 r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
             else:
                 r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
-                _held = self.read_jobs(filters, f)
+                held.append(self.read_jobs(filters, f))
                 r.filters_in_place = cnp.PyArray_SIZE(out) <= FEW_PIXELS * r.mg * r.groups and self.may_stay(&r)
                 panel_bytes = self.place_panels(&r) * r.csize
-                r.panels = take(&memory, panel_bytes + PANEL_END, self.op, "packed filters")
+                r.panels = take_large(&memory, panel_bytes + PANEL_END, self.op, "packed filters", empty, held)
                 packs = self.pack_units(&r) if panel_bytes else 0
             units = self.cut_all(&r, team)
             r.scratch = self.take_scratch(&r, team, &memory)
