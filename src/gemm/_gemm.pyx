@@ -40,7 +40,10 @@ cdef enum:
     INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 7 * TILE_ROWS
-    FEW_PIXELS = 1024       # for which filters are read where they lie: packing took 3 to 85 per cent of the time
+    FEW_PIXELS = 56         # for which filters are read where they lie, as packing would take longer;
+    SOME_PIXELS = 200       # more of them where L2 keeps the filters,
+    LEAST_IN_PLACE = 28     # and fewer where their rows share sets of L1
+    KEPT_FILTERS = 2 << 20
     FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
     MANY_FILTERS = 1 << 16  # and that come from further away
     LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
@@ -1121,7 +1124,7 @@ cdef class Convolution:
             else:
                 r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
                 held.append(self.read_jobs(filters, f))
-                r.filters_in_place = cnp.PyArray_SIZE(out) <= FEW_PIXELS * r.mg * r.groups and self.may_stay(&r)
+                r.filters_in_place = self.may_stay(&r, cnp.PyArray_SIZE(out) // (r.mg * r.groups))
                 panel_bytes = self.place_panels(&r) * r.csize
                 r.panels = take_large(&memory, panel_bytes + PANEL_END, self.op, "packed filters", empty, held)
                 packs = self.pack_units(&r) if panel_bytes else 0
@@ -1159,11 +1162,12 @@ cdef class Convolution:
         r.outside = shared + padded * size
         r.k.fill(shared + padded * size, r.cg + 2 * r.k.lanes, r.constant)
 
-    cdef bint may_stay(self, const Run *r) noexcept:
-        """Whether every job's filters lie as a tile reads them, rows of columns at one distance; and are not so few that
-        packing them takes less time than to ask the outputs for NaN."""
+    cdef bint may_stay(self, const Run *r, ptrdiff_t pixels) noexcept:
+        """Whether every job's filters lie as a tile reads them, rows of columns at one distance; and packing them takes
+        longer than to read them so for each tile of so many pixels, and to ask the outputs for NaN."""
         cdef const Filters *f
-        cdef ptrdiff_t row
+        cdef bint kept = self.weights * r.csize < KEPT_FILTERS
+        cdef ptrdiff_t row, most = SOME_PIXELS if kept else FEW_PIXELS, period = L1_PERIOD if kept else L1_PERIOD // 2
         cdef int i, j
         if self.dtype > 2 or self.depthwise or self.weights < MANY_FILTERS // 4 and self.has_padding():
             return False
@@ -1176,6 +1180,8 @@ cdef class Convolution:
                         return False
                     row *= self.jobs[j].ax[i].taps
             if f.column != r.csize or f.row % r.csize:
+                return False
+            if pixels > (LEAST_IN_PLACE if f.row % period == 0 else most):
                 return False
         return True
 
