@@ -898,9 +898,10 @@ cdef class Winograd:
             depth = max(1, min(r.ax[0].tiles, DEPTHS))
             most = max(1, most // v_extent(&r.ax[0], depth))
         most = min(most, TILES)
-        # U that is new and more than V: what another thread has written comes slowly, so each makes that of some columns
-        # and meets all boxes with it.
-        own = r.fresh and threads > 1 and r.blocks % threads == 0 and u > total * each
+        # U that is more than V: each thread takes some of its columns and meets all boxes with them, if its L2 keeps those,
+        # or if U is new, for what another thread has written comes slowly; else U must be much more.
+        own = (threads > 1 and r.blocks % threads == 0
+               and u > (1 if r.fresh or u <= threads * V_BYTES else 2) * total * each)
         if threads > 1 and total < most * 4 * threads and not own:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
         for i in range(2, -1, -1):
