@@ -28,7 +28,7 @@ from common cimport (
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
 from move cimport CLAMP, NONE, finish_args
 
-from cyconv._runtime import empty, prepare
+from cyconv._runtime import empty, packed, prepare
 
 cnp.import_array()
 
@@ -866,14 +866,12 @@ cdef class Stages:
     cdef char *data
     cdef readonly Panels depthwise
     cdef readonly object bias, epilogue
+    cdef object memory
     cdef Py_ssize_t panel_bytes
 
     @property
     def nbytes(self):
         return self.depthwise.nbytes + self.panel_bytes
-
-    def __dealloc__(self):
-        free(self.data)
 
 
 cdef class Separable:
@@ -941,7 +939,8 @@ cdef class Separable:
         row, column = w.strides[2], w.strides[3]
         stages.depthwise = self.first.pack(depthwise, isa)
         stages.bias, stages.epilogue = bias, epilogue
-        stages.data = allocate(self.panel_bytes(&r, &p) + 256, self.problem.op, "packed filters")
+        stages.memory = packed(self.panel_bytes(&r, &p) + 256, self.problem.op)
+        stages.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> stages.memory)
         stages.panel_bytes = self.panel_bytes(&r, &p)
         with nogil:
             for block in range(p.blocks):

@@ -27,7 +27,7 @@ from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of,
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import zones
-from cyconv._runtime import empty, prepare
+from cyconv._runtime import empty, packed, prepare
 
 cnp.import_array()
 
@@ -859,10 +859,8 @@ cdef class Panels:
     cdef char *data
     cdef readonly Py_ssize_t nbytes
     cdef readonly int isa
+    cdef object memory
     cdef readonly bint finite
-
-    def __dealloc__(self):
-        free(self.data)
 
 
 cdef list merge_phases(problem):
@@ -1044,8 +1042,9 @@ cdef class Convolution:
             f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
             held = self.read_jobs(w, f)
             count = self.place_panels(&r) * r.csize
-            r.filters, r.panels = f, allocate(count + PANEL_END, self.op, "packed filters")
-            panels.data, panels.isa, panels.nbytes = r.panels, isa, count
+            panels.memory = packed(count + PANEL_END, self.op)
+            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
+            r.filters, r.panels, panels.isa, panels.nbytes = f, panels.data, isa, count
             run_units(pack_tap, &r, self.pack_units(&r), 1, &call)
             panels.finite = not call.not_finite
         finally:

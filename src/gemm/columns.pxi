@@ -327,7 +327,8 @@ cdef class Columns:
         read_filters(w, self.problem.ndim, self.problem.filters, s.cg, s.mg, False, &f)
         begin(&call, [])
         panels.isa, panels.finite, panels.nbytes = isa, True, self.packed_bytes()
-        panels.data = allocate(panels.nbytes + PANEL_END, self.problem.op, "packed filters")
+        panels.memory = packed(panels.nbytes + PANEL_END, self.problem.op)
+        panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
         s.filters, s.panels, s.call = &f, panels.data, &call
         run_units(pack_columns, &s, s.groups * s.columns // s.mg, 1, &call)
         return panels

@@ -27,7 +27,7 @@ from common cimport (
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import empty, prepare
+from cyconv._runtime import empty, packed, prepare
 
 cnp.import_array()
 
@@ -608,9 +608,7 @@ cdef class Panels:
     cdef char *data
     cdef readonly Py_ssize_t nbytes
     cdef readonly object general
-
-    def __dealloc__(self):
-        free(self.data)
+    cdef object memory
 
 
 cdef class Pixels:
@@ -696,7 +694,8 @@ cdef class Pixels:
             read_filters(w, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
             begin(&call, [])
             panels.nbytes = r.panel_group * r.groups * r.csize
-            panels.data = allocate(panels.nbytes + 64, self.op, "packed filters")
+            panels.memory = packed(panels.nbytes + 64, self.op)
+            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
             r.weights, r.panels, r.call = &f, panels.data, &call
             run_units(pack_block, &r, self.pack_units(&r), 1, &call)
         finally:

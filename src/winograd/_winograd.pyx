@@ -26,7 +26,7 @@ from transforms cimport (
 )
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import empty, prepare
+from cyconv._runtime import empty, packed as packed_memory, prepare
 
 cnp.import_array()
 
@@ -607,9 +607,7 @@ cdef class Panels:
     cdef readonly Py_ssize_t nbytes
     cdef readonly int isa
     cdef readonly object filters, general
-
-    def __dealloc__(self):
-        free(self.data)
+    cdef object memory
 
 
 cdef class Winograd:
@@ -718,7 +716,8 @@ cdef class Winograd:
         try:
             panels.filters, panels.isa = w, isa
             panels.nbytes = self.njobs * self.packed_bytes(runs) + w.nbytes
-            panels.data = allocate(panels.nbytes - w.nbytes + 256, self.problem.op, "transformed filters")
+            panels.memory = packed_memory(panels.nbytes - w.nbytes + 256, self.problem.op)
+            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
             self.place(runs, panels.data, w)
             scratch = self.allocate_scratch(runs, 1, False)
             for j in range(self.njobs):
