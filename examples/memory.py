@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Collection
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -40,21 +41,35 @@ def parts(
     return inside, whole
 
 
+def aligned(sizes: list[int]) -> list[Array]:
+    """Arrays of float32 that start cache lines, in one piece of memory: it has huge pages if it is large."""
+    starts = [0, *accumulate(-(-size // 16) * 16 for size in sizes)]
+    memory = np.empty(starts[-1] + 16, np.float32)
+    memory = memory[-memory.ctypes.data % 64 // 4 :]
+    return [memory[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+
+
 def places(layers: list[Any], shapes: Shapes, outputs: Collection[str]) -> dict[str, Array]:
     """An array for every layer but the outputs, in little memory: what is no longer needed makes room for the next."""
     inside, whole = parts(layers, shapes, outputs)
     last = {whole[name]: i for i, layer in enumerate(layers) for name in (*layer.inputs, layer.name)}
-    found: dict[str, Array] = {}
-    blocks: dict[str, Array] = {}
-    free: list[Array] = []
+    sizes: list[int] = []  # of blocks
+    block: dict[str, int] = {}  # each array's
+    free: list[int] = []
     for i, layer in enumerate(layers):
         name = whole[layer.name]
-        if name not in blocks and name not in outputs:
+        if name not in block and name not in outputs:
             size = math.prod(shapes[name])
-            fitting = [j for j, block in enumerate(free) if block.size >= size]
-            blocks[name] = free.pop(min(fitting, key=lambda j: free[j].size)) if fitting else np.empty(size, np.float32)
-            found[name] = blocks[name][:size].reshape(shapes[name])
-        free += [block for name, block in blocks.items() if last[name] == i]
+            fitting = [j for j in free if sizes[j] >= size]
+            if fitting:
+                block[name] = min(fitting, key=lambda j: sizes[j])
+                free.remove(block[name])
+            else:
+                block[name] = len(sizes)
+                sizes.append(size)
+        free += [j for name, j in block.items() if last[name] == i]
+    memory = aligned(sizes)
+    found = {name: memory[j][: math.prod(shapes[name])].reshape(shapes[name]) for name, j in block.items()}
     for layer in reversed(layers):
         if layer.name in inside:
             name, start = inside[layer.name]

@@ -81,6 +81,15 @@ def concat(*xs: Array, axis: int, out: Array | None = None) -> Array:
     return out
 
 
+def reduce_mean(x: Array, axes: list[int], keepdims: bool, out: Array | None = None) -> Array:
+    """The mean over all of an image is a pool with one window."""
+    if sorted(axes) != list(range(1, x.ndim - 1)):
+        return x.mean(tuple(axes), keepdims=keepdims, out=out)
+    shape = (len(x), *(1,) * len(axes), x.shape[-1])
+    y = nn.avg_pool(x, x.shape[1:-1], 1, "VALID", out=None if out is None else out.reshape(shape))
+    return y if keepdims else y.reshape(len(x), -1)
+
+
 def filling(function: Callable[..., Array]) -> Callable[..., Array]:
     """The same function with an argument `out`."""
 
@@ -102,7 +111,7 @@ OPS: dict[str, Callable[..., Array]] = {
     "resize": resize,
     "relu": lambda x, out=None: np.maximum(x, 0, out=out),
     "relu6": lambda x, out=None: np.clip(x, 0, 6, out=out),
-    "reduce_mean": lambda x, axes, keepdims, out=None: x.mean(tuple(axes), keepdims=keepdims, out=out),
+    "reduce_mean": reduce_mean,
     "scale_shift": filling(lambda x, scale, shift: x * scale + shift),
     "reshape": filling(lambda x, shape: x.reshape(len(x), *shape)),
     "leaky_relu": filling(lambda x, alpha: np.where(x > 0, x, alpha * x)),
