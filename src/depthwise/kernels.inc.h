@@ -67,6 +67,9 @@ INLINE void NAME(slide_rows)(const slide_args *s, ptrdiff_t at, const T *w, ptrd
     const ptrdiff_t lower = bottom < s->taps_h + S ? bottom : s->taps_h + S;
     const char *plane = s->x + at * (ptrdiff_t)sizeof(T) + first * row;
     V a[SLIDE_PIXELS] = {{0}}, b[SLIDE_PIXELS] = {{0}}, ka[7], kb[7];
+    UNROLL for (int j = 0; j < rows; j++)
+        UNROLL for (int t = 0; t < pixels; t++)
+            __builtin_prefetch(s->out + (r + j) * s->out_row + t * s->out_column + at * (ptrdiff_t)sizeof(T), 1);
     for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += s->taps_h * K * VL) {
         ptrdiff_t i = top;
         for (; i < upper && (rows == 1 || i < S); i++) {
