@@ -615,8 +615,9 @@ cdef class Winograd:
     cdef Axis *ax  # three for every job
     cdef int njobs, axes, rows_axis, columns_axis
     cdef ptrdiff_t groups, cg, mg
-    cdef readonly object problem, general, shape
-    cdef readonly double flops, work
+    cdef readonly object problem, shape
+    cdef object made_general
+    cdef readonly double work
     cdef readonly object layout
     cdef cnp.npy_intp out_shape[32]
 
@@ -626,8 +627,7 @@ cdef class Winograd:
         cdef double products
         cdef Axis *a
         transformed, alpha, m, r = shape
-        self.problem, self.shape, self.general = problem, shape, Convolution(problem)
-        self.flops = self.general.flops
+        self.problem, self.shape = problem, shape
         self.layout = ("winograd", shape, tuple(a[1:2] + a[3:4] + a[6:8] for axes in problem.jobs for a in axes))
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
@@ -657,6 +657,18 @@ cdef class Winograd:
 
     def __dealloc__(self):
         free(self.ax)
+
+    @property
+    def general(self):
+        """The driver of tiles and calls that cannot be transformed; not made for a mere estimate."""
+        if self.made_general is None:
+            self.made_general = Convolution(self.problem)
+        return self.made_general
+
+    @property
+    def flops(self):
+        """Of a direct convolution."""
+        return self.general.flops
 
     cdef void describe(self, Run *r, int isa, int job) noexcept:
         """A job's Run but for its arrays."""
