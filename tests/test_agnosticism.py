@@ -162,6 +162,8 @@ def test_pixels_that_share_a_set_of_the_cache(x_shape, f_shape, strides):
         ((1, 5, 7, 33), (2, 3, 33, 40), {"dilations": 2, "padding": 2}),
         ((2, 6, 6, 64), (3, 3, 32, 128), {"groups": 2, "strides": 2, "padding": "SAME"}),
         ((1, 5, 5, 12), (5, 5, 12, 80), {"padding_mode": "reflect", "padding": "SAME"}),
+        ((1, 4, 7, 40), (1, 1, 40, 1024), {}),  # rows of filters share sets of L1: so many pixels, but not more
+        ((1, 29, 1, 40), (1, 1, 40, 1024), {}),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])

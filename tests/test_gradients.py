@@ -539,3 +539,20 @@ def test_of_few_pixels_by_one_tap(lead, dtype):
         x = nn.conv2d_backprop_input((*lead, 2, 1, 50), f, g, 1, "VALID", num_threads=threads)
         assert x.dtype == g.dtype
         assert bits(x) == bits(expected.reshape(x.shape))
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(512, 272), (40, 256), (1030, 300)])
+def test_filter_gradients_of_one_tap_and_many_columns(channels, filters):
+    """Over several chunks: pixels far apart are gathered first, near ones read ahead. Any threads give the same bits."""
+    rng = np.random.default_rng(4)
+    x, g = (rng.standard_normal((2, 15, 17, c), dtype=np.float32) for c in (channels, filters))
+    expected = nn.conv2d_backprop_filter(x, (1, 1, channels, filters), g, 1, "SAME", num_threads=1)
+    close = np.tensordot(x.astype(float), g.astype(float), ((0, 1, 2), (0, 1, 2)))
+    np.testing.assert_allclose(expected[0, 0], close, rtol=0, atol=1e-5 * np.abs(close).max())
+    for threads in (2, 3):
+        again = nn.conv2d_backprop_filter(x, (1, 1, channels, filters), g, 1, "SAME", num_threads=threads)
+        assert bits(again) == bits(expected)
+    room = np.zeros((2, 15, 17, channels + 3), np.float32)
+    room[..., :channels] = x
+    again = nn.conv2d_backprop_filter(room[..., :channels], (1, 1, channels, filters), g, 1, "SAME", num_threads=2)
+    assert bits(again) == bits(expected)

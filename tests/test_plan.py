@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import cyconv as nn
+from cyconv import _runtime
 
 rng = np.random.default_rng(0)
 IMAGE, SIGNAL = rng.standard_normal((2, 20, 21, 32), np.float32), rng.standard_normal((2, 90, 32), np.float32)
@@ -239,3 +241,20 @@ def test_an_output_for_a_call_like_the_last_one():
         plan(x, np.empty((1, 8, 8, 4), np.float32))
     with pytest.raises(TypeError, match="out"):
         plan(x, [1])
+
+
+def test_packed_filters_lie_together():
+    """Those of many plans, of which half go again: each keeps its own, and starts a cache line."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((1, 6, 6, 32), dtype=np.float32)
+    filters = [rng.standard_normal((3, 3, 32, 64 + i % 3), dtype=np.float32) for i in range(60)]
+    expected = [nn.conv2d(x, f, 1, "SAME") for f in filters]
+    plans = [nn.plan(nn.conv2d, f, strides=1, padding="SAME") for f in filters]
+    for round_ in range(3):
+        for i, plan in enumerate(plans):
+            assert np.array_equal(plan(x), expected[i])
+        plans[round_::2] = [nn.plan(nn.conv2d, f, strides=1, padding="SAME") for f in filters[round_::2]]
+    blocks = [_runtime.packed(size, "test") for size in (10, 1 << 16, 70000, 4 << 20, 3 << 20, 3 << 20, 15 << 18)]
+    ends = sorted((b.ctypes.data, b.ctypes.data + b.nbytes) for b in blocks)
+    assert all(start % 64 == 0 for start, _ in ends)
+    assert all(end <= start for (_, end), (start, _) in pairwise(ends))

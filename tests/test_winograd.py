@@ -253,6 +253,24 @@ def test_filter_gradient_of_values_that_are_not_finite(bad):
         assert np.allclose(*results, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "f_shape"), [((1, 17, 17, 96), (1, 7, 96, 128)), ((1, 25, 26, 64), (3, 3, 64, 128))]
+)
+def test_threads_that_share_columns(x_shape, f_shape):
+    """More transformed filters than input: each thread has some of their columns. The bits are one thread's."""
+    rng = np.random.default_rng(3)
+    x, f = rng.standard_normal(x_shape, dtype=np.float32), rng.standard_normal(f_shape, dtype=np.float32)
+    with nn.algorithm("direct"):
+        close = nn.conv2d(x, f, 1, "SAME")
+    with nn.algorithm("winograd"):
+        plan = nn.plan(nn.conv2d, f, strides=1, padding="SAME")
+        expected = plan(x, num_threads=1)
+        for threads in (1, 2, 3, 4):
+            assert np.array_equal(plan(x, num_threads=threads), expected)
+            assert np.array_equal(nn.conv2d(x, f, 1, "SAME", num_threads=threads), expected)
+    np.testing.assert_allclose(expected, close, rtol=0, atol=2e-5 * np.abs(close).max())
+
+
 def test_filters_transformed_in_pieces():
     """Of a call, where they take more than is kept for the next: the bits of a plan's, which are transformed at once."""
     rng = np.random.default_rng(2)
