@@ -14,7 +14,6 @@ Channels fewer than a vector has, as of an RGB image, are taken with their neigh
 make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`).
 """
 
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
-    MOVE, Call, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back,
+    MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back,
     leaves_input, map_index, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args

@@ -19,7 +19,7 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type,
+    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type,
     copy_axis, give_back, l1_ways, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_large, take_zeros, team_of, view_of
 )

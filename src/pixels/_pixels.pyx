@@ -20,7 +20,7 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, Memory, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis,
+    Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
     give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units, storage_bytes, take,
     team_of, view_of
 )
