@@ -137,6 +137,9 @@ class Phases:
 
     def __init__(self, drivers: list[Any]) -> None:
         self.drivers = drivers
+        every = sum(len(d.problem.jobs) for d in drivers)
+        direct = sum(len(d.problem.jobs) for d in drivers if isinstance(d, Convolution))
+        self.phases = f"{every - direct} of {every} phases, the others direct" if direct else ""
         self.flops, self.work = (sum(getattr(d, what) for d in drivers) for what in ("flops", "work"))
         self.layout = tuple(d.layout for d in drivers)
 

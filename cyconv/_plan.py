@@ -255,10 +255,12 @@ class Explanation(NamedTuple):
     threads: int
     isa: str
     predicted_seconds: float
+    phases: str = ""  #: of a strided transposed convolution some of whose phases are direct: how many
 
     def __str__(self) -> str:
+        how = f"{self.algorithm} ({self.phases})" if self.phases else self.algorithm
         lines = [
-            f"{self.op} -> {self.output_shape}: {self.algorithm}, {self.isa}, {self.threads} thread{'s' * (self.threads > 1)}",
+            f"{self.op} -> {self.output_shape}: {how}, {self.isa}, {self.threads} thread{'s' * (self.threads > 1)}",
             f"  {_with_unit(self.flops, 'FLOP')} as a direct convolution; {_with_unit(self.nbytes, 'B')} of arrays",
             f"  {_with_unit(self.packed_bytes, 'B')} of packed filters, at most {_with_unit(self.workspace_bytes, 'B')} of scratch",
             f"  about {_with_unit(self.predicted_seconds, 's')}, from the measured peaks of this machine",
@@ -294,6 +296,7 @@ def _explain(
     return Explanation(
         problem.op, name, refused, problem.out_shape, driver.flops, int(arrays) + filters.nbytes, packed,
         driver.workspace(threads, isa), threads, _isa.current_isa(), max(work, float(arrays) / bandwidth) + 2e-6,
+        getattr(driver, "phases", ""),
     )  # fmt: skip
 
 

@@ -258,3 +258,13 @@ def test_packed_filters_lie_together():
     ends = sorted((b.ctypes.data, b.ctypes.data + b.nbytes) for b in blocks)
     assert all(start % 64 == 0 for start, _ in ends)
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
+
+
+def test_explain_says_which_phases_are_direct():
+    """Of a 3x3 filter of stride 2, those of two taps along an axis go by Winograd, that of one tap does not."""
+    x, f = np.ones((1, 32, 32, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
+    with nn.algorithm("winograd"):
+        explanation = nn.explain(nn.conv2d_transpose, x, f, output_shape=None, strides=2, padding="SAME")
+    assert explanation.phases == "3 of 4 phases, the others direct"
+    assert "winograd (3 of 4 phases, the others direct)" in str(explanation)
+    assert nn.explain(nn.conv2d, x, f, strides=1, padding="SAME").phases == ""

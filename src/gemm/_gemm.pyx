@@ -1081,7 +1081,6 @@ cdef class Convolution:
         cdef Call call
         cdef Memory memory
         cdef Panels panels = None
-        cdef object _held  # alive while they are read
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
         cdef int team
         cdef list raised = [], held = []
