@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cyconv as nn
-from cyconv import _runtime
+from cyconv import _gemm, _runtime, _winograd
 
 LARGE, ODD = (1, 256, 256, 16), (1, 257, 263, 13)  # 4 MiB, and a size that no other test has
 
@@ -72,3 +72,21 @@ def test_apart_is_what_numpy_says_of_bounds(seed):
     for _ in range(200):
         a, b = part(), part()
         assert _runtime.apart(a, None, b, "not an array") == (not np.may_share_memory(a, b))
+
+
+@pytest.mark.parametrize(("module", "algorithm"), [(_gemm, "direct"), (_winograd, "winograd")])
+def test_no_memory_for_the_filters_of_a_call(module, algorithm, monkeypatch):
+    """The error names the op, what there is no memory for, and how much."""
+
+    def refuse(shape, dtype):
+        raise MemoryError
+
+    x, f = np.ones((1, 40, 40, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
+    out = np.empty_like(x)
+    with nn.algorithm(algorithm):
+        nn.conv2d(x, f, 1, "SAME", out=out)
+        monkeypatch.setattr(module, "empty", refuse)
+        with pytest.raises(MemoryError, match=r"^conv2d: no memory for \d+ bytes of \w+ filters"):
+            nn.conv2d(x, f, 1, "SAME", out=out)
+        monkeypatch.undo()
+        assert np.array_equal(nn.conv2d(x, f, 1, "SAME"), out)

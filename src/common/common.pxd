@@ -166,14 +166,23 @@ cdef inline char *take(Memory *m, ptrdiff_t size, str op, str what) except NULL:
     return p
 
 
+cdef inline cnp.ndarray kept_memory(ptrdiff_t size, str op, str what, empty):
+    """An array of bytes in memory that is kept for the next, as a large output's; `empty` is _runtime's. Of new pages each
+    would be cleared first: 9 MB of packed filters took 1 ms more."""
+    try:
+        return empty((size,), "u1")
+    except MemoryError:
+        raise MemoryError(f"{op}: no memory for {size} bytes of {what}") from None
+
+
 cdef inline char *take_large(Memory *m, ptrdiff_t size, str op, str what, empty, list held) except NULL:
-    """The same of what may be large, which `held` keeps alive: from memory that is kept, as a large output. Of new pages,
-    each would be cleared first: 9 MB of packed filters took 1 ms more."""
+    """As `take`, of what may be large: from memory that is kept, and that `held` keeps alive."""
+    cdef cnp.ndarray room
     if size < LARGE_OUTPUT:
         return take(m, size, op, what)
-    room = empty((size,), "u1")
+    room = kept_memory(size, op, what, empty)
     held.append(room)
-    return <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
+    return <char *> cnp.PyArray_DATA(room)
 
 
 cdef inline char *take_zeros(Memory *m, ptrdiff_t size, str op, str what) except NULL:

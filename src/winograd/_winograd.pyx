@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, copy_axis, map_index, odd_lines, output, poll,
+    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, copy_axis, kept_memory, map_index, odd_lines, output, poll,
     read_filters, readable, run_units, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
@@ -854,10 +854,10 @@ cdef class Winograd:
                     if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
                         items = self.njobs * r.groups * r.blocks
                 if items:
-                    # As large outputs are: new pages would be cleared first, and these are many.
                     if items == r.blocks:
                         together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
-                    room = empty((items // r.blocks * together * block_bytes(&r) + 256,), "u1")
+                    room = kept_memory(items // r.blocks * together * block_bytes(&r) + 256, self.problem.op,
+                                       "transformed filters", empty)
                     packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
             self.place(runs, packed, w)
             scratch = self.allocate_scratch(runs, team, packed == NULL)
