@@ -150,10 +150,16 @@ class Phases:
     def run(
         self, x: Array, filters: Any, bias: Any, residual: Any, epilogue: Any, out: Any, threads: int, isa: int
     ) -> Any:
-        """One after the other."""
+        """One after the other. Of an output that it cannot write where it lies a driver makes its own, whose other phases
+        are nothing yet: all of them into a new one then.
+        """
         parts = filters.parts if isinstance(filters, PackedPhases) else [filters] * len(self.drivers)
+        y = out if out is not None and out.flags.c_contiguous else None
         for driver, part in zip(self.drivers, parts, strict=True):
-            out = driver.run(x, part, bias, residual, epilogue, out, threads, isa)
+            y = driver.run(x, part, bias, residual, epilogue, y, threads, isa)
+        if out is None or out is y:
+            return y
+        out[...] = y
         return out
 
     def workspace(self, threads: int, isa: int) -> int:

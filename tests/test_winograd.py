@@ -282,3 +282,26 @@ def test_filters_transformed_in_pieces():
     f[1, 1, 7, 400] = np.inf  # in the second piece
     y = nn.conv2d(x, f, 1, "SAME")
     assert (np.isfinite(y).sum(axis=(0, 1, 2)) == np.where(np.arange(430) == 400, 0, 169)).all()
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_phases_of_two_algorithms_into_any_output(layout):
+    """Each driver writes its own phases only, wherever the output lies: the direct ones wanted theirs side by side."""
+    rng = np.random.default_rng(6)
+    x, f = rng.standard_normal((3, 2, 9, 24), dtype=np.float32), rng.standard_normal((1, 6, 20, 24), dtype=np.float32)
+    shape = (3, 2, 36, 20)
+    if layout == "NCHW":
+        x, shape = np.ascontiguousarray(np.moveaxis(x, -1, 1)), (3, 20, 2, 36)
+    arguments = {"output_shape": None, "strides": (1, 4), "padding": "SAME", "data_format": layout, "activation": "elu"}
+    with nn.algorithm("winograd"):
+        expected = nn.conv2d_transpose(x, f, **arguments)
+        plan = nn.plan(nn.conv2d_transpose, f, **arguments)
+        assert plan.explain(x.shape).phases == "2 of 4 phases, the others direct"
+        for call in (lambda out: nn.conv2d_transpose(x, f, **arguments, out=out), lambda out: plan(x, out=out)):
+            for order in itertools.permutations(range(4)):
+                out = np.full([shape[i] for i in order], 9, np.float32).transpose(np.argsort(order))
+                assert call(out) is out
+                assert np.array_equal(out, expected), order
+            room = np.full((*shape[:3], shape[3] + 3), 9, np.float32)
+            assert np.array_equal(call(room[..., :-3]), expected)
+            assert (room[..., -3:] == 9).all()
