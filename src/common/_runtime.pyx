@@ -8,7 +8,7 @@ cimport numpy as cnp
 cimport openmp
 from cpython.contextvars cimport get_value
 from libc.string cimport strcpy
-from common cimport now
+from common cimport kept_memory, now
 
 cdef extern from "Python.h":
     object PyCapsule_New(void *pointer, const char *name, void *destructor)
@@ -171,17 +171,14 @@ def packed(Py_ssize_t size, str op):
     """
     global slab, slab_used
     cdef Py_ssize_t start
-    try:
-        if not SLAB_LEAST <= size < SLAB_BYTES // 4:
-            return empty((size,), "u1")
-        if slab is None or slab_used + size > SLAB_BYTES:
-            fresh = empty((SLAB_BYTES,), "u1")  # others may run meanwhile, but not from here to the last line
-            slab, slab_used = fresh, 0
-        start = slab_used
-        slab_used += (size + 63) // 64 * 64
-        return slab[start:start + size]
-    except MemoryError:
-        raise MemoryError(f"{op}: no memory for {size} bytes of packed filters") from None
+    if not SLAB_LEAST <= size < SLAB_BYTES // 4:
+        return kept_memory(size, op, "packed filters", empty)
+    if slab is None or slab_used + size > SLAB_BYTES:
+        fresh = kept_memory(SLAB_BYTES, op, "packed filters", empty)
+        slab, slab_used = fresh, 0  # others may have run meanwhile, but not from here to the last line
+    start = slab_used
+    slab_used += (size + 63) // 64 * 64
+    return slab[start:start + size]
 
 
 cdef void bounds(cnp.ndarray a, char **low, char **high) noexcept:

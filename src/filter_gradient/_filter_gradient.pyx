@@ -135,7 +135,8 @@ cdef struct Unit:
     ptrdiff_t a_step, b_step, row_step, tall_step  # as tile_args has them
     const char *later        # what the next chunk reads: so many bytes of one operand, and then of the other
     const char *later_still
-    ptrdiff_t later_left, later_step  # a step is what a tile fetches while it reads a pixel
+    ptrdiff_t later_left
+    ptrdiff_t later_step, later_tile  # how much a tile fetches while it reads a pixel, and all of them
     bint owner
     ptrdiff_t spent
 
@@ -348,8 +349,8 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     else:
         args.a, args.b = x + (tap - u.x_channel) * t.csize, g + (start - u.g_channel) * t.csize
     args.later, args.later_step = u.later, u.later_step
-    u.later += u.later_step * box_count(u)
-    u.later_left -= u.later_step * box_count(u)
+    u.later += u.later_tile
+    u.later_left -= u.later_tile
     if u.later_left <= 0:
         u.later, u.later_left = u.later_still, INTPTR_MAX
     args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
@@ -432,14 +433,10 @@ cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcep
         g0 = g1
 
 
-cdef inline ptrdiff_t box_count(const Unit *u) noexcept nogil:
-    return u.count[0] * u.count[1] * u.count[2] * u.count[3]
-
-
 cdef void plan_ahead(const Task *t, Unit *u, bint last) noexcept nogil:
     """What this chunk's tiles fetch for the next one, if it is read where it lies, by rows and most of their channels.
     They do so evenly: where the tiles that read it first waited for L3, that took a seventh of the time."""
-    cdef ptrdiff_t x_bytes = 0, g_bytes = 0, pixels = box_count(u)
+    cdef ptrdiff_t x_bytes = 0, g_bytes = 0, pixels = u.count[0] * u.count[1] * u.count[2] * u.count[3]
     cdef int i
     u.later, u.later_still = t.g.data + u.start[0] * t.g.sn, t.x.data + u.start[0] * t.x.sn
     for i in range(3):
@@ -454,6 +451,7 @@ cdef void plan_ahead(const Task *t, Unit *u, bint last) noexcept nogil:
     u.later_still += x_bytes
     u.later_left = g_bytes
     u.later_step = ceil_div(x_bytes + g_bytes, (u.t1 - u.t0) * (u.r1 - u.r0) * (u.b1 - u.b0) * pixels)
+    u.later_tile = u.later_step * pixels
     if u.later_step == 0:
         u.later = u.later_still = NULL
 
