@@ -5,19 +5,37 @@
 #include <string.h>
 
 #define SLOTS 16
+#define PAGE 4096
 
 static struct {
     void *block;
     size_t size;
 } kept[SLOTS]; /* oldest first */
 static int count;
-static size_t total;
+static size_t total[2]; /* of blocks that stay ours, and of those that are lent */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Whether the system may have a block's pages while nobody uses it. */
+static int lent(size_t size)
+{
+#ifdef MADV_FREE
+    return size >= LENT_LEAST;
+#else
+    return 0;
+#endif
+}
+
+static void lend(void *block, size_t size)
+{
+#ifdef MADV_FREE
+    madvise(block, size / PAGE * PAGE, MADV_FREE);
+#endif
+}
 
 static void *take(int i)
 {
     void *block = kept[i].block;
-    total -= kept[i].size;
+    total[lent(kept[i].size)] -= kept[i].size;
     count--;
     memmove(kept + i, kept + i + 1, (size_t)(count - i) * sizeof(kept[0]));
     return block;
@@ -56,18 +74,25 @@ void output_free(void *context, void *block, size_t size)
     if (!block)
         return;
     const size_t usable = malloc_usable_size(block);
-    void *old[SLOTS + 1];
+    const int kind = lent(usable);
+    const size_t most = kind ? LENT_BYTES : KEPT_BYTES;
+    void *old[SLOTS];
     int olds = 0;
-    pthread_mutex_lock(&lock);
-    if (usable < KEPT_LEAST || usable > KEPT_BYTES) {
-        old[olds++] = block;
-    } else {
-        while (count == SLOTS || total + usable > KEPT_BYTES)
-            old[olds++] = take(0);
-        kept[count].block = block;
-        kept[count++].size = usable;
-        total += usable;
+    if (usable < KEPT_LEAST || usable > most) {
+        free(block);
+        return;
     }
+    if (kind)
+        lend(block, usable);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < count;)
+        if (count == SLOTS || (total[kind] + usable > most && lent(kept[i].size) == kind))
+            old[olds++] = take(i);
+        else
+            i++;
+    kept[count].block = block;
+    kept[count++].size = usable;
+    total[kind] += usable;
     pthread_mutex_unlock(&lock);
     for (int i = 0; i < olds; i++)
         free(old[i]);
