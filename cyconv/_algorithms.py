@@ -175,13 +175,21 @@ class PackedPhases:
 
 
 MOST_DEPTHWISE_TAPS = 4096
+SUMMED = (2, 4, 8)  # channels of a group that a shuffle finds in a vector
 MOST_PHASES = 9  # strides up to 3x3: the 64 of 8x8 took 1.5 of the general driver's time on two threads
 
 
 def _depthwise(problem: Problem, forced: bool) -> Any:
     """Sliding windows wherever each channel stays by itself: the general driver loads its input again for every tap."""
-    if problem.groups == 1 or problem.in_channels != problem.groups:
+    channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    if problem.groups == 1 or (channels > 1 and (channels not in SUMMED or filters != channels)):
         return "channels are summed"
+    if channels > 1 and not forced:
+        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
+        if 2 * channels > lanes or (2 * channels == lanes and any(job[2].taps > 3 for job in problem.jobs)):
+            return "a group's filters fill half a vector or more: the general driver's tiles are faster"
+    if channels > 1 and problem.in_channels < _LANES:
+        return "the groups do not fill a vector"
     if not problem.jobs or not all(axis.taps for job in problem.jobs for axis in job):
         return "some phases of this transposed convolution have no taps, or there are none"
     if len(problem.jobs) > MOST_PHASES:
@@ -190,7 +198,7 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
         return "the phases of this transposed convolution cannot be stored in whole vectors"
     if problem.filters.endswith("transposed") and problem.out_channels != problem.in_channels:
         return "the transposed convolution of a multiplier sums channels, or spreads them"
-    if max(prod(axis.taps for axis in job) for job in problem.jobs) > MOST_DEPTHWISE_TAPS:
+    if max(prod(axis.taps for axis in job) for job in problem.jobs) * channels > MOST_DEPTHWISE_TAPS:
         return f"windows of more than {MOST_DEPTHWISE_TAPS} taps do not fit its scratch"
     return Depthwise(problem)
 
@@ -205,6 +213,8 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     if not forced:
         lanes = _LANES // 2 if problem.dtype == 1 else _LANES
         channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+        if channels > 1 and problem.channels_last and not isinstance(_depthwise(problem, False), str):
+            return "groups that fill vectors: sliding windows are faster"
         rows = [job[2] for job in problem.jobs]
         strided = any(row.stride > 1 for row in rows)
         if any(row.out < 16 * row.stride for row in rows):
@@ -297,7 +307,7 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | Pi
         return driver
     _, h, w = problem.jobs[0]
     lanes, most = _LANES // 2 if problem.dtype == 1 else _LANES, max(problem.in_channels, problem.out_channels)
-    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1:
+    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1 or (driver.small_groups and not forced):
         return driver
     # Making planes takes the longer the more channels there are.
     if not forced and (2 * most > lanes or h.out * w.out < (256 if most <= 4 else 1024)):

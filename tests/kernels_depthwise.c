@@ -6,12 +6,14 @@ enum { LANES = 16, CHANNELS = 3 * LANES + 4, BLOCKS = 4, ROWS = 7, SPAN = 25 };
 /* Windows of K taps at stride S, or any for K = 0. What lies outside the image is NaN, and must not come through. */
 static void check_slide(const char *isa, int type, const depthwise_kernels *d, int lanes, int K, int S, int pixels)
 {
-    BUFFER x[2 * (ROWS * 2 + 7) * SPAN * CHANNELS * 8], w[2 * 49 * CHANNELS * 8], bias[CHANNELS * 8];
-    BUFFER packed[BLOCKS * 2 * 49 * LANES * 8 + 2 * ROOM], block[ROWS * 8 * CHANNELS * 8 + 2 * ROOM];
+    BUFFER x[2 * (ROWS * 2 + 7) * SPAN * CHANNELS * 8], w[2 * 8 * 49 * CHANNELS * 8], bias[CHANNELS * 8];
+    BUFFER packed[BLOCKS * 2 * 8 * 49 * LANES * 8 + 2 * ROOM], block[ROWS * 8 * CHANNELS * 8 + 2 * ROOM];
     BUFFER more[ROWS * 8 * CHANNELS * 8];
     const char *const what = K ? "slide" : "any";
-    const int size = sizes[type], channels = lanes + between(0, 2 * lanes), pitch = channels + between(0, 3);
-    const int planes = between(1, 2), rows = between(1, ROWS), taps_w = K ? K : between(1, 7);
+    const int each = K > 3 ? 1 : 1 << between(0, 3), most = each > lanes ? each : lanes; /* groups are whole */
+    const int size = sizes[type], channels = (most + between(0, 2 * lanes)) / each * each;
+    const int pitch = channels + between(0, 3), planes = between(1, 2), rows = between(1, ROWS),
+              taps_w = K ? K : between(1, 7);
     const int taps_h = K && between(0, 1) ? K : between(1, 7), stride_h = S && between(0, 2) ? S : between(1, 2);
     const int stride = S ? S : between(1, 2), dilation = K ? 1 : between(1, 2), clamp = between(0, 1);
     const int height = (rows - 1) * stride_h + taps_h, width = (pixels - 1) * stride + (taps_w - 1) * dilation + 1;
@@ -29,7 +31,7 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
                 for (int c = 0; c < (type == I32 || INSIDE(i, j) ? 0 : pitch); c++)
                     put(type, at + c * size, NAN);
             }
-    const int taps = planes * taps_h * taps_w, blocks = (channels + lanes - 1) / lanes;
+    const int taps = planes * each * taps_h * taps_w, blocks = (channels + lanes - 1) / lanes;
     fill_with(type, w, taps * pitch);
     fill_with(type, bias, channels);
     fill_with(type, more, (int)(sizeof more / size));
@@ -55,6 +57,7 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
                     .bottom = bottom,
                     .left = left,
                     .right = right,
+                    .each = each,
                     .rows = rows,
                     .taps_h = taps_h,
                     .stride_h = stride_h,
@@ -83,12 +86,14 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
             for (int c = 0; c < channels; c++) {
                 int64_t sum = (int64_t)get(type, bias + c * size);
                 sum += s.added ? (int64_t)get(type, more + (pixel - out) + c * size) : 0;
-                for (int p = 0; p < planes; p++)
+                for (int p = 0; p < planes * each; p++)
                     for (int i = 0; i < taps_h; i++)
                         for (int k = 0; k < taps_w; k++) {
-                            const int h = r * stride_h + i, v = t * stride + k * dilation;
+                            const int h = r * stride_h + i, v = t * stride + k * dilation,
+                                      from = c - c % each + p % each;
+                            const int pixel_at = (p / each * height + h) * width + v;
                             if (INSIDE(h, v))
-                                sum += (int64_t)get(type, x + (((p * height + h) * width + v) * pitch + c) * size) *
+                                sum += (int64_t)get(type, x + (pixel_at * pitch + from) * size) *
                                        (int64_t)get(type, w + (((p * taps_h + i) * taps_w + k) * pitch + c) * size);
                         }
                 const double wrapped = type == I32 ? (int32_t)(uint32_t)sum : (double)sum;

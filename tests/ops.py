@@ -147,7 +147,8 @@ def values(rng: random.Random, shape: Any, dtype: str, exact: bool) -> Array:
 
 # Kinds of problems: how often, and the most pixels and taps along an axis (by rank), channels and filters they have.
 KINDS = {
-    "small": (79, (17, 11, 6), (9, 5, 3), 5, 6),
+    "small": (75, (17, 11, 6), (9, 5, 3), 5, 6),
+    "groups": (4, (90, 24, 9), (9, 5, 3), 64, 64),  # of 2, 4 or 8 channels
     "tiles": (12, (600, 24, 8), (9, 5, 3), 70, 70),  # cross the edges of register tiles
     "pixels": (2, (6000, 80, 18), (5, 3, 2), 3, 4),  # are cut into pieces along the image,
     "taps": (2, (300, 33, 11), (1100, 33, 11), 40, 3),  # the window,
@@ -185,6 +186,9 @@ def draw_geometry(op: Op, rng: random.Random) -> Geometry:
         )
         if kind == "transforms":
             geometry = draw_transforms(rng, geometry, taps[rank - 1])
+        if kind == "groups":
+            each = rng.choice((2, 4, 8))
+            geometry = geometry._replace(groups=rng.randint(16 // each, 64 // each), channels=each, filters=each)
         if rng.random() < 0.02:
             geometry = geometry._replace(lead=(0,))
         if rng.random() < 0.01:

@@ -288,6 +288,46 @@ def test_phases_equal_the_general_driver(seed):
         done += 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_small_groups_equal_the_general_driver(seed):
+    """Groups of 2, 4, 8 channels and as many filters, whose channels are summed; and their input gradients. Whole numbers."""
+    rng, done = np.random.default_rng(seed), 0
+    while done < 15:
+        (n, *sizes), (*taps, _, _), arguments = problem(rng)
+        each = int(rng.choice([2, 4, 8]))
+        channels = each * int(rng.integers(16 // each, 90 // each))
+        first = "data_format" in arguments
+        x_shape = (n, channels, *sizes[1:]) if first else (n, *sizes[:2], channels)
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        x, f = (
+            np.rint(values(rng, shape, dtype).astype(np.float64)).astype(dtype)
+            for shape in (x_shape, (*taps, each, channels))
+        )
+        strides = arguments.pop("strides")
+        arguments["strides"] = strides[2:] if first else strides[1:3]
+        try:
+            shape = nn.conv2d(x, f, **arguments).shape
+        except ValueError:
+            continue
+        threads, residual = (
+            int(rng.integers(1, 4)),
+            x.astype(dtype) if shape == x.shape and rng.random() < 0.5 else None,
+        )
+        made = []
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            for algorithm in ("direct", "depthwise"):
+                with nn.algorithm(algorithm):
+                    assert nn.explain(nn.conv2d, x, f, **arguments).algorithm == algorithm
+                    made.append([nn.conv2d(x, f, **arguments, num_threads=threads, residual=residual)])
+                    if arguments["padding_mode"] == "zeros":
+                        rest = {name: value for name, value in arguments.items() if name != "padding_mode"}
+                        made[-1].append(nn.conv2d_backprop_input(x.shape, f, made[-1][0], **rest, num_threads=threads))
+        for y, expected in zip(*reversed(made), strict=True):
+            if dtype in (np.float32, np.float64, np.int32) or y is made[1][0]:
+                assert np.array_equal(_float(y), _float(expected)), (x_shape, f.shape, arguments, dtype)
+        done += 1
+
+
 @pytest.mark.parametrize("channels", [4, 40])
 @pytest.mark.parametrize("size", [(9, 0), (0, 9), (0, 0)])
 @pytest.mark.parametrize("taps", [2, 3, 5, 7])

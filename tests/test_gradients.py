@@ -556,3 +556,35 @@ def test_filter_gradients_of_one_tap_and_many_columns(channels, filters):
     room[..., :channels] = x
     again = nn.conv2d_backprop_filter(room[..., :channels], (1, 1, channels, filters), g, 1, "SAME", num_threads=2)
     assert bits(again) == bits(expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_groups_are_each_by_itself(seed):
+    """Filter gradients of groups of 2, 4, 8 channels, all of them in one sum: those of each group alone. Whole numbers."""
+    rng, done = np.random.default_rng(seed), 0
+    while done < 12:
+        each, sizes, taps = int(rng.choice([2, 4, 8])), rng.integers(1, 40, 2), rng.choice([1, 2, 3, 3, 3, 4, 9], 2)
+        groups, stride, dtype = (
+            int(rng.integers(2, 90 // each)),
+            int(rng.integers(1, 4)),
+            rng.choice(["f4", "f4", "f8", "i4", "f2"]),
+        )
+        padding, dilations = str(rng.choice(["SAME", "FULL", "VALID"])), [1, int(rng.integers(1, 3)), 1, 1]
+        x = rng.integers(-2, 3, (int(rng.integers(1, 3)), *sizes, groups * each)).astype(dtype)
+        f_shape, strides = (*map(int, taps), each, groups * each), [1, stride, stride, 1]
+        try:
+            y = nn.conv2d(x, np.zeros(f_shape, dtype), strides, padding, dilations=dilations)
+        except ValueError:
+            continue
+        g = rng.integers(-1, 2, y.shape).astype(dtype)
+        with nn.isa(str(rng.choice(nn.available_isas()))):
+            made = nn.conv2d_backprop_filter(
+                x, f_shape, g, strides, padding, dilations=dilations, num_threads=int(rng.integers(1, 4))
+            )
+            for first in range(0, groups * each, each):
+                own = slice(first, first + each)
+                alone = nn.conv2d_backprop_filter(
+                    x[..., own], (*f_shape[:3], each), g[..., own], strides, padding, dilations=dilations
+                )
+                assert np.array_equal(made[..., own], alone)
+        done += 1

@@ -7,6 +7,9 @@ out. Where the input can be read where it lies (right dtype, channels next to ea
 slide over the array; else over a strip, a box's input gathered once into scratch. The order of every sum is the general
 driver's, (plane, row, column), so its bits are the same.
 
+Groups of 2, 4 or 8 channels and as many filters are such windows, too, some for each channel of a group: a shuffle puts that
+channel under all outputs of its group, once for all the taps that it meets (`each`; the order: plane, row, channel, column).
+
 A strided transposed convolution is several stride-1 jobs, each with some of the taps and every so many outputs; units of
 one box go through all of them in turn, while its input and the lines of its outputs are in cache.
 
@@ -36,7 +39,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct slide_args:
         const char *x
         ptrdiff_t plane, row, column
-        ptrdiff_t planes, top, bottom, left, right
+        ptrdiff_t planes, top, bottom, left, right, each
         ptrdiff_t rows, taps_h, stride_h
         ptrdiff_t taps_w, stride_w, dilation_w
         const char *w
@@ -101,7 +104,9 @@ cdef struct Run:
     ptrdiff_t rows                         # of outputs, the most a tile takes
     int dtype, out_dtype, size, csize
     bint direct, clipped, sparse, plain_store, deferred
-    ptrdiff_t channels, repeat, columns, taps
+    ptrdiff_t channels, repeat, columns
+    ptrdiff_t each                         # channels that are summed
+    ptrdiff_t taps                         # by all of them
     ptrdiff_t blocks, chunk, chunks        # vectors of channels; how many a unit takes
     ptrdiff_t fold                         # pixels of the image that are one here
     ptrdiff_t lag                          # of them that the last one shares with the one before
@@ -153,7 +158,9 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
     cdef char *dst = strip
     cdef const char *src
     cdef bint dense = r.fold > 1 and r.repeat == 1 and r.x.s[2] == r.channels * r.x.sc
-    count = min(r.channels, ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat)) - c0
+    c0 -= c0 % r.each
+    count = ceil_div(ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat), r.each) * r.each
+    count = min(r.channels, count) - c0
     if r.fold > 1:
         c0, count = 0, r.channels
     for i in range(3):
@@ -315,7 +322,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
     a.plane, a.row, a.column = r.ax[0].dilation * source.s[0], r.ax[1].dilation * source.s[1], r.column * source.s[2]
     a.taps_h, a.stride_h = r.ax[1].taps, r.ax[1].stride
     a.taps_w, a.stride_w, a.dilation_w = r.ax[2].taps, r.ax[2].stride, r.ax[2].dilation
-    a.w_block = r.taps * r.k.lanes * r.csize
+    a.each, a.w_block = r.each, r.taps * r.k.lanes * r.csize
     a.at, a.blocks = r.at + b.chunk, b.blocks
     a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
     a.added, a.added_row, a.added_column = NULL, r.step[1] * r.residual.s[1], r.step[2] * r.residual.s[2]
@@ -325,7 +332,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
         corner = d * r.ax[0].stride - r.ax[0].lo
         before = min(steps_before(corner, source.first[0], r.ax[0].dilation), r.ax[0].taps)
         a.planes = max(0, min(r.ax[0].taps, steps_before(corner, source.last[0], r.ax[0].dilation)) - before)
-        a.w = r.w + (b.chunk * r.taps + before * r.ax[1].taps * r.ax[2].taps) * r.k.lanes * r.csize
+        a.w = r.w + (b.chunk * r.taps + before * r.each * r.ax[1].taps * r.ax[2].taps) * r.k.lanes * r.csize
         plane = source.x + (corner + before * r.ax[0].dilation) * source.s[0]
         for phase in range(r.step[1]):
             count = ceil_div(b.count[1] - phase, r.step[1])
@@ -477,7 +484,7 @@ cdef inline ptrdiff_t strip_pitch(const Run *r) noexcept nogil:
     """Elements of a strip's pixel: a chunk's vectors, and what a multiplier adds at the ends."""
     if r.fold > 1:
         return r.channels * r.repeat
-    return ceil_div(r.chunk * r.k.lanes + 2 * (r.repeat - 1), r.k.lanes) * r.k.lanes
+    return ceil_div(r.chunk * r.k.lanes + 2 * (max(r.repeat, r.each) - 1), r.k.lanes) * r.k.lanes
 
 
 cdef double strip_positions(const Run *r) noexcept nogil:
@@ -555,7 +562,7 @@ cdef void count_blocks(Run *r) noexcept nogil:
     else the input."""
     cdef bint stores = r.plain_store and r.ax[2].taps == 3 and r.ax[2].stride == 1
     r.shift = 0
-    if (stores or r.direct) and r.columns >= WORTH_A_SHIFT * r.k.lanes:
+    if (stores or r.direct) and r.each == 1 and r.columns >= WORTH_A_SHIFT * r.k.lanes:
         r.shift = -(<ptrdiff_t> (r.out.data if stores else r.x.data) // r.csize) % r.k.lanes
         r.shift += r.k.lanes if r.shift < 0 else 0
     r.blocks = ceil_div(r.columns - r.shift, r.k.lanes) + (1 if r.shift else 0)
@@ -616,7 +623,7 @@ cdef class Depthwise:
     cdef list phases         # one driver for each of several jobs
     cdef int dtype, ndim
     cdef bint channels_last, whole
-    cdef ptrdiff_t channels, columns, taps
+    cdef ptrdiff_t channels, columns, each, taps
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef tuple order
@@ -627,8 +634,9 @@ cdef class Depthwise:
         cdef int i
         self.problem = problem
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
-        self.channels, self.columns, self.taps = problem.in_channels, problem.out_channels, 1
-        self.flops = 2.0 * self.columns
+        self.channels, self.columns = problem.in_channels, problem.out_channels
+        self.each = self.taps = self.channels // problem.groups
+        self.flops = 2.0 * self.columns * self.each
         self.whole = True
         for n in problem.batch:
             self.flops *= n
@@ -665,7 +673,7 @@ cdef class Depthwise:
         k = compute_type(self.dtype)
         r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
         r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
-        r.channels, r.columns, r.taps = self.channels, self.columns, self.taps
+        r.channels, r.columns, r.each, r.taps = self.channels, self.columns, self.each, self.taps
         r.repeat = self.columns // self.channels
         r.fold = r.phases = 1
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
@@ -678,7 +686,7 @@ cdef class Depthwise:
         for n in self.problem.batch:
             r.x.n *= n
         # Kernels that know their windows do not expect one that lies outside as a whole.
-        if (w.taps in (3, 5, 7) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
+        if (w.taps in (3, 5, 7) and (self.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
         else:
@@ -752,7 +760,14 @@ cdef class Depthwise:
         if self.phases:
             panels.phases = [phase.pack(w, isa) for phase in self.phases]
             return panels
-        dense = np.ascontiguousarray(w[self.order].reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
+        taps = w[self.order]
+        if self.each > 1:  # taps along the first of three axes, channels, taps along the others, columns
+            shape = (self.ax[0].taps, self.ax[1].taps, self.ax[2].taps, self.each)
+            if self.problem.filters == "transposed":  # (taps..., outputs of a group, inputs)
+                taps = taps.reshape(shape + (-1, self.each)).transpose(0, 5, 1, 2, 4, 3)
+            else:
+                taps = taps.reshape(shape + (-1,)).transpose(0, 3, 1, 2, 4)
+        dense = np.ascontiguousarray(taps.reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
         if self.columns < (conv_kernels_of(isa) + k).lanes:
             panels.finite = k == 2 or np.isfinite(dense).all()
             dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))

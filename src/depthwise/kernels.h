@@ -7,8 +7,8 @@
 #define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
 
 /* A tile of outputs, a vector of channels after the other:
- *     out[r][t][c] =
- *         clamp(sum_p sum_i sum_k x[p][r*stride_h + i][t*stride_w + k][c] * w[p][i][k][c] + bias[c] + added[r][t][c])
+ *     out[r][t][c] = clamp(sum_p sum_g sum_i sum_k x[p][r*stride_h + i][t*stride_w + k][c - c % each + g]
+ *                                                  * w[p][g][i][k][c] + bias[c] + added[r][t][c])
  * over the rows [top, bottom) and the columns [left, right) of the tile's input, which are those inside the image: what
  * lies outside is left out, so that a filter's infinity does not meet a zero. In this order, one accumulator a sum.
  * Rows and columns are a tap apart; only slide_any knows dilated windows that do not start a tap apart, and counts
@@ -17,9 +17,10 @@ typedef struct {
     const char *x;                /* IN  the tile's first plane, row and column, which may lie outside the image */
     ptrdiff_t plane, row, column; /* steps in bytes */
     ptrdiff_t planes, top, bottom, left, right;
+    ptrdiff_t each; /* channels that are summed: 1, 2, 4, 8 */
     ptrdiff_t rows, taps_h, stride_h;
     ptrdiff_t taps_w, stride_w, dilation_w; /* for slide_any */
-    const char *w;                          /* IN  [blocks][planes][taps_h][taps_w] vectors */
+    const char *w;                          /* IN  [blocks][planes][each][taps_h][taps_w] vectors */
     ptrdiff_t w_block;
     const ptrdiff_t *at; /* IN  [blocks] the first channel of each; they may overlap */
     ptrdiff_t blocks;

@@ -1,18 +1,31 @@
 /* The kernels of the depthwise driver in vector extensions, for one compute type T on one ISA. */
 #include "../gemm/kernels.inc.h"
 
+/* Channel g of each group for all of its outputs, from the vector of input that has it: where that starts, in elements
+ * from `at` on, and its lanes. `each` is a power of two, and blocks start at one of its multiples, or of a vector's. */
+INLINE VI NAME(slide_mix)(const slide_args *s, ptrdiff_t at, ptrdiff_t g, ptrdiff_t *from)
+{
+    VI lanes = {0};
+    const __typeof__(lanes[0]) group = -s->each, lane = g & (VL - 1);
+    UNROLL for (int i = 0; i < VL; i++)
+        lanes[i] = i;
+    *from = s->each <= VL ? 0 : (g & -VL) - (at & (s->each - 1));
+    return (lanes & group) + lane;
+}
+#define MIXED(v) (mixed ? __builtin_shuffle(v, mix) : (v))
+
 /* One row of input, each vector of it kept for all the windows that it meets: those of up to three rows of outputs, a,
  * b and c where they are not NULL, by one row of weights each. Columns are checked only where they can lie outside: no
  * window lies outside as a whole. */
-INLINE void NAME(slide_row)(const slide_args *s, const int K, const int S, const int pixels,
-                                  const char *x, /* IN */
+INLINE void NAME(slide_row)(const slide_args *s, const int K, const int S, const int pixels, const int mixed,
+                                  const VI mix, const char *x, /* IN */
                                   V *a, const V *ka, V *b, const V *kb, V *c, const V *kc)
 {
     const ptrdiff_t column = s->column;
     UNROLL for (int i = 0; i < (pixels - 1) * S + K; i++) {
         if ((i < K - 1 && i < s->left) || (i > (pixels - 1) * S && i >= s->right))
             continue;
-        const V v = LOAD((const T *)(x + i / 3 * (3 * column) + i % 3 * column));
+        const V v = MIXED(LOAD((const T *)(x + i / 3 * (3 * column) + i % 3 * column)));
         UNROLL for (int t = 0; t < pixels; t++)
             if (i - t * S >= 0 && i - t * S < K) {
                 if (a)
@@ -29,6 +42,26 @@ INLINE void NAME(slide_load)(V *k, const T *w, const int K)
 {
     UNROLL for (int i = 0; i < K; i++)
         k[i] = LOAD(w + i * VL);
+}
+
+/* The same for every channel of a group in turn, by its own weights: `wa` and `wb` are the first one's. */
+INLINE void NAME(slide_group)(const slide_args *s, const int K, const int S, const int pixels, const int mixed,
+                              ptrdiff_t at, const char *x, /* IN */
+                              V *a, const T *wa, V *b, const T *wb)
+{
+    const ptrdiff_t each = mixed ? s->each : 1, next = s->taps_h * K * VL;
+    V ka[7], kb[7];
+    for (ptrdiff_t g = 0; g < each; g++) {
+        ptrdiff_t from = 0;
+        VI mix = {0};
+        if (mixed)
+            mix = NAME(slide_mix)(s, at, g, &from);
+        if (a)
+            NAME(slide_load)(ka, wa + g * next, K);
+        if (b)
+            NAME(slide_load)(kb, wb + g * next, K);
+        NAME(slide_row)(s, K, S, pixels, mixed, mix, x + from * (ptrdiff_t)sizeof(T), a, ka, b, kb, NULL, NULL);
+    }
 }
 
 /* A row of sums is complete: + bias and what is added, clamped, stored; and zero again for the next row. */
@@ -60,33 +93,26 @@ INLINE void NAME(slide_end)(const slide_args *s, V *acc, ptrdiff_t at, ptrdiff_t
 /* One row of outputs, or two that load the rows of input which they share once: 2*7 accumulators, two rows of up to 7
  * weights and a vector of input are 29 of AVX-512's 32 registers; one row needs 15 of AVX2's 16. */
 INLINE void NAME(slide_rows)(const slide_args *s, ptrdiff_t at, const T *w, ptrdiff_t r, const int rows, const int K,
-                             const int S, const int pixels)
+                             const int S, const int pixels, const int mixed)
 {
     const ptrdiff_t first = r * s->stride_h, row = s->row, top = s->top > first ? s->top - first : 0;
     const ptrdiff_t bottom = s->bottom - first, upper = bottom < s->taps_h ? bottom : s->taps_h;
     const ptrdiff_t lower = bottom < s->taps_h + S ? bottom : s->taps_h + S;
     const char *plane = s->x + at * (ptrdiff_t)sizeof(T) + first * row;
-    V a[SLIDE_PIXELS] = {{0}}, b[SLIDE_PIXELS] = {{0}}, ka[7], kb[7];
+    V a[SLIDE_PIXELS] = {{0}}, b[SLIDE_PIXELS] = {{0}};
     UNROLL for (int j = 0; j < rows; j++)
         UNROLL for (int t = 0; t < pixels; t++)
             __builtin_prefetch(s->out + (r + j) * s->out_row + t * s->out_column + at * (ptrdiff_t)sizeof(T), 1);
-    for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += s->taps_h * K * VL) {
+    for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += (mixed ? s->each : 1) * s->taps_h * K * VL) {
         ptrdiff_t i = top;
-        for (; i < upper && (rows == 1 || i < S); i++) {
-            NAME(slide_load)(ka, w + i * K * VL, K);
-            NAME(slide_row)(s, K, S, pixels, plane + i * row, a, ka, NULL, NULL, NULL, NULL);
-        }
+        for (; i < upper && (rows == 1 || i < S); i++)
+            NAME(slide_group)(s, K, S, pixels, mixed, at, plane + i * row, a, w + i * K * VL, NULL, NULL);
         if (rows == 1)
             continue;
-        for (; i < upper; i++) {
-            NAME(slide_load)(ka, w + i * K * VL, K);
-            NAME(slide_load)(kb, w + (i - S) * K * VL, K);
-            NAME(slide_row)(s, K, S, pixels, plane + i * row, a, ka, b, kb, NULL, NULL);
-        }
-        for (i = i < S ? S : i; i < lower; i++) {
-            NAME(slide_load)(kb, w + (i - S) * K * VL, K);
-            NAME(slide_row)(s, K, S, pixels, plane + i * row, NULL, NULL, b, kb, NULL, NULL);
-        }
+        for (; i < upper; i++)
+            NAME(slide_group)(s, K, S, pixels, mixed, at, plane + i * row, a, w + i * K * VL, b, w + (i - S) * K * VL);
+        for (i = i < S ? S : i; i < lower; i++)
+            NAME(slide_group)(s, K, S, pixels, mixed, at, plane + i * row, NULL, NULL, b, w + (i - S) * K * VL);
     }
     NAME(slide_end)(s, a, at, r, pixels);
     if (rows == 2)
@@ -108,7 +134,7 @@ INLINE void NAME(slide_stream)(const slide_args *s, ptrdiff_t at, const T *w, co
 /* The next row of input for the oldest sums, the ones after and the newest. */
 #define STEP(oldest, middle, newest)                                                                                   \
     if (i >= s->top && i < s->bottom)                                                                                  \
-        NAME(slide_row)(s, 3, S, pixels, x, oldest, k[2], middle, k[1], newest, k[0]);                                 \
+        NAME(slide_row)(s, 3, S, pixels, 0, (VI){0}, x, oldest, k[2], middle, k[1], newest, k[0]);                     \
     i++;                                                                                                               \
     x += s->row;
 #define END(sums, r) NAME(slide_end)(s, sums, at, r, pixels);
@@ -184,62 +210,89 @@ INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int
 {
     const char *w = s->w;
     for (ptrdiff_t b = 0; b < s->blocks; b++, w += s->w_block) {
-        if (SLIDE_REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1) {
+        const int mixed = K == 3 && s->each > 1;
+        ptrdiff_t r = 0;
+        if (SLIDE_REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1 && !mixed) {
             NAME(slide_stream)(s, s->at[b], (const T *)w, S, pixels);
             continue;
         }
-        ptrdiff_t r = 0;
-        if (SLIDE_REGISTERS == 32 && K > 3 && s->stride_h == S)
-            for (; r + 1 < s->rows; r += 2)
-                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels);
-        for (; r < s->rows; r++)
-            NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels);
+        while (r < s->rows) {
+            const int rows = SLIDE_REGISTERS == 32 && s->stride_h == S && r + 1 < s->rows ? 2 : 1;
+            if (rows == 2 && mixed)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 1);
+            else if (rows == 2)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 0);
+            else if (mixed)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 1);
+            else
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 0);
+            r += rows;
+        }
     }
 }
 
 /* Some taps of a row of any windows that lie side by side, from tap k on: each vector of input meets all of them. */
 INLINE void NAME(slide_some)(const slide_args *s, const char *x, const T *w, ptrdiff_t k, V *a, const int inside,
-                             const int pixels)
+                             const int taps, const int pixels, const int mixed, const VI mix)
 {
     V some[SLIDE_SOME];
-    NAME(slide_load)(some, w, SLIDE_SOME);
-    UNROLL for (int i = 0; i < pixels - 1 + SLIDE_SOME; i++) {
+    NAME(slide_load)(some, w, taps);
+    UNROLL for (int i = 0; i < pixels - 1 + taps; i++) {
         if (!inside && (k + i < s->left || k + i >= s->right))
             continue;
-        const V v = LOAD((const T *)(x + i * s->column));
+        const V v = MIXED(LOAD((const T *)(x + i * s->column)));
         UNROLL for (int t = 0; t < pixels; t++)
-            if (i - t >= 0 && i - t < SLIDE_SOME)
+            if (i - t >= 0 && i - t < taps)
                 a[t] += v * some[i - t];
     }
 }
 
 /* Any other windows: a load of input for every FMA, but where taps and windows are both one column apart. */
-INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int together)
+INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int together, const int mixed)
 {
     const char *w_block = s->w;
-    const ptrdiff_t window = s->stride_w * s->column, tap = s->dilation_w * s->column;
-    const ptrdiff_t last = (pixels - 1) * s->stride_w + (s->taps_w - 1) * s->dilation_w;
-    const int inside = s->left <= 0 && last < s->right;
+    const ptrdiff_t window = s->stride_w * s->column, tap = s->dilation_w * s->column, each = mixed ? s->each : 1;
+    const int inside =
+        s->left <= 0 && (pixels - 1) * s->stride_w + (s->taps_w - 1) * s->dilation_w < s->right;
     for (ptrdiff_t b = 0; b < s->blocks; b++, w_block += s->w_block)
         for (ptrdiff_t r = 0; r < s->rows; r++) {
             const ptrdiff_t first = r * s->stride_h, top = s->top > first ? s->top - first : 0;
             const ptrdiff_t bottom = s->bottom - first < s->taps_h ? s->bottom - first : s->taps_h;
-            const char *plane = s->x + s->at[b] * (ptrdiff_t)sizeof(T) + first * s->row;
             const T *w = (const T *)w_block;
             V a[SLIDE_PIXELS] = {{0}};
-            for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += s->taps_h * s->taps_w * VL)
-                for (ptrdiff_t i = top; i < bottom; i++) {
-                    ptrdiff_t k = 0;
+            const char *plane = s->x + s->at[b] * (ptrdiff_t)sizeof(T) + first * s->row;
+            for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += each * s->taps_h * s->taps_w * VL)
+                for (ptrdiff_t n = top * each; n < bottom * each; n++) {
+                    const ptrdiff_t i = mixed ? n / each : n, g = n - i * each;
+                    const T *wk = w + (g * s->taps_h + i) * s->taps_w * VL;
+                    ptrdiff_t from = 0, k = 0;
+                    VI mix = {0};
+                    if (mixed)
+                        mix = NAME(slide_mix)(s, s->at[b], g, &from);
+                    const char *x = plane + i * s->row + from * (ptrdiff_t)sizeof(T);
                     if (together)
-                        for (; k + SLIDE_SOME <= s->taps_w; k += SLIDE_SOME)
-                            NAME(slide_some)(s, plane + i * s->row + k * tap, w + (i * s->taps_w + k) * VL, k, a, inside, pixels);
+                        for (; k + 1 < s->taps_w; k += k + SLIDE_SOME <= s->taps_w ? SLIDE_SOME : 2) {
+                            const int taps = k + SLIDE_SOME <= s->taps_w ? SLIDE_SOME : 2;
+                            const ptrdiff_t last = k + pixels - 1 + taps;
+                            if (last <= s->left || k >= s->right)
+                                continue;
+                            const int all = s->left <= k && last <= s->right;
+                            const char *at = x + k * tap;
+                            if (all && taps == 2)
+                                NAME(slide_some)(s, at, wk + k * VL, k, a, 1, 2, pixels, mixed, mix);
+                            else if (all)
+                                NAME(slide_some)(s, at, wk + k * VL, k, a, 1, SLIDE_SOME, pixels, mixed, mix);
+                            else if (taps == 2)
+                                NAME(slide_some)(s, at, wk + k * VL, k, a, 0, 2, pixels, mixed, mix);
+                            else
+                                NAME(slide_some)(s, at, wk + k * VL, k, a, 0, SLIDE_SOME, pixels, mixed, mix);
+                        }
                     for (; k < s->taps_w; k++) {
-                        const char *x = plane + i * s->row + k * tap;
-                        const V v = LOAD(w + (i * s->taps_w + k) * VL);
+                        const V v = LOAD(wk + k * VL);
                         const ptrdiff_t column = k * s->dilation_w;
                         UNROLL for (int t = 0; t < pixels; t++)
                             if (inside || (column + t * s->stride_w >= s->left && column + t * s->stride_w < s->right))
-                                a[t] += v * LOAD((const T *)(x + t * window));
+                                a[t] += v * MIXED(LOAD((const T *)(x + k * tap + t * window)));
                     }
                 }
             NAME(slide_end)(s, a, s->at[b], r, pixels);
@@ -256,10 +309,17 @@ static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pi
 
 INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
 {
-    if (s->stride_w == 1 && s->dilation_w == 1 && s->taps_w >= SLIDE_SOME)
-        NAME(slide_windows)(s, pixels, 1);
-    else
-        NAME(slide_windows)(s, pixels, 0);
+    const int together = s->stride_w == 1 && s->dilation_w == 1;
+    if (s->each > 1) {
+        if (together)
+            NAME(slide_windows)(s, pixels, 1, 1);
+        else
+            NAME(slide_windows)(s, pixels, 0, 1);
+    } else if (together) {
+        NAME(slide_windows)(s, pixels, 1, 0);
+    } else {
+        NAME(slide_windows)(s, pixels, 0, 0);
+    }
 }
 
 #define SLIDE(K, S, pixels)                                                                                            \

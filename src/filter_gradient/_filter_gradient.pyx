@@ -7,7 +7,9 @@ inside the input, so that a padding of zeros costs nothing and meets nothing. Th
 
 * few input channels: the taps along w and the channels, which lie side by side, are the rows together (`fold`);
 * few output channels: x and g change places (`swap`);
-* depthwise: the rows are the taps along w, and their elements are vectors.
+* depthwise: the rows are the taps along w, and their elements are vectors;
+* groups of 2, 4 or 8 channels and as many filters: so, too, as many times (`turns`), with the filters in another order each
+  time: channel c of a group meets its filter c + turn, round.
 
 Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only. Of 3x3 filters of one
 channel, or of each channel, all nine taps are rows of one tile (`tall`), but for the image's first and last rows.
@@ -43,7 +45,7 @@ cdef extern from "kernels.h" nogil:
         const char *a
         const char *b
         const pixel_run *runs
-        ptrdiff_t count, a_step, b_step, row_step, tall_step
+        ptrdiff_t count, a_step, b_step, row_step, each, turn, tall_step
         void *out
         ptrdiff_t pitch
         int accumulate
@@ -70,12 +72,14 @@ cdef extern from "kernels.h" nogil:
 cdef enum:
     CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
     DEPTHWISE_CHUNK = 1024
+    TURNED_CHUNK = 512       # whose input stays in cache from turn to turn
     RUNS = 2048              # of a chunk at most
     FOLD_CHUNK = RUNS        # where a tile is small, so that the ends of rows come more at a time
     TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
     PARTIAL_BYTES = 1 << 20  # of all the parts together
     SUM_BYTES = 1 << 18      # of a thread's sums
     STRIP_BYTES = 1 << 20    # of a thread's gathered input
+    MANY_TURNS = 4           # from which on it pays to gather both operands
     APART = 2048             # bytes from pixel to pixel, for which few sets of L1 would have them all: they are gathered
 
 cdef enum Source:
@@ -108,6 +112,7 @@ cdef struct Task:
     bint depthwise, fold, swap, merge, g_direct, in_place
     ptrdiff_t groups, cg, mg, repeat
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
+    ptrdiff_t turns          # channels of a small group, each of which meets as many filters; else 1
     ptrdiff_t tall           # rows of taps that are rows together, too: TALL, or 1
     ptrdiff_t tap_groups
     ptrdiff_t rows, columns  # of a tap group
@@ -162,6 +167,7 @@ cdef inline ptrdiff_t row_start(const Task *t, ptrdiff_t tile) noexcept nogil:
 cdef inline void tap_of(const Task *t, ptrdiff_t group, ptrdiff_t *k) noexcept nogil:
     """The first tap of a tap group."""
     cdef ptrdiff_t along = t.ax[2].taps // t.row_taps
+    group //= t.turns
     k[2] = group % along * t.row_taps
     group //= along
     k[1] = group % (t.ax[1].taps // t.tall) * t.tall
@@ -341,6 +347,7 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     cdef tile_args args
     args.runs, args.count, args.accumulate = runs, many, accumulate
     args.a_step, args.b_step, args.row_step, args.tall_step = u.a_step, u.b_step, u.row_step, u.tall_step
+    args.each, args.turn = t.turns, group % t.turns
     if t.depthwise:
         args.a = x + (start - u.x_channel * t.repeat) * t.csize + tap * args.row_step
         args.b = g + (start - u.g_channel) * t.csize
@@ -352,7 +359,7 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     u.later += u.later_tile
     u.later_left -= u.later_tile
     if u.later_left <= 0:
-        u.later, u.later_left = u.later_still, INTPTR_MAX
+        u.later, u.later_left = u.later_still, <ptrdiff_t> INTPTR_MAX
     args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
     args.pitch = u.pitch
     if t.tall > 1 and rows == t.rows:
@@ -525,13 +532,24 @@ cdef void channels_of(const Task *t, Unit *u) noexcept nogil:
 cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff_t row, ptrdiff_t b0, ptrdiff_t b1,
                     const char *sums) noexcept nogil:
     """One row of sums into the filter gradient."""
-    cdef ptrdiff_t b, start, columns, out_channels = t.groups * t.mg
+    cdef ptrdiff_t b, start, columns, out_channels = t.groups * t.mg, j, turn = tap_group % t.turns, last = t.turns - 1
     cdef int wide
     cdef char *out = t.out + group * t.mg * t.size
+    cdef char *row_of
+    cdef char *to
+    tap_group //= t.turns
     for b in range(b0, b1):
         start = tile_start(t, b, &wide)
         columns = min(wide * t.k.lanes, t.columns - start)
-        if t.swap:
+        if t.turns > 1:  # channel j & last of its group by the filter that comes `turn` later
+            row_of = out + (tap_group * t.rows + row) * t.turns * out_channels * t.size
+            for j in range(start, start + columns):
+                to = row_of + ((j & last) * out_channels + (j & ~last) + (j + turn & last)) * t.size
+                if t.dtype < 3 and t.size == sizeof(int):
+                    (<int *> to)[0] = (<const int *> sums)[j - start]
+                else:
+                    t.k.store[t.dtype](to, 0, sums + (j - start) * t.csize, 1)
+        elif t.swap:
             t.k.store[t.dtype](out + ((tap_group * t.cg + start) * out_channels + row) * t.size, out_channels * t.size,
                                sums, columns)
         elif t.dtype < 3:
@@ -565,7 +583,7 @@ cdef void describe(Task *t, int together) noexcept nogil:
               and w.stride <= w.taps <= 64)
     t.row_taps = w.taps if t.fold or (t.depthwise and together > 0) else 1
     t.tall = TALL if together > 1 and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
-    t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall)
+    t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall) * t.turns
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
     t.columns = t.cg if t.swap else t.mg
     t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
@@ -575,6 +593,8 @@ cdef void describe(Task *t, int together) noexcept nogil:
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
     t.merge = t.depthwise or t.tall == 1 and t.rows // t.row_tiles >= 4
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
+    if t.turns > 1:
+        chunk = TURNED_CHUNK // (w.stride * t.ax[1].stride)
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
         t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))
@@ -619,10 +639,11 @@ cdef void cut(Task *t, int threads) noexcept nogil:
     t.source = STRIP
     apart = t.x.s[2] >= APART and t.tap_groups == 1 and t.column_tiles >= 8 and not t.swap and not t.depthwise
     if (t.dtype < 3 and not t.padded and t.repeat == 1 and dense and not apart
+            and t.turns < MANY_TURNS
             and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):
         t.source = DIRECT
-    t.in_place = t.dtype < 3 and not t.swap and t.splits == 1 and t.columns % t.k.lanes == 0
-    t.g_direct = t.dtype < 3 and (t.g.sc == t.size or t.swap and t.mg == 1) and (t.swap or t.columns >= t.k.lanes)
+    t.in_place = t.dtype < 3 and not t.swap and t.turns == 1 and t.splits == 1 and t.columns % t.k.lanes == 0
+    t.g_direct = t.dtype < 3 and t.turns < MANY_TURNS and (t.g.sc == t.size or t.swap and t.mg == 1) and (t.swap or t.columns >= t.k.lanes)
     t.by_taps, t.by_rows, t.by_columns = t.tap_groups, t.row_tiles, t.column_tiles
     if apart:
         t.by_rows = min(t.by_rows, 4)
@@ -664,6 +685,7 @@ cdef class FilterGradient:
     cdef ptrdiff_t groups, cg, mg
     cdef double constant
     cdef readonly object problem
+    cdef readonly bint small_groups
     cdef readonly double flops
 
     def __cinit__(self, problem, transform=None):
@@ -676,6 +698,7 @@ cdef class FilterGradient:
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.depthwise = self.cg == 1 and self.groups > 1
+        self.small_groups = self.groups > 1 and self.cg == self.mg and self.cg in (2, 4, 8)
         self.padded = False
         self.flops = 2 * self.cg * problem.out_channels
         for n in problem.batch:
@@ -708,11 +731,14 @@ cdef class FilterGradient:
         for j in range(3):
             t.ax[j] = self.axes[j]
         t.groups, t.cg, t.mg, t.repeat, t.depthwise = self.groups, self.cg, self.mg, 1, self.depthwise
+        t.turns = 1
         if self.depthwise:
             t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
+        elif self.small_groups and self.transform is None and self.cg <= t.k.lanes:
+            t.groups, t.cg, t.mg, t.turns, t.depthwise = 1, self.groups * self.cg, self.groups * self.mg, self.cg, True
         begin(&call, raised)
         t.call = &call
-        threads = team_of((4 if self.depthwise else 1) * self.flops, threads, prepare)  # depthwise, it is all loads
+        threads = team_of((4 if t.depthwise else 1) * self.flops, threads, prepare)  # depthwise, it is all loads
         if self.transform is not None:
             self.sum_tiles(&t, threads)
         if self.transform is None or call.not_finite:

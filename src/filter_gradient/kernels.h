@@ -12,13 +12,15 @@
 typedef struct { ptrdiff_t a, b, count; } pixel_run;
 
 /* What one register tile adds up over all pixels p of its runs: out[i][j] = sum_p a[p][i] * b[p][j],
- * depthwise out[i][j] = sum_p a[p + i*row_step][j] * b[p][j] */
+ * depthwise out[i][j] = sum_p a[p + i*row_step][j] * b[p][k], where k is j or, of groups of `each` columns, that of j's
+ * group which comes `turn` after it, round */
 typedef struct {
     const char *a, *b; /* IN */
     const pixel_run *runs;
     ptrdiff_t count;
     ptrdiff_t a_step, b_step; /* from a pixel to the next, in bytes */
     ptrdiff_t row_step;       /* depthwise: from a tap to the next, in bytes */
+    ptrdiff_t each, turn;     /* depthwise: 1, 2, 4, 8, a vector's lanes at most; and less than that */
     ptrdiff_t tall_step;      /* tall: from a row of taps to the next, in bytes */
     void *out;                /* OUT [rows] of the compute type, pitch elements apart */
     ptrdiff_t pitch;

@@ -86,9 +86,20 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
         NAME(outer_of)(t, rows, wide, 0);
 }
 
-/* Channel by channel: a row is a tap, its input the pixel's row_step further; a load and an FMA for every element. */
-INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
+/* Which lane comes `turn` after each, round in its group. */
+INLINE VI NAME(lanes_turned)(const tile_args *t)
 {
+    VI lanes = {0};
+    const __typeof__(lanes[0]) last = t->each - 1, turn = t->turn;
+    UNROLL for (int i = 0; i < VL; i++)
+        lanes[i] = i;
+    return (lanes & ~last) | ((lanes + turn) & last);
+}
+
+/* Channel by channel: a row is a tap, its input the pixel's row_step further; a load and an FMA for every element. */
+INLINE void NAME(depthwise_of)(const tile_args *t, const int rows, const int wide, const int turned)
+{
+    const VI lanes = NAME(lanes_turned)(t);
     V acc[TILE_ROWS][TILE_WIDE];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < wide; j++)
@@ -97,8 +108,11 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
         const char *a = t->a + t->runs[r].a, *b = t->b + t->runs[r].b;
         for (ptrdiff_t n = t->runs[r].count; n > 0; n--, a += t->a_step, b += t->b_step) {
             V w[TILE_WIDE];
-            UNROLL for (int j = 0; j < wide; j++)
+            UNROLL for (int j = 0; j < wide; j++) {
                 w[j] = LOAD((const T *)b + j * VL);
+                if (turned)
+                    w[j] = __builtin_shuffle(w[j], lanes);
+            }
             UNROLL for (int i = 0; i < rows; i++)
                 UNROLL for (int j = 0; j < wide; j++)
                     acc[i][j] += LOAD((const T *)(a + i * t->row_step) + j * VL) * w[j];
@@ -106,11 +120,19 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
     }
     NAME(tile_end)(t, acc, rows, wide);
 }
+INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
+{
+    if (t->each > 1)
+        NAME(depthwise_of)(t, rows, wide, 1);
+    else
+        NAME(depthwise_of)(t, rows, wide, 0);
+}
 
 /* The taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take. Where registers
  * are 16, a vector at a time. */
-INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
+INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int turned, const int wide)
 {
+    const VI lanes = NAME(lanes_turned)(t);
     const int together = VBYTES == 64 ? wide : 1, ahead = depthwise ? 8 : 24;
     for (int first = 0; first < wide; first += together) {
         V acc[TILE_ROWS][TILE_WIDE];
@@ -126,6 +148,8 @@ INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
                 V w[TILE_WIDE];
                 UNROLL for (int j = 0; j < together; j++) {
                     w[j] = LOAD((const T *)b + j * VL);
+                    if (turned)
+                        w[j] = __builtin_shuffle(w[j], lanes);
                     HELD(w[j]);
                     __builtin_prefetch(b + ahead * b_step + j * VBYTES);
                     if (depthwise)
@@ -147,10 +171,18 @@ INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
         NAME(tile_end)(&part, acc, TALL * TALL, together);
     }
 }
-static void NAME(tall_0x1)(const tile_args *t) { NAME(tall)(t, 0, 1); }
-static void NAME(tall_0x2)(const tile_args *t) { NAME(tall)(t, 0, 2); }
-static void NAME(tall_1x1)(const tile_args *t) { NAME(tall)(t, 1, 1); }
-static void NAME(tall_1x2)(const tile_args *t) { NAME(tall)(t, 1, 2); }
+#define TALL_TILE(wide)                                                                                                \
+    static void NAME(tall_0x##wide)(const tile_args *t) { NAME(tall)(t, 0, 0, wide); }                                 \
+    static void NAME(tall_1x##wide)(const tile_args *t)                                                                \
+    {                                                                                                                  \
+        if (t->each > 1)                                                                                               \
+            NAME(tall)(t, 1, 1, wide);                                                                                 \
+        else                                                                                                           \
+            NAME(tall)(t, 1, 0, wide);                                                                                 \
+    }
+TALL_TILE(1)
+TALL_TILE(2)
+#undef TALL_TILE
 
 static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
 {
