@@ -526,7 +526,7 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
             parts -= parts % threads if parts > threads else 0
         r.box[1] = ceil_div(r.box[1], parts)
         parts = ceil_div(wanted, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
-        if not pixels and r.fold == 1:
+        if not pixels and r.fold == 1 and r.box[2] < parts * 4 * SLIDE_PIXELS:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
             parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))
         if parts > 1 and not (pixels and r.fold > 1):
