@@ -152,3 +152,61 @@ def test_jax_other_ops():
         )
         for a, b, argument in zip(found, wanted, names):
             assert np.allclose(a, b, rtol=1e-5, atol=1e-5), (name, argument)
+
+
+# ---- keras -----------------------------------------------------------------------------------------------------------
+
+KERAS = """
+import keras, numpy as np
+from cyconv.ext.keras import install
+
+rng = np.random.default_rng(0)
+last = (2, 9, 8, 4)
+layers = [
+    (keras.layers.Conv1D(3, 3, strides=2, padding="same"), (2, 9, 4)),
+    (keras.layers.Conv2D(6, (3, 2), dilation_rate=2, groups=2), last),
+    (keras.layers.Conv2D(6, 3, padding="same", data_format="channels_first"), (2, 4, 9, 8)),
+    (keras.layers.Conv3D(2, 2, strides=(1, 2, 1)), (1, 4, 5, 6, 3)),
+    (keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), last),
+    (keras.layers.SeparableConv1D(5, 3), (2, 9, 4)),
+    (keras.layers.MaxPooling2D(3, 2, padding="same"), last),
+    (keras.layers.AveragePooling3D(2, padding="same"), (1, 5, 4, 3, 2)),
+]
+for padding in ("valid", "same"):
+    for taps, strides in ((3, 2), (2, 3), (4, 2), (1, 2)):
+        layers.append((keras.layers.Conv2DTranspose(5, taps, strides, padding), last))
+    layers.append((keras.layers.Conv1DTranspose(5, 3, 2, padding, output_padding=1), (2, 9, 4)))
+    layers.append((keras.layers.Conv3DTranspose(5, 2, padding=padding, dilation_rate=2), (1, 3, 4, 5, 2)))
+inputs = [rng.standard_normal(shape).astype("float32") for _, shape in layers]
+theirs = [np.asarray(layer(x)) for (layer, _), x in zip(layers, inputs)]
+undo = install()
+assert keras.src.backend.nn.conv.__module__ == "cyconv.ext.keras"
+for (layer, _), x, expected in zip(layers, inputs, theirs):
+    y = np.asarray(layer(x))
+    assert y.shape == expected.shape and y.dtype == expected.dtype, layer
+    assert np.allclose(y, expected, rtol=1e-4, atol=1e-5), layer
+undo()
+assert keras.src.backend.nn.conv.__module__ != "cyconv.ext.keras"
+print("same")
+"""
+
+
+def run_keras(code: str, backend: str):
+    import os
+    import subprocess
+    import sys
+
+    pytest.importorskip("keras", reason="keras is not installed")
+    pytest.importorskip("jax", reason="jax is not installed")
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+
+def test_keras_layers_equal_its_own():
+    done = run_keras(KERAS, "numpy")
+    assert done.stdout == "same\n", done.stderr
+
+
+def test_keras_on_another_backend_is_refused():
+    done = run_keras("import cyconv.ext.keras", "jax")
+    assert "keras runs on jax: set KERAS_BACKEND=numpy before it is imported" in done.stderr
