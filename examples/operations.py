@@ -81,12 +81,19 @@ def concat(*xs: Array, axis: int, out: Array | None = None) -> Array:
     return out
 
 
+@cache
+def mean_of_images(h: int, w: int, channels: int) -> nn.Plan:
+    """A window as large as the image, whose weights are all alike."""
+    return nn.plan(
+        nn.depthwise_conv2d, np.full((h, w, channels, 1), 1 / (h * w), np.float32), strides=1, padding="VALID"
+    )
+
+
 def reduce_mean(x: Array, axes: list[int], keepdims: bool, out: Array | None = None) -> Array:
-    """The mean over all of an image is a pool with one window."""
-    if sorted(axes) != list(range(1, x.ndim - 1)):
+    """The mean; over all of an image by a plan, which has less to find out than any function at its call."""
+    if x.ndim != 4 or sorted(axes) != [1, 2]:
         return x.mean(tuple(axes), keepdims=keepdims, out=out)
-    shape = (len(x), *(1,) * len(axes), x.shape[-1])
-    y = nn.avg_pool(x, x.shape[1:-1], 1, "VALID", out=None if out is None else out.reshape(shape))
+    y = mean_of_images(*x.shape[1:])(x, None if out is None else out.reshape(len(x), 1, 1, -1))
     return y if keepdims else y.reshape(len(x), -1)
 
 
