@@ -50,6 +50,7 @@ _TRANSFORMS = {
     6: [(6, 4, 3)], 7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
 }  # fmt: skip
 _LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
+WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out the rows of taps outside
 MOST_TAPS = 32
 MOST_SQUARED_TAPS = 9
 
@@ -97,8 +98,11 @@ def _transform(
     channels, columns = problem.in_channels // problem.groups, problem.out_channels // problem.groups / _LANES
     packed = channels * ceil(columns) * prod(a.taps for a in job)
     direct = channels * (columns if problem.jobs[1:] else ceil(columns))  # phases of few outputs share vectors
-    for a in job:
-        direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
+    for i, a in enumerate(job):
+        if problem.zeros_outside and i < 2 and job[2].out >= WHOLE_TILE:
+            direct *= geometry.terms_inside(a)
+        else:
+            direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
     direct = 1.08 * direct + 3800
     best: tuple[float, Any] = (float("inf") if forced else 0.95 * direct, None)
     for transform in sorted({t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}):
@@ -217,7 +221,7 @@ def _pixels(problem: Problem, forced: bool) -> Any:
             return "groups that fill vectors: sliding windows are faster"
         rows = [job[2] for job in problem.jobs]
         strided = any(row.stride > 1 for row in rows)
-        if any(row.out < 16 * row.stride for row in rows):
+        if any(row.out < (12 if 2 * filters < lanes else 16) * row.stride for row in rows):
             return "rows of too few pixels"
         if 2 * filters >= lanes and all(job[0].out * job[1].out == 1 and job[2].out < 256 for job in problem.jobs):
             return "one short row: making planes of it would take longer than it saves"

@@ -176,6 +176,7 @@ cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t 
 cdef struct Tile:
     int rows, full           # pixels in it, and the most that a kernel which computes them takes
     bint inside              # no window leaves the input
+    ptrdiff_t first_run, end_run  # those at which any window is inside; the others, zeros, are left out
     int stretches            # of pixels side by side in a row of the output,
     int first[TILE_ROWS + 1]  # and where they start
     ptrdiff_t[3] at[TILE_ROWS]
@@ -278,20 +279,24 @@ cdef const char *read_at(const Run *r, const Job *job, const Tile *tile, int i, 
     return p
 
 
-cdef void point(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first, ptrdiff_t runs, tile_args *args,
+cdef void point(const Run *r, const Job *job, Tile *tile, ptrdiff_t first, ptrdiff_t runs, tile_args *args,
                 Scratch *s) noexcept nogil:
     """Where a tile's pixels are for every run: at the same distances from their corners, or, where windows leave the
     input, one by one."""
     cdef ptrdiff_t q, w, w_step = job.ax[2].stride
+    cdef bint zeros = r.mode == 0 and r.constant == 0
     cdef size_t size = job.ax[2].size
     cdef ptrdiff_t[3] k
     cdef const char **a = s.a
     cdef const char *p
     cdef const ptrdiff_t *corner
     cdef int i, j, g
+    tile.first_run, tile.end_run = 0, runs
     if tile.inside:
         args.a, args.a_step, args.offset = tile.base, 0, s.tap_offset
         return
+    if zeros:
+        tile.first_run, tile.end_run = runs, 0
     args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
     for q in range(runs):
         tap_of(job, first + q, k)
@@ -305,6 +310,8 @@ cdef void point(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first,
                         a[i] = r.outside
                     continue
                 w = corner[2] + k[2] * job.ax[2].dilation
+                if zeros and w < job.ax[2].size and w + (j - i - 1) * w_step >= 0:
+                    tile.first_run, tile.end_run = min(q, tile.first_run), q + 1
                 for i in range(i, j):
                     a[i] = tile.base[i] + s.tap_offset[q] if <size_t> w < size else r.outside
                     w += w_step
@@ -337,7 +344,7 @@ cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_
             dst += width * r.csize
 
 
-cdef void chunked(const Run *r, const Job *job, const Tiling *t, const Tile *tile, tile_args *args,
+cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, tile_args *args,
                   tile_fn tile_of_full, tile_fn tile_of_one, Scratch *s) noexcept nogil:
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
     scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
@@ -402,7 +409,7 @@ cdef inline void finish(const Run *r, const char *tile, int rows, ptrdiff_t colu
     r.k.finish[r.dtype](&end)
 
 
-cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, const Tile *tile,
+cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, Tile *tile,
                    tile_args *pointed, bint in_pieces, Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
     cdef int wide, i
@@ -439,6 +446,9 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         memset(s.tile, 0, tile.full * row)
         chunked(r, job, t, tile, &args, kernel, one, s)
     else:
+        args.runs = max(0, tile.end_run - tile.first_run)
+        args.a += tile.first_run * args.a_step
+        args.b += tile.first_run * args.run * args.ldb * r.csize
         kernel(&args)
     if plain:
         return
