@@ -740,7 +740,10 @@ cdef class Depthwise:
             for i in range(r.blocks):
                 at[i] = max(0, min(start, r.columns - r.k.lanes))
                 start += r.k.lanes if i or not r.shift else r.shift
-            dense = panels.dense if r.fold == 1 else np.tile(panels.dense[:, :self.columns], r.fold)
+            dense = panels.dense
+            if r.fold > 1:  # np.tile takes as long as a small layer
+                dense = np.empty((r.taps, r.fold, self.columns), dense.dtype)
+                dense[...] = panels.dense[:, None, :self.columns]
             r.d.arrange(<char *> r.w, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
             panels.arranged = kept
         r.bias = r.zeros
@@ -768,9 +771,11 @@ cdef class Depthwise:
             else:
                 taps = taps.reshape(shape + (-1,)).transpose(0, 3, 1, 2, 4)
         dense = np.ascontiguousarray(taps.reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
-        if self.columns < (conv_kernels_of(isa) + k).lanes:
+        lanes = (conv_kernels_of(isa) + k).lanes
+        if self.columns < lanes:
             panels.finite = k == 2 or np.isfinite(dense).all()
-            dense = np.pad(dense, ((0, 0), (0, (conv_kernels_of(isa) + k).lanes - self.columns)))
+            narrow, dense = dense, np.zeros((self.taps, lanes), dense.dtype)
+            dense[:, :self.columns] = narrow
         panels.dense = dense
         return panels
 

@@ -593,6 +593,8 @@ cdef void describe(Task *t, int together) noexcept nogil:
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
     t.merge = t.depthwise or t.tall == 1 and t.rows // t.row_tiles >= 4
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
+    if t.fold and t.groups * t.mg * t.size >= APART:  # of a tile's columns L2 has few lines
+        chunk //= 4
     if t.turns > 1:
         chunk = TURNED_CHUNK // (w.stride * t.ax[1].stride)
     for i in range(3, -1, -1):
