@@ -1,6 +1,10 @@
 """Where outputs are put: memory that is kept for the next one, and whether `out` overlaps what is read."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,9 +47,27 @@ def test_no_more_is_kept_than_the_bound():
     for _ in range(20):
         _runtime.empty((40 << 20,), np.float32)[...] = 1
     assert resident() - before < 80 << 20
-    held = [np.copyto(a := _runtime.empty((3 << 20,), np.float32), 1) or a for _ in range(12)]  # 12 MiB each
-    del held
-    assert resident() - before < 80 << 20
+
+
+SMALLER = """
+import numpy as np
+from cyconv import _runtime
+from test_memory import resident
+
+before = resident()
+held = [np.copyto(a := _runtime.empty((3 << 20,), np.float32), 1) or a for _ in range(12)]  # 12 MiB each
+assert resident() - before > 140 << 20
+del held
+assert resident() - before < 80 << 20
+"""
+
+
+def test_no_more_is_kept_of_smaller_blocks():
+    """Where malloc gives all of them back that are not kept: else they may stay in its heap."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "4194304", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", SMALLER], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("mebibytes", [20, 64, 100, 400])
