@@ -77,7 +77,8 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
                     .added_column = out_pitch * size,
                     .clamp = clamp,
                     .low = -20,
-                    .high = 30};
+                    .high = 30,
+                    .residues = 1};
     (K ? d->slide[(K - 3) / 2][S - 1] : d->any)[pixels](&s);
     const char *last = block;
     for (int r = 0; r < rows; r++)

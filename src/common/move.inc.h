@@ -97,6 +97,30 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
         case 2: REPEAT(S, 2)                                                                                           \
         case 4: REPEAT(S, 4)                                                                                           \
         }                                                                                                              \
+        if (sj == sizeof(S) && repeat == 1 && pitch == nj && nj < VL && ni >= VL && si % (ptrdiff_t)sizeof(S) == 0 &&  \
+            si < 1 << 20 && -si < 1 << 20) { /* a few of each */                                                       \
+            int32_t at[VL * VL];                                                                                       \
+            VI lanes[VL];                                                                                              \
+            const int step = (int)(si / (ptrdiff_t)sizeof(S));                                                         \
+            int near = VBYTES > 16 && __builtin_types_compatible_p(S, T) && step > 0;                                  \
+            for (int i = 0; i < VL; i++)                                                                               \
+                for (int j = 0; j < nj; j++)                                                                           \
+                    at[i * nj + j] = i * step + j;                                                                     \
+            for (int i = 0; i < nj; i++)                                                                               \
+                for (int j = 0; j < VL; j++) {                                                                         \
+                    lanes[i][j] = at[i * VL + j] - at[i * VL];                                                         \
+                    near &= lanes[i][j] < 2 * VL;                                                                      \
+                }                                                                                                      \
+            for (; near && (ni - VL) * step >= 2 * VL; ni -= VL, src += VL * si)                                       \
+                for (int i = 0; i < nj; i++, d += VL) {                                                                \
+                    const T *from = (const T *)src + at[i * VL];                                                       \
+                    STORE(d, __builtin_shuffle(LOAD(from), LOAD(from + VL), lanes[i]));                                \
+                }                                                                                                      \
+            for (; ni >= VL; ni -= VL, src += VL * si)                                                                 \
+                for (const int32_t *from = at; from < at + VL * nj; from += VL, d += VL)                               \
+                    for (int j = 0; j < VL; j++)                                                                       \
+                        d[j] = LOAD_##S((const S *)src + from[j]);                                                     \
+        }                                                                                                              \
         if (sj == sizeof(S) && repeat == 1) {                                                                          \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
                 for (ptrdiff_t j = 0; j < nj; j++)                                                                     \

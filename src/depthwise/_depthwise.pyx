@@ -14,9 +14,11 @@ A strided transposed convolution is several stride-1 jobs, each with some of the
 one box go through all of them in turn, while its input and the lines of its outputs are in cache.
 
 Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
-make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`).
+make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`). Of a stride, a
+strip has the columns of every residue together, so that what a tap meets lies densely.
 """
 
+from libc.stdint cimport INTPTR_MAX
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -53,6 +55,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t added_row, added_column
         int clamp
         double low, high
+        ptrdiff_t residues, residue
     ctypedef void (*slide_fn)(const slide_args *) noexcept nogil
     ctypedef struct depthwise_kernels:
         const slide_fn slide[3][2][8]
@@ -108,7 +111,10 @@ cdef struct Run:
     ptrdiff_t each                         # channels that are summed
     ptrdiff_t taps                         # by all of them
     ptrdiff_t blocks, chunk, chunks        # vectors of channels; how many a unit takes
-    ptrdiff_t fold                         # pixels of the image that are one here
+    ptrdiff_t fold                         # pixels of the image that are one here,
+    ptrdiff_t residues                     # and the stride between them: a strip has the columns of each residue together,
+    ptrdiff_t margin                       # the first of which lies so far before the image
+    ptrdiff_t taps_w                       # along the row, of all residues
     ptrdiff_t lag                          # of them that the last one shares with the one before
     ptrdiff_t shift                        # where the second starts, if not after the whole first
     ptrdiff_t pitch                        # of a strip's pixel
@@ -152,12 +158,12 @@ cdef inline ptrdiff_t extent(const Axis *a, ptrdiff_t count) noexcept nogil:
 cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) noexcept nogil:
     """The input of a box, [plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
     cdef ptrdiff_t i, j, k, plane, row, column, inside, c0 = r.at[b.chunk] // r.repeat, count
-    cdef ptrdiff_t pixel = r.pitch * r.csize
+    cdef ptrdiff_t pixel = r.pitch * r.csize, some = min(r.residues, r.taps_w), residue
     cdef ptrdiff_t[3] origin
     cdef ptrdiff_t[3] step
     cdef char *dst = strip
     cdef const char *src
-    cdef bint dense = r.fold > 1 and r.repeat == 1 and r.x.s[2] == r.channels * r.x.sc
+    cdef bint dense = r.fold > 1 and r.residues == 1 and r.repeat == 1 and r.x.s[2] == r.channels * r.x.sc
     c0 -= c0 % r.each
     count = ceil_div(ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat), r.each) * r.each
     count = min(r.channels, count) - c0
@@ -180,7 +186,7 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
             source.last[i] = min(source.last[i], steps_before(origin[i], r.ax[i].size, step[i]))
             source.first[i] = min(max(source.first[i], steps_before(origin[i], 0, step[i])), source.last[i])
     source.s[2] = pixel
-    source.s[1] = source.s[2] * (source.last[2] - source.first[2])
+    source.s[1] = source.s[2] * (source.last[2] - source.first[2]) * some
     source.s[0] = source.s[1] * (source.last[1] - source.first[1])
     source.x = strip - c0 * r.repeat * r.csize
     for i in range(3):
@@ -190,25 +196,28 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
         for j in range(source.first[1], source.last[1]):
             row = map_index(origin[1] + j * step[1], r.ax[1].size, r.mode)
             if plane < 0 or row < 0:
-                r.k.fill(dst, (source.last[2] - source.first[2]) * r.pitch, r.constant)
+                r.k.fill(dst, (source.last[2] - source.first[2]) * some * r.pitch, r.constant)
                 dst += source.s[1]
                 continue
             src = r.x.data + b.n * r.x.sn + plane * r.x.s[0] + row * r.x.s[1] + c0 * r.x.sc
-            k = source.first[2]
-            while k < source.last[2]:
-                column, inside = origin[2] + k * step[2], 1
-                if 0 <= column < r.ax[2].size:
-                    inside = min(ceil_div(r.ax[2].size - column, step[2]), source.last[2] - k)
-                column = map_index(column, r.ax[2].size, r.mode)
-                if column < 0:
-                    r.k.fill(dst, r.pitch, r.constant)
-                elif dense:
-                    r.k.gather[r.dtype](dst, r.pitch, 1, src + column * r.x.s[2], 1, 0, inside * count, r.x.sc)
-                else:
-                    r.k.gather[r.dtype](dst, r.pitch, r.repeat, src + column * r.x.s[2], inside, step[2] * r.x.s[2],
-                                        count, r.x.sc)
-                k += inside
-                dst += inside * pixel
+            for residue in range(some):
+                if r.residues > 1:
+                    origin[2], step[2] = residue - r.margin, r.residues
+                k = source.first[2]
+                while k < source.last[2]:
+                    column, inside = origin[2] + k * step[2], 1
+                    if 0 <= column < r.ax[2].size:
+                        inside = min(ceil_div(r.ax[2].size - column, step[2]), source.last[2] - k)
+                    column = map_index(column, r.ax[2].size, r.mode)
+                    if column < 0:
+                        r.k.fill(dst, r.pitch, r.constant)
+                    elif dense:
+                        r.k.gather[r.dtype](dst, r.pitch, 1, src + column * r.x.s[2], 1, 0, inside * count, r.x.sc)
+                    else:
+                        r.k.gather[r.dtype](dst, r.pitch, r.repeat, src + column * r.x.s[2], inside, step[2] * r.x.s[2],
+                                            count, r.x.sc)
+                    k += inside
+                    dst += inside * pixel
 
 
 cdef inline ptrdiff_t steps_before(ptrdiff_t corner, ptrdiff_t edge, ptrdiff_t step) noexcept nogil:
@@ -282,8 +291,10 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
             o = b.start[2] + phase + done * r.step[2]
             done += pixels
             corner = o * r.ax[2].stride - r.ax[2].lo - lag
-            a.left = steps_before(corner, source.first[2], r.column)
-            a.right = steps_before(corner, source.last[2], r.column)
+            a.left, a.right = 0, <ptrdiff_t> INTPTR_MAX  # a strip of folded pixels has all that they read
+            if r.fold == 1:
+                a.left = steps_before(corner, source.first[2], r.column)
+                a.right = steps_before(corner, source.last[2], r.column)
             a.x = plane + corner_h * source.s[1] + corner * source.s[2]
             out = (r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1]
                    + (o * r.fold - lag) * (r.out.s[2] // r.fold))
@@ -321,7 +332,8 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
         r, b = &window, &one
     a.plane, a.row, a.column = r.ax[0].dilation * source.s[0], r.ax[1].dilation * source.s[1], r.column * source.s[2]
     a.taps_h, a.stride_h = r.ax[1].taps, r.ax[1].stride
-    a.taps_w, a.stride_w, a.dilation_w = r.ax[2].taps, r.ax[2].stride, r.ax[2].dilation
+    a.taps_w, a.stride_w, a.dilation_w = r.taps_w, r.ax[2].stride, r.ax[2].dilation
+    a.residues, a.residue = r.residues, (source.last[2] - source.first[2]) * source.s[2] if r.residues > 1 else 0
     a.each, a.w_block = r.each, r.taps * r.k.lanes * r.csize
     a.at, a.blocks = r.at + b.chunk, b.blocks
     a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
@@ -332,7 +344,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
         corner = d * r.ax[0].stride - r.ax[0].lo
         before = min(steps_before(corner, source.first[0], r.ax[0].dilation), r.ax[0].taps)
         a.planes = max(0, min(r.ax[0].taps, steps_before(corner, source.last[0], r.ax[0].dilation)) - before)
-        a.w = r.w + (b.chunk * r.taps + before * r.each * r.ax[1].taps * r.ax[2].taps) * r.k.lanes * r.csize
+        a.w = r.w + (b.chunk * r.taps + before * r.each * r.ax[1].taps * r.taps_w) * r.k.lanes * r.csize
         plane = source.x + (corner + before * r.ax[0].dilation) * source.s[0]
         for phase in range(r.step[1]):
             count = ceil_div(b.count[1] - phase, r.step[1])
@@ -493,7 +505,7 @@ cdef double strip_positions(const Run *r) noexcept nogil:
     for i in range(3):
         span = r.ax[i].taps if r.sparse else extent(&r.ax[i], r.box[i]) + (r.fold - 1 if i == 2 else 0)
         positions *= min(span, <double> r.ax[i].size) if r.clipped else span
-    return positions
+    return positions * min(r.residues, r.taps_w)
 
 
 cdef ptrdiff_t strip_bytes(const Run *r) noexcept nogil:
@@ -675,7 +687,8 @@ cdef class Depthwise:
         r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.channels, r.columns, r.each, r.taps = self.channels, self.columns, self.each, self.taps
         r.repeat = self.columns // self.channels
-        r.fold = r.phases = 1
+        r.fold = r.phases = r.residues = 1
+        r.taps_w = w.taps
         r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
         r.clipped = self.whole or r.mode == 0 and r.constant == 0
         for i in range(3):
@@ -694,15 +707,18 @@ cdef class Depthwise:
 
     cdef bint fold(self, Run *r) noexcept:
         """Where channels are fewer than a vector has and windows slide densely: pixels whose channels are whole vectors are
-        taken for one, and what lies outside becomes part of a strip. False where that cannot be."""
-        cdef ptrdiff_t pixels = 1, last = r.ax[2].out
-        if (r.columns >= r.k.lanes or not self.channels_last or r.ax[2].stride > 1
+        taken for one, and what lies outside becomes part of a strip; of a stride, its residues one after the other. False
+        where that cannot be."""
+        cdef ptrdiff_t pixels = 1, last = r.ax[2].out, stride = r.ax[2].stride
+        if (r.columns >= r.k.lanes or not self.channels_last or stride > 1 and (r.repeat > 1 or 2 * r.columns > r.k.lanes)
                 or r.ax[0].dilation > 1 or r.ax[1].dilation > 1 or r.ax[2].dilation > 1):
             return False
         while pixels * r.columns % r.k.lanes:
             pixels += 1
         if pixels > last or r.csize * r.columns * r.ax[0].taps * r.ax[1].taps * (pixels + r.ax[2].taps) > STRIP_BYTES:
             return False
+        if stride > 1:
+            r.residues, r.margin, r.ax[2].lo, r.ax[2].taps = stride, r.ax[2].lo, 0, ceil_div(r.ax[2].taps, stride)
         r.ax[2].out, r.ax[2].stride = ceil_div(last, pixels), pixels
         r.fold, r.lag = pixels, r.ax[2].out * pixels - last
         r.columns *= pixels
@@ -715,7 +731,8 @@ cdef class Depthwise:
         r.x = x[0]
         r.direct = r.dtype < 3 and r.repeat == 1 and x.sc == r.size and r.columns >= r.k.lanes and r.clipped
         if r.fold > 1:
-            r.direct = r.dtype < 3 and r.repeat == 1 and x.sc == r.size and x.s[2] == r.channels * x.sc and self.whole
+            r.direct = (r.dtype < 3 and r.repeat == r.residues == 1 and x.sc == r.size and x.s[2] == r.channels * x.sc
+                        and self.whole)
 
     cdef void take_epilogue(self, Run *r, epilogue) except *:
         r.activation, r.low, r.high = epilogue
@@ -941,7 +958,7 @@ cdef class Separable:
         """As Depthwise.fold, between the stages without a gap from pixel to pixel; only boxes of whole rows."""
         cdef ptrdiff_t row = r.ax[2].out, strip = r.csize * r.columns * (row + r.ax[2].taps + r.k.lanes)
         strip *= r.ax[1].taps + (SLIDE_ROWS - 1) * r.ax[1].stride
-        if row > self.box_pixels(r, p) or strip + 64 > STRIP_BYTES or not self.first.fold(r):
+        if row > self.box_pixels(r, p) or strip + 64 > STRIP_BYTES or r.ax[2].stride > 1 or not self.first.fold(r):
             return False
         p.pitch = p.rows
         return True

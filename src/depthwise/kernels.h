@@ -31,6 +31,9 @@ typedef struct {
     ptrdiff_t added_row, added_column;
     int clamp;
     double low, high;
+    /* For slide_any: columns lie together by what is left of them after so many, one residue's so many bytes behind the
+     * other's; else 1 and 0. */
+    ptrdiff_t residues, residue;
 } slide_args;
 typedef void (*slide_fn)(const slide_args *);
 

@@ -287,12 +287,18 @@ INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int
                             else
                                 NAME(slide_some)(s, at, wk + k * VL, k, a, 0, SLIDE_SOME, pixels, mixed, mix);
                         }
-                    for (; k < s->taps_w; k++) {
+                    x += k * tap;
+                    for (ptrdiff_t turn = 0; k < s->taps_w; k++) {
                         const V v = LOAD(wk + k * VL);
                         const ptrdiff_t column = k * s->dilation_w;
                         UNROLL for (int t = 0; t < pixels; t++)
                             if (inside || (column + t * s->stride_w >= s->left && column + t * s->stride_w < s->right))
-                                a[t] += v * MIXED(LOAD((const T *)(x + k * tap + t * window)));
+                                a[t] += v * MIXED(LOAD((const T *)(x + t * window)));
+                        x += s->residue;
+                        if (++turn == s->residues) {
+                            x += tap - turn * s->residue;
+                            turn = 0;
+                        }
                     }
                 }
             NAME(slide_end)(s, a, s->at[b], r, pixels);
