@@ -56,6 +56,10 @@ LAYERS = (
     Layer("pix2pix.down4", "conv", (1, 128, 128, 64), ((4, 4, 64, 128),), 2),
     Layer("wav2letter.k13", "conv", (1, 1000, 250), ((13, 250, 250),)),
     Layer("whisper.conv1", "conv", (1, 3000, 80), ((3, 80, 512),)),
+    # groups: ResNeXt-50 (Xie et al. 2016); an RGB image that is halved
+    Layer("resnext50.2_3x3", "conv", (1, 56, 56, 128), ((3, 3, 4, 128),)),
+    Layer("resnext50.3_3x3", "conv", (1, 28, 28, 256), ((3, 3, 8, 256),)),
+    Layer("image.halved", "depthwise", (1, 480, 640, 3), ((3, 3, 3, 1),), 2),
 )
 BY_NAME = {layer.name: layer for layer in LAYERS}
 

@@ -38,6 +38,13 @@ class Layer(NamedTuple):
         return len(self.x) - 2
 
     @property
+    def groups(self) -> int:
+        """Of a depthwise stage as many as channels, each of which is a group."""
+        if self.op == "transpose":
+            return 1
+        return self.x[-1] // (self.filters[0][-2] if self.op == "conv" else 1)
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """Of a transposed layer."""
         return (self.x[0], *(self.stride * size for size in self.x[1:-1]), self.filters[0][-2])
@@ -98,7 +105,7 @@ def numpy(threads: int) -> Make:
         square = len(set(f.shape[: layer.rank])) == 1
         if layer.op == "transpose" and square:
             return lambda: _demo.spread(x, f, layer.stride, layer.dilation)
-        if layer.padding != "SAME" or not square:
+        if layer.padding != "SAME" or not square or (layer.op == "conv" and layer.groups > 1):
             raise NotImplementedError
         if layer.op == "conv":
             return lambda: _demo.correlate(x, f, layer.stride, layer.dilation, before=before)
@@ -153,8 +160,8 @@ def torch(threads: int) -> Make:
         even = all(before == after for before, after in pads)
         op = getattr(functional, f"conv_transpose{n}d" if layer.op == "transpose" else f"conv{n}d")
         options: dict[str, Any] = {"stride": layer.stride, "dilation": layer.dilation}
-        if layer.op in ("depthwise", "separable"):
-            options["groups"] = layer.x[-1]
+        if layer.op != "transpose":
+            options["groups"] = layer.groups
         if even:
             options["padding"] = [before for before, _ in pads]
         elif layer.op == "transpose":
@@ -211,8 +218,8 @@ def jax(threads: int) -> Make:
         n, pad, s, d = layer.rank, layer.padding, layer.rank * (layer.stride,), layer.rank * (layer.dilation,)
         space = "DHW"[3 - n :]
         names = (f"N{space}C", f"{space}IO", f"N{space}C")
-        groups = layer.x[-1] if layer.op in ("depthwise", "separable") else 1
-        f = [filters[0].reshape(*filters[0].shape[:n], 1, -1) if groups > 1 else filters[0], *filters[1:]]
+        each = layer.x[-1] // layer.groups
+        f = [filters[0].reshape(*filters[0].shape[:n], each, -1) if layer.groups > 1 else filters[0], *filters[1:]]
         if layer.op == "transpose":
             f = [np.ascontiguousarray(np.flip(f[0], tuple(range(n))).swapaxes(-1, -2))]
 
@@ -220,7 +227,7 @@ def jax(threads: int) -> Make:
             if layer.op == "transpose":
                 return lax.conv_transpose(x, w, s, pad, dimension_numbers=names)
             y = lax.conv_general_dilated(
-                x, w, s, pad, rhs_dilation=d, dimension_numbers=names, feature_group_count=groups
+                x, w, s, pad, rhs_dilation=d, dimension_numbers=names, feature_group_count=layer.groups
             )
             return lax.conv_general_dilated(y, rest[0], n * (1,), "VALID", dimension_numbers=names) if rest else y
 
@@ -239,8 +246,9 @@ def onnx_model(layer: Layer, filters: list[Array]) -> bytes:
         nodes = [helper.make_node("ConvTranspose", ["x", "w0"], ["y"], **options)]
     else:
         options["dilations"] = layer.rank * [layer.dilation]
-        groups = layer.x[-1] if layer.op in ("depthwise", "separable") else 1
-        nodes = [helper.make_node("Conv", ["x", "w0"], ["y" if len(first) == 1 else "z"], group=groups, **options)]
+        nodes = [
+            helper.make_node("Conv", ["x", "w0"], ["y" if len(first) == 1 else "z"], group=layer.groups, **options)
+        ]
         if len(first) > 1:
             nodes.append(helper.make_node("Conv", ["z", "w1"], ["y"]))
     ends = (
