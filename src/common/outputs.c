@@ -25,10 +25,13 @@ static int lent(size_t size)
 #endif
 }
 
-static void lend(void *block, size_t size)
+/* Whether it has taken them. */
+static int lend(void *block, size_t size)
 {
 #ifdef MADV_FREE
-    madvise(block, size / PAGE * PAGE, MADV_FREE);
+    return madvise(block, size / PAGE * PAGE, MADV_FREE) == 0;
+#else
+    return 0;
 #endif
 }
 
@@ -78,12 +81,10 @@ void output_free(void *context, void *block, size_t size)
     const size_t most = kind ? LENT_BYTES : KEPT_BYTES;
     void *old[SLOTS];
     int olds = 0;
-    if (usable < KEPT_LEAST || usable > most) {
+    if (usable < KEPT_LEAST || usable > most || (kind && !lend(block, usable))) {
         free(block);
         return;
     }
-    if (kind)
-        lend(block, usable);
     pthread_mutex_lock(&lock);
     for (int i = 0; i < count;)
         if (count == SLOTS || (total[kind] + usable > most && lent(kept[i].size) == kind))
