@@ -179,14 +179,13 @@ class PackedPhases:
 
 
 MOST_DEPTHWISE_TAPS = 4096
-SUMMED = (2, 4, 8)  # channels of a group that a shuffle finds in a vector
 MOST_PHASES = 9  # strides up to 3x3: the 64 of 8x8 took 1.5 of the general driver's time on two threads
 
 
 def _depthwise(problem: Problem, forced: bool) -> Any:
     """Sliding windows wherever each channel stays by itself: the general driver loads its input again for every tap."""
-    channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    if problem.groups == 1 or (channels > 1 and (channels not in SUMMED or filters != channels)):
+    channels = problem.in_channels // problem.groups
+    if problem.groups == 1 or (channels > 1 and not problem.small_groups):
         return "channels are summed"
     if channels > 1 and not forced:
         lanes = _LANES // 2 if problem.dtype == 1 else _LANES
@@ -217,7 +216,7 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     if not forced:
         lanes = _LANES // 2 if problem.dtype == 1 else _LANES
         channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        if channels > 1 and problem.channels_last and not isinstance(_depthwise(problem, False), str):
+        if problem.small_groups and problem.channels_last and not isinstance(_depthwise(problem, False), str):
             return "groups that fill vectors: sliding windows are faster"
         rows = [job[2] for job in problem.jobs]
         strided = any(row.stride > 1 for row in rows)
@@ -311,7 +310,7 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | Pi
         return driver
     _, h, w = problem.jobs[0]
     lanes, most = _LANES // 2 if problem.dtype == 1 else _LANES, max(problem.in_channels, problem.out_channels)
-    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1 or (driver.small_groups and not forced):
+    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1 or (problem.small_groups and not forced):
         return driver
     # Making planes takes the longer the more channels there are.
     if not forced and (2 * most > lanes or h.out * w.out < (256 if most <= 4 else 1024)):

@@ -84,6 +84,13 @@ class Problem(NamedTuple):
         """Whether terms that lie outside the input are zeros, which may be left out."""
         return self.padding_mode == 0 and self.padding_value == 0
 
+    @property
+    def small_groups(self) -> bool:
+        """Whether groups have 2, 4 or 8 channels and as many filters: a shuffle finds each in a vector."""
+        return (
+            1 < self.groups and self.in_channels == self.out_channels and self.in_channels // self.groups in (2, 4, 8)
+        )
+
 
 class SeparableProblem(NamedTuple):
     """A depthwise problem and the pointwise one that takes what it makes; the rest as of one problem."""

@@ -58,16 +58,9 @@ def conv(
     return y
 
 
-def depthwise_conv(
-    inputs: Any,
-    kernel: Any,
-    strides: Any = 1,
-    padding: str = "valid",
-    data_format: str | None = None,
-    dilation_rate: Any = 1,
-) -> Any:
-    """As keras.ops.depthwise_conv."""
-    return conv(inputs, _array(kernel).reshape(*kernel.shape[:-2], 1, -1), strides, padding, data_format, dilation_rate)
+def depthwise_conv(inputs: Any, kernel: Any, *args: Any, **kwargs: Any) -> Any:
+    """As keras.ops.depthwise_conv, whose arguments are those of `conv`."""
+    return conv(inputs, _array(kernel).reshape(*kernel.shape[:-2], 1, -1), *args, **kwargs)
 
 
 def conv_transpose(

@@ -5,6 +5,15 @@
 
 /* ---- rows into columns ---------------------------------------------------------------------------------------- */
 
+/* 0, 1, 2, ... */
+INLINE VI NAME(lane_numbers)(void)
+{
+    VI lanes = {0};
+    UNROLL for (int i = 0; i < VL; i++)
+        lanes[i] = i;
+    return lanes;
+}
+
 /* v[i][j] to v[j][i]: for k = 1, 2, 4, ... swap the off-diagonal quarters of every block of 2k by 2k. */
 INLINE void NAME(transpose_registers)(V v[VL])
 {
@@ -84,6 +93,36 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
 
 /* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
  * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
+/* d[i*nj + j] = src[i][j] for fewer j than a vector holds, which lie side by side, and i that are si bytes apart: all that
+ * fill whole vectors. Returns how many i. */
+static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, ptrdiff_t nj)
+{
+    const ptrdiff_t step = si / (ptrdiff_t)sizeof(T), all = ni;
+    if (ni < VL || si % (ptrdiff_t)sizeof(T) || step >= 1 << 20 || -step >= 1 << 20)
+        return 0;
+    int32_t at[VL * VL]; /* of VL times i, where each element is, */
+    VI lanes[VL];        /* and where from the first of its vector */
+    int near = VBYTES > 16 && step > 0;
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < nj; j++)
+            at[i * nj + j] = i * (int)step + j;
+    for (int i = 0; i < nj; i++)
+        for (int j = 0; j < VL; j++) {
+            lanes[i][j] = at[i * VL + j] - at[i * VL];
+            near &= lanes[i][j] < 2 * VL;
+        }
+    for (; near && (ni - VL) * step >= 2 * VL; ni -= VL, src += VL * si) /* two loads are inside what is read */
+        for (int i = 0; i < nj; i++, d += VL) {
+            const T *from = (const T *)src + at[i * VL];
+            STORE(d, __builtin_shuffle(LOAD(from), LOAD(from + VL), lanes[i]));
+        }
+    for (; ni >= VL; ni -= VL, src += VL * si)
+        for (const int32_t *from = at; from < at + VL * nj; from += VL, d += VL)
+            for (int j = 0; j < VL; j++)
+                d[j] = ((const T *)src)[from[j]];
+    return all - ni;
+}
+
 #define GATHER(S)                                                                                                      \
     static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t repeat, const char *src, ptrdiff_t ni,          \
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \
@@ -97,29 +136,11 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
         case 2: REPEAT(S, 2)                                                                                           \
         case 4: REPEAT(S, 4)                                                                                           \
         }                                                                                                              \
-        if (sj == sizeof(S) && repeat == 1 && pitch == nj && nj < VL && ni >= VL && si % (ptrdiff_t)sizeof(S) == 0 &&  \
-            si < 1 << 20 && -si < 1 << 20) { /* a few of each */                                                       \
-            int32_t at[VL * VL];                                                                                       \
-            VI lanes[VL];                                                                                              \
-            const int step = (int)(si / (ptrdiff_t)sizeof(S));                                                         \
-            int near = VBYTES > 16 && __builtin_types_compatible_p(S, T) && step > 0;                                  \
-            for (int i = 0; i < VL; i++)                                                                               \
-                for (int j = 0; j < nj; j++)                                                                           \
-                    at[i * nj + j] = i * step + j;                                                                     \
-            for (int i = 0; i < nj; i++)                                                                               \
-                for (int j = 0; j < VL; j++) {                                                                         \
-                    lanes[i][j] = at[i * VL + j] - at[i * VL];                                                         \
-                    near &= lanes[i][j] < 2 * VL;                                                                      \
-                }                                                                                                      \
-            for (; near && (ni - VL) * step >= 2 * VL; ni -= VL, src += VL * si)                                       \
-                for (int i = 0; i < nj; i++, d += VL) {                                                                \
-                    const T *from = (const T *)src + at[i * VL];                                                       \
-                    STORE(d, __builtin_shuffle(LOAD(from), LOAD(from + VL), lanes[i]));                                \
-                }                                                                                                      \
-            for (; ni >= VL; ni -= VL, src += VL * si)                                                                 \
-                for (const int32_t *from = at; from < at + VL * nj; from += VL, d += VL)                               \
-                    for (int j = 0; j < VL; j++)                                                                       \
-                        d[j] = LOAD_##S((const S *)src + from[j]);                                                     \
+        if (__builtin_types_compatible_p(S, T) && sj == sizeof(S) && repeat == 1 && pitch == nj && nj < VL) {          \
+            const ptrdiff_t done = NAME(few)(d, src, ni, si, nj);                                                      \
+            d += done * nj;                                                                                            \
+            src += done * si;                                                                                          \
+            ni -= done;                                                                                                \
         }                                                                                                              \
         if (sj == sizeof(S) && repeat == 1) {                                                                          \
             for (ptrdiff_t i = 0; i < ni; i++)                                                                         \

@@ -5,10 +5,8 @@
  * from `at` on, and its lanes. `each` is a power of two, and blocks start at one of its multiples, or of a vector's. */
 INLINE VI NAME(slide_mix)(const slide_args *s, ptrdiff_t at, ptrdiff_t g, ptrdiff_t *from)
 {
-    VI lanes = {0};
+    const VI lanes = NAME(lane_numbers)();
     const __typeof__(lanes[0]) group = -s->each, lane = g & (VL - 1);
-    UNROLL for (int i = 0; i < VL; i++)
-        lanes[i] = i;
     *from = s->each <= VL ? 0 : (g & -VL) - (at & (s->each - 1));
     return (lanes & group) + lane;
 }

@@ -683,11 +683,10 @@ cdef class FilterGradient:
     cdef Axis axes[3]
     cdef readonly object transform
     cdef int dtype, ndim, mode
-    cdef bint channels_last, depthwise, padded
+    cdef bint channels_last, depthwise, small_groups, padded
     cdef ptrdiff_t groups, cg, mg
     cdef double constant
     cdef readonly object problem
-    cdef readonly bint small_groups
     cdef readonly double flops
 
     def __cinit__(self, problem, transform=None):
@@ -700,7 +699,7 @@ cdef class FilterGradient:
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.depthwise = self.cg == 1 and self.groups > 1
-        self.small_groups = self.groups > 1 and self.cg == self.mg and self.cg in (2, 4, 8)
+        self.small_groups = problem.small_groups
         self.padded = False
         self.flops = 2 * self.cg * problem.out_channels
         for n in problem.batch:

@@ -89,10 +89,8 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
 /* Which lane comes `turn` after each, round in its group. */
 INLINE VI NAME(lanes_turned)(const tile_args *t)
 {
-    VI lanes = {0};
+    const VI lanes = NAME(lane_numbers)();
     const __typeof__(lanes[0]) last = t->each - 1, turn = t->turn;
-    UNROLL for (int i = 0; i < VL; i++)
-        lanes[i] = i;
     return (lanes & ~last) | ((lanes + turn) & last);
 }
 
