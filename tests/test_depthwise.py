@@ -288,6 +288,29 @@ def test_phases_equal_the_general_driver(seed):
         done += 1
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 8])
+def test_strides_over_few_channels(channels, stride):
+    """Pixels are taken together, the columns of each residue side by side: the same bits as the general driver's."""
+    rng = np.random.default_rng(channels + 10 * stride)
+    for taps, padding, mode in (
+        ((2, 2), "VALID", "zeros"),
+        ((3, 3), "SAME", "zeros"),
+        ((5, 4), [[0, 0], [1, 2], [3, 0], [0, 0]], "zeros"),
+        ((1, 7), "SAME", "reflect"),
+        ((3, 1), "SAME", ("constant", 2.0)),
+    ):
+        dtype = DTYPES[rng.integers(len(DTYPES))]
+        x = values(rng, (2, 11, int(rng.integers(50, 99)), channels), dtype)
+        f = values(rng, (*taps, channels, 1), dtype)
+        arguments = {"strides": (1, int(rng.integers(1, 4)), stride, 1), "padding": padding, "padding_mode": mode}
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("depthwise"):
+                y = nn.depthwise_conv2d(x, f, **arguments, num_threads=int(rng.integers(1, 4)))
+            with nn.algorithm("direct"):
+                assert np.array_equal(_float(y), _float(nn.depthwise_conv2d(x, f, **arguments)))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_small_groups_equal_the_general_driver(seed):
     """Groups of 2, 4, 8 channels and as many filters, whose channels are summed; and their input gradients. Whole numbers."""
