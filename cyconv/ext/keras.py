@@ -79,11 +79,10 @@ def conv_transpose(
     pads = np.array(
         compute_conv_transpose_padding_args_for_jax(x.shape, w.shape, strides, padding, output_padding, dilation_rate)
     )
-    reach, sizes = (np.array(w.shape[:n]) - 1) * dilation, np.delete(x.shape, (0, axis))
-    shape = np.insert((sizes - 1) * stride + 1 + pads.sum(1) - reach, axis - 1, w.shape[-2])
-    crop = np.insert(np.maximum(reach[:, None] - pads, 0), axis - 1, 0, axis=0)
+    crop = (np.array(w.shape[:n])[:, None] - 1) * dilation[:, None] - pads  # beyond the last window where negative
+    extra, crop = np.maximum(-crop[:, 1], 0), np.insert(np.maximum(crop, 0), axis - 1, 0, axis=0)
     return cyconv.conv_transpose(
-        x, w, (len(x), *shape.tolist()), stride.tolist(), [[0, 0], *crop.tolist()], layout, dilation.tolist()
+        x, w, None, stride.tolist(), [[0, 0], *crop.tolist()], layout, dilation.tolist(), output_padding=extra.tolist()
     )
 
 
