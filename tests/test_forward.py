@@ -138,3 +138,18 @@ def test_long_rows_equal_short_ones(seed):
             part = x[:, :, first * stride : (last - 1) * stride + span]
             added = None if residual is None else residual[:, :, first:last]
             assert np.array_equal(y[:, :, first:last], nn.conv2d(part, f, residual=added, **rest))
+
+
+@pytest.mark.parametrize("isa", nn.available_isas())
+@pytest.mark.parametrize("columns", range(12, 34))
+def test_rows_of_every_length(columns, isa):
+    """Full tiles and what is left of a row, which may be two tiles of 8: side by side, through a buffer, of several blocks."""
+    rng = np.random.default_rng(columns)
+    with nn.isa(isa), nn.algorithm("direct"):
+        for filters, channels, added in product((16, 30, 32, 96), (3, 20), (False, True)):
+            x = rng.integers(-4, 5, (1, 2, columns + 1, channels)).astype(np.float32)
+            f = rng.integers(-4, 5, (1, 2, channels, filters)).astype(np.float32)
+            residual = rng.integers(-4, 5, (1, 2, columns, filters)).astype(np.float32) if added else None
+            y = nn.conv2d(x, f, 1, "VALID", residual=residual, bias=np.arange(filters, dtype=np.float32))
+            whole = reference.convolution(x, f, bias=np.arange(filters, dtype=np.float32))
+            assert np.array_equal(y, whole + residual if added else whole)

@@ -18,6 +18,7 @@ cdef extern from "isa.h" nogil:
 cdef extern from "memory.h" nogil:
     enum: AT_HAND, L1_PERIOD
     long l1_ways()
+    long l2_bytes()
     void *allocate_large(size_t)
 
 cdef extern from "team.h" nogil:
@@ -236,9 +237,9 @@ cdef inline void poll(Call *call) noexcept nogil:
 
 
 cdef enum:
-    # Floating-point operations, 10 to 15 us: a thread that still spins is there in 1 us, and one that sleeps (25 us to wake)
+    # Floating-point operations, 4 to 10 us: a thread that still spins is there in 1 us, and one that sleeps (25 us to wake)
     # does not keep the others from doing its part.
-    WORTH_A_THREAD = 1500000
+    WORTH_A_THREAD = 1000000
     MOVE = 10                 # of them that take as long as moving a value in or out
 
 

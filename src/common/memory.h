@@ -40,3 +40,14 @@ static inline long l1_ways(void)
     return 8;
 #endif
 }
+
+/* Bytes of a core's L2: 2 MiB where the system does not tell. */
+static inline long l2_bytes(void)
+{
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return bytes > 0 ? bytes : 2 << 20;
+#else
+    return 2 << 20;
+#endif
+}

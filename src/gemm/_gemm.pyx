@@ -20,7 +20,7 @@ import numpy as np
 cimport numpy as cnp
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type,
-    copy_axis, give_back, l1_ways, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
+    copy_axis, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_large, take_zeros, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
@@ -35,9 +35,6 @@ cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
     STRIP_BYTES = 1 << 20   # the most a strip may hold
-    ALL_FILTERS = 5 << 18   # bytes of filters that a box's tiles go through at once: L2 keeps them;
-    SOME_FILTERS = 600000   # where they are more, so many at a time,
-    INPUT_BYTES = 400000    # and the box's input, which is read again for the next ones, has to stay, too
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 7 * TILE_ROWS
     FEW_PIXELS = 56         # for which filters are read where they lie, as packing would take longer;
@@ -56,6 +53,10 @@ cdef enum:
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
 
 cdef long WAYS = l1_ways()
+# Bytes of filters that a box's tiles go through at once, for L2 keeps them; where they are more, so many at a time, and the
+# box's input, which is read again for the next ones, has to stay, too.
+cdef ptrdiff_t L2 = min(max(l2_bytes(), 1 << 19), 1 << 21), ALL_FILTERS = L2 * 5 // 8, SOME_FILTERS = L2 * 2 // 7
+cdef ptrdiff_t INPUT_BYTES = L2 // 5
 
 cdef enum Source:
     DIRECT, STRIP, WINDOWS
@@ -457,6 +458,12 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     finish(r, s.tile, tile.rows, taken, out, residual, bias if deferred else NULL)
 
 
+cdef inline int tile_rows(ptrdiff_t pixels, int full) noexcept nogil:
+    """How many of so many pixels the next tile takes. Of one or two more than a full one, 8: a tile of those alone would take
+    as long as one of four."""
+    return 8 if 8 < full < pixels <= min(full + 2, 16) else <int> min(pixels, full)
+
+
 cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
     """Of one block of columns."""
     return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
@@ -487,7 +494,8 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     cdef tile_fn kernel = r.k.narrow[taken] if narrow else r.k.along[wide]
     rows = r.k.lanes if narrow else r.k.rows[wide]
     args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
-    args.b, args.accumulate = filters_at(r, job, t, group, block, start, width, &args.ldb), 0
+    cdef const char *b = filters_at(r, job, t, group, block, start, width, &args.ldb)
+    args.b, args.accumulate = b, 0
     args.blocks, args.panel = blocks, filter_bytes(r, job) if block >= t.packed else row
     args.added_pixel = line.residual_step
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
@@ -498,13 +506,17 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
         rest = line.count - first
         if 8 < rest < rows:  # moved back: as fast as a tile of fewer pixels
             first, rest = line.count - rows, rows
-        done = <int> min(rows, rest)
+        done = tile_rows(rest, rows)
         plain = r.plain_store and (r.residual.data == NULL if narrow and done == rows else spare >= 0)
         deferred = r.deferred or r.residual.data != NULL and not plain
         args.bias, args.clamp = r.no_bias if deferred else bias, r.activation == CLAMP and not deferred
         args.added = NULL if deferred or r.residual.data == NULL else residual
         residual[0] = line.residual + first * line.residual_step + start * r.residual.sc
-        args.tiles = max(1, rest // rows) if plain else 1
+        args.tiles = 1
+        if plain and done == rows:
+            args.tiles = rest // rows
+            if tile_rows(rows + rest % rows, rows) < rows:
+                args.tiles = max(1, args.tiles - 1)
         args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
         base[0] = line.base + first * line.step
         out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
@@ -515,6 +527,7 @@ cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
                 base[i] = base[0] + min(i, done - 1) * line.step
                 out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
                 residual[i] = residual[0] + min(i, done - 1) * line.residual_step
+            args.b = b
             for _c in range(blocks):
                 r.k.gemm[wide][done](args)
                 args.b += args.panel
@@ -668,7 +681,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             rows = r.k.rows[rows]
         first = c[0] = c[1] = c[2] = c[3] = 0
         while first < pixels:
-            tile.rows = <int> min(rows, pixels - first)
+            tile.rows = tile_rows(pixels - first, rows)
             tile.full = rows if tile.rows > 8 else 8 if tile.rows > 4 else 4 if tile.rows > 2 else tile.rows
             locate(r, job, t, group, start, count, c, &tile, s.area)
             if not in_pieces:
