@@ -249,6 +249,18 @@ cdef inline int team_of(double work, int threads, prepare) except -1:
     return prepare(threads) if threads > 1 else 1
 
 
+cdef inline ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, ptrdiff_t each, ptrdiff_t tile,
+                          int threads) noexcept nogil:
+    """Into how many parts to cut `whole`, `least` or some more, so that the thread that gets most of parts*others units
+    gets as few tiles as can be; a part's items are `each` of what a tile holds `tile` of."""
+    cdef ptrdiff_t parts, most, best = least, fewest = 0
+    for parts in range(least, min(whole, 2 * least if threads > 1 else least) + 1):
+        most = ceil_div(parts * others, threads) * ceil_div(ceil_div(whole, parts) * each, tile)
+        if parts == least or most < fewest:
+            best, fewest = parts, most
+    return best
+
+
 # A unit of a task's work, and the number of the thread that does it: 0 for the one that made the call.
 ctypedef void (*unit_fn)(const void *task, ptrdiff_t unit, int thread) noexcept nogil
 

@@ -26,8 +26,8 @@ import numpy as np
 cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
-    MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back,
-    leaves_input, map_index, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
+    MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
+    give_back, leaves_input, map_index, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
 from move cimport CLAMP, NONE, finish_args
@@ -528,16 +528,20 @@ cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
         r.box[2] = max(1, pixels // SLIDE_PIXELS * SLIDE_PIXELS)
     if pixels:
         r.box[1] = ceil_div(r.box[1], ceil_div(r.box[1], max(1, pixels // r.box[2])))
-    units = max(1, r.x.n * r.phases * r.ax[0].out * ceil_div(r.ax[1].out, r.box[1]) * ceil_div(r.ax[2].out, r.box[2]))
-    wanted = (2 if pixels else 4) * threads  # each box meets all pointwise filters: better few
+    units = max(1, r.x.n * r.phases * r.ax[0].out * ceil_div(r.ax[2].out, r.box[2]))
+    if pixels and threads > 1:  # each box meets all pointwise filters: better few, but evenly
+        parts = max(ceil_div(r.ax[1].out, r.box[1]), min(r.box[1], ceil_div(threads, units)))
+        r.box[1] = max(1, ceil_div(r.ax[1].out, even_parts(r.ax[1].out, parts, units, r.box[2], TILE_ROWS, threads)))
+    units *= max(1, ceil_div(r.ax[1].out, r.box[1]))
+    wanted = (1 if pixels else 4) * threads
     if threads > 1 and units < wanted:
         # Each thread has rows of its own, as in the layers around; channels are cut where rows are few.
-        parts = ceil_div(wanted, units)
         if not pixels:
-            parts = min(parts, max(1, r.box[1] // MANY_ROWS))
+            parts = min(ceil_div(wanted, units), max(1, r.box[1] // MANY_ROWS))
             parts -= parts % threads if parts > threads else 0
-        r.box[1] = ceil_div(r.box[1], parts)
-        parts = ceil_div(wanted, max(1, units * ceil_div(r.ax[1].out, r.box[1])))
+            r.box[1] = ceil_div(r.box[1], parts)
+            units *= max(1, ceil_div(r.ax[1].out, r.box[1]))
+        parts = ceil_div(wanted, units)
         if not pixels and r.fold == 1 and r.box[2] < parts * 4 * SLIDE_PIXELS:
             r.chunk = ceil_div(r.blocks, min(parts, ceil_div(r.blocks, 2)))
             parts = ceil_div(parts, ceil_div(r.blocks, r.chunk))

@@ -20,7 +20,7 @@ import numpy as np
 cimport numpy as cnp
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type,
-    copy_axis, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
+    copy_axis, even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
     storage_bytes, take, take_large, take_zeros, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
@@ -721,18 +721,6 @@ cdef ptrdiff_t read_bytes(const Run *r, const Job *job, const ptrdiff_t *box) no
     for i in range(3):
         bytes *= min(min(extent[i], box[i + 1] * job.ax[i].taps), job.ax[i].size)
     return <ptrdiff_t> min(bytes, 1e15)
-
-
-cdef ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, ptrdiff_t each, ptrdiff_t tile,
-                          int threads) noexcept nogil:
-    """Into how many parts to cut `whole`, `least` or some more, so that the thread that gets most of parts*others units
-    gets as few tiles as can be; a part's items are `each` of what a tile holds `tile` of."""
-    cdef ptrdiff_t parts, most, best = least, fewest = 0
-    for parts in range(least, min(whole, 2 * least if threads > 1 else least) + 1):
-        most = ceil_div(parts * others, threads) * ceil_div(ceil_div(whole, parts) * each, tile)
-        if parts == least or most < fewest:
-            best, fewest = parts, most
-    return best
 
 
 cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff_t bytes, int threads,
