@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentError
 from importlib import import_module
@@ -39,6 +40,7 @@ QUICK = (1, 5, 8, 11)
 NEEDS = {
     "cyconv_call": ("cyconv",),
     "opencv": ("cv2",),
+    "litert": ("ai_edge_litert", "tensorflow"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "openvino": ("openvino", "onnx"),
 }
@@ -46,6 +48,7 @@ NEEDS = {
 OURS = ("cyconv", "cyconv_call")
 SETTLE = 0.1  # seconds before each turn: threads of the library that had the one before spin on, waiting for work
 PEAK_SECONDS = 1e-5
+PATIENCE = 60.0  # seconds for an answer: to import TensorFlow takes ten
 
 Times = dict[str, float]
 
@@ -103,8 +106,14 @@ class Library:
         )
 
     def answer(self) -> str:
+        """Its next line; none where it hangs, or has hung before."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.start()
+        try:
+            return self.process.stdout.readline().strip()
+        finally:
+            timer.cancel()
 
     def seconds(self, layer: int, budget: float) -> float | None:
         """The median time of a layer, None where the library cannot run it."""

@@ -186,6 +186,18 @@ def torch(threads: int) -> Make:
     return make
 
 
+def tensorflow_op(tf: Any, layer: Layer, filters: list[Array]) -> Callable[[Any], Any]:
+    """The layer in tf.nn, filters constant."""
+    f, s, pad = [tf.constant(w) for w in filters], layer.stride, layer.padding
+    ops: dict[str, Callable[[Any], Any]] = {
+        "conv": lambda x: tf.nn.convolution(x, f[0], s, pad, dilations=layer.dilation),
+        "transpose": lambda x: tf.nn.conv_transpose(x, f[0], layer.output_shape, s, pad),
+        "depthwise": lambda x: tf.nn.depthwise_conv2d(x, f[0], (1, s, s, 1), pad),
+        "separable": lambda x: tf.nn.separable_conv2d(x, f[0], f[1], (1, s, s, 1), pad),
+    }
+    return ops[layer.op]
+
+
 def tensorflow(threads: int) -> Make:
     """tf.nn in a tf.function with constant filters."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -194,16 +206,30 @@ def tensorflow(threads: int) -> Make:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
     def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
-        f = [tf.constant(w) for w in filters]
-        s, four, pad = layer.stride, (1, layer.stride, layer.stride, 1), layer.padding
-        ops: dict[str, Callable[[Any], Any]] = {
-            "conv": lambda x: tf.nn.convolution(x, f[0], s, pad, dilations=layer.dilation),
-            "transpose": lambda x: tf.nn.conv_transpose(x, f[0], layer.output_shape, s, pad),
-            "depthwise": lambda x: tf.nn.depthwise_conv2d(x, f[0], four, pad),
-            "separable": lambda x: tf.nn.separable_conv2d(x, f[0], f[1], four, pad),
-        }
-        run, y = tf.function(ops[layer.op]), tf.constant(x)
+        run, y = tf.function(tensorflow_op(tf, layer, filters)), tf.constant(x)
         return lambda: run(y)
+
+    return make
+
+
+def litert(threads: int) -> Make:
+    """XNNPACK in LiteRT's interpreter, which keeps input and output; TensorFlow converts the layer."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    interpreter, tf = import_module("ai_edge_litert.interpreter"), import_module("tensorflow")
+
+    def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
+        function = tf.function(tensorflow_op(tf, layer, filters), input_signature=[tf.TensorSpec(x.shape, x.dtype)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+        model = interpreter.Interpreter(model_content=converter.convert(), num_threads=threads)
+        model.allocate_tensors()
+        model.set_tensor(model.get_input_details()[0]["index"], x)
+        output = model.tensor(model.get_output_details()[0]["index"])
+
+        def run() -> Any:
+            model.invoke()
+            return output()
+
+        return run
 
     return make
 
@@ -316,5 +342,18 @@ def cyconv_call(threads: int) -> Make:
 
 
 MAKERS: dict[str, Callable[[int], Make]] = {
-    f.__name__: f for f in (cyconv, cyconv_call, torch, tensorflow, onnxruntime, openvino, jax, opencv, scipy, numpy)
+    f.__name__: f
+    for f in (
+        cyconv,
+        cyconv_call,
+        torch,
+        tensorflow,
+        litert,
+        onnxruntime,
+        openvino,
+        jax,
+        opencv,
+        scipy,
+        numpy,
+    )
 }

@@ -203,6 +203,15 @@ def test_peers_compute_the_same_layers(library, monkeypatch):
     assert ran
 
 
+def test_bench_leaves_a_library_that_hangs(monkeypatch):
+    monkeypatch.setattr(_bench, "PATIENCE", 0.1)
+    library = object.__new__(_bench.Library)
+    library.process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert library.answer() == ""
+    assert library.seconds(0, 0.1) is None
+    library.close()
+
+
 def test_bench_prints_the_table(tmp_path, capsys, monkeypatch):
     tiny = _peers.Layer("tiny", "conv", (1, 8, 8, 4), ((3, 3, 4, 8),))
     times = {"cyconv": 1e-3, "torch": 2e-3, "numpy": 4e-3}

@@ -250,7 +250,7 @@ cdef inline int team_of(double work, int threads, prepare) except -1:
 
 
 cdef inline ptrdiff_t even_parts(ptrdiff_t whole, ptrdiff_t least, ptrdiff_t others, ptrdiff_t each, ptrdiff_t tile,
-                          int threads) noexcept nogil:
+                                 int threads) noexcept nogil:
     """Into how many parts to cut `whole`, `least` or some more, so that the thread that gets most of parts*others units
     gets as few tiles as can be; a part's items are `each` of what a tile holds `tile` of."""
     cdef ptrdiff_t parts, most, best = least, fewest = 0

@@ -67,7 +67,6 @@ cdef enum:
     STRIP_BYTES = 1 << 18     # what a strip should hold; windows are gathered one by one where they hold less together
     STRIP_MOST = 1 << 20      # or where a strip would hold more than that
     PANEL_BYTES = 1 << 19     # of pointwise filters taken at a time: they and the box they meet fit L2
-    LINE_BYTES = 1 << 14      # of what the stages pass on, by which a block of pointwise filters goes at once
     MANY_ROWS = 7             # of outputs, which make a part
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     PHASE_BYTES = 1 << 18     # of the outputs of a box that several phases make together
@@ -433,7 +432,7 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
         while first < pixels:
             rows = <int> min(full, pixels - first)
             if line:
-                tiles = min((pixels - first) // full, max(1, LINE_BYTES // (full * p.pitch * r.csize)))
+                tiles = (pixels - first) // full
             for i in range(rows):
                 out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
                 residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]

@@ -19,9 +19,9 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type,
-    copy_axis, even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units,
-    storage_bytes, take, take_large, take_zeros, team_of, view_of
+    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
+    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
+    readable, run_units, storage_bytes, take, take_large, take_zeros, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -35,14 +35,15 @@ cdef enum:
     RUNS = 512              # taps a tile takes at a time
     WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
     STRIP_BYTES = 1 << 20   # the most a strip may hold
+    STREAM_BYTES = 800000   # of a box that is read again for the next filters, in order
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 7 * TILE_ROWS
     FEW_PIXELS = 56         # for which filters are read where they lie, as packing would take longer;
     SOME_PIXELS = 200       # more of them where L2 keeps the filters,
     LEAST_IN_PLACE = 28     # and fewer where their rows share sets of L1
     KEPT_FILTERS = 2 << 20
-    FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output,
-    MANY_FILTERS = 1 << 16  # and that come from further away
+    LEAST_WEIGHTS = 1 << 14  # that are read where they lie if the outputs have to be asked for NaN then
+    FEW_FILTERS = 24576     # bytes of filters that L1 keeps beside a tile's input and output
     LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PACKED = 1 << 15        # values that go together
@@ -54,7 +55,7 @@ cdef enum:
 
 cdef long WAYS = l1_ways()
 # Bytes of filters that a box's tiles go through at once, for L2 keeps them; where they are more, so many at a time, and the
-# box's input, which is read again for the next ones, has to stay, too.
+# box's input, which several taps read again for the next ones, has to stay, too.
 cdef ptrdiff_t L2 = min(max(l2_bytes(), 1 << 19), 1 << 21), ALL_FILTERS = L2 * 5 // 8, SOME_FILTERS = L2 * 2 // 7
 cdef ptrdiff_t INPUT_BYTES = L2 // 5
 
@@ -469,6 +470,11 @@ cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
     return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
 
 
+cdef inline ptrdiff_t input_bytes(const Job *job) noexcept nogil:
+    """The most of a box's input that several blocks of filters meet in turn."""
+    return STREAM_BYTES if job.taps == 1 else INPUT_BYTES
+
+
 cdef struct Line:
     # Pixels at one distance from each other: the first one's window, how many, and bytes to the next.
     const char *base
@@ -593,7 +599,7 @@ cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t gro
     # block, so that their filters come one after the other.
     windows = max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows
     most = max(1, LINE_BYTES // 2 // windows) * rows
-    if (b1 - b0) * filter_bytes(r, job) > MANY_FILTERS and count[3] * windows // rows <= INPUT_BYTES:
+    if (b1 - b0) * filter_bytes(r, job) > FEW_FILTERS and count[3] * windows // rows <= input_bytes(job):
         most = count[3]
     elif windows > LINE_BYTES and b1 - b0 > 1:
         return False
@@ -788,7 +794,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
         t.together = max(1, min(t.blocks, SOME_FILTERS // filter_bytes(r, job)))
         t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
     if t.source == DIRECT and t.together < t.blocks:  # the input is read again for the next blocks
-        bytes = INPUT_BYTES
+        bytes = input_bytes(job)
     t.splits = 1
     boxes = cut_boxes(r, job, most, bytes, threads, t)
     units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
@@ -1178,7 +1184,7 @@ cdef class Convolution:
         cdef bint kept = self.weights * r.csize < KEPT_FILTERS
         cdef ptrdiff_t row, most = SOME_PIXELS if kept else FEW_PIXELS, period = L1_PERIOD if kept else L1_PERIOD // 2
         cdef int i, j
-        if self.dtype > 2 or self.depthwise or self.weights < MANY_FILTERS // 4 and self.has_padding():
+        if self.dtype > 2 or self.depthwise or self.weights < LEAST_WEIGHTS and self.has_padding():
             return False
         for j in range(self.njobs):
             f = r.filters + j
