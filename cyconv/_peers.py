@@ -341,19 +341,5 @@ def cyconv_call(threads: int) -> Make:
     return cyconv(threads, planned=False)
 
 
-MAKERS: dict[str, Callable[[int], Make]] = {
-    f.__name__: f
-    for f in (
-        cyconv,
-        cyconv_call,
-        torch,
-        tensorflow,
-        litert,
-        onnxruntime,
-        openvino,
-        jax,
-        opencv,
-        scipy,
-        numpy,
-    )
-}
+_LIBRARIES = (cyconv, cyconv_call, torch, tensorflow, litert, onnxruntime, openvino, jax, opencv, scipy, numpy)
+MAKERS: dict[str, Callable[[int], Make]] = {library.__name__: library for library in _LIBRARIES}
