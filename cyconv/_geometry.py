@@ -91,11 +91,8 @@ def forward_axis(size: int, taps: int, stride: int, dilation: int, padding: Padd
 
 def outputs_inside(axis: Axis | JobAxis) -> list[tuple[int, int]]:
     """For every tap the outputs [first, end) that meet the input with it."""
-    s, out, firsts = (
-        axis.stride,
-        axis.out,
-        [k * axis.dilation - axis.lo for k in range(axis.taps)],
-    )  # what output 0 reads
+    s, out = axis.stride, axis.out
+    firsts = [k * axis.dilation - axis.lo for k in range(axis.taps)]  # what output 0 reads
     return [(min(out, max(0, -(at // s))), min(out, max(0, -((at - axis.size) // s)))) for at in firsts]
 
 
