@@ -159,8 +159,7 @@ def torch(threads: int) -> Make:
         n, pads = layer.rank, padding(layer)
         even = all(before == after for before, after in pads)
         op = getattr(functional, f"conv_transpose{n}d" if layer.op == "transpose" else f"conv{n}d")
-        options: dict[str, Any] = {"stride": layer.stride, "dilation": layer.dilation}
-        options["groups"] = layer.groups
+        options: dict[str, Any] = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
         if even:
             options["padding"] = [before for before, _ in pads]
         elif layer.op == "transpose":

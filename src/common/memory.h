@@ -30,24 +30,17 @@ static inline void *allocate_large(size_t size)
 
 enum { L1_PERIOD = 4096 }; /* bytes: what lies a multiple of them apart shares one set of L1 */
 
-/* Cache lines that a set of L1 holds: 8 where the system does not tell. Asking takes some microseconds. */
-static inline long l1_ways(void)
+/* What the system tells of the caches, or `otherwise` where it does not. Asking takes some microseconds. */
+static inline long told(int name, long otherwise)
 {
-#ifdef _SC_LEVEL1_DCACHE_ASSOC
-    const long ways = sysconf(_SC_LEVEL1_DCACHE_ASSOC);
-    return ways > 0 ? ways : 8;
-#else
-    return 8;
-#endif
+    const long value = sysconf(name); /* of no name: -1 */
+    return value > 0 ? value : otherwise;
 }
+#ifndef _SC_LEVEL1_DCACHE_ASSOC
+#define _SC_LEVEL1_DCACHE_ASSOC (-1)
+#define _SC_LEVEL2_CACHE_SIZE (-1)
+#endif
 
-/* Bytes of a core's L2: 2 MiB where the system does not tell. */
-static inline long l2_bytes(void)
-{
-#ifdef _SC_LEVEL2_CACHE_SIZE
-    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    return bytes > 0 ? bytes : 2 << 20;
-#else
-    return 2 << 20;
-#endif
-}
+/* Cache lines that a set of L1 holds, and the bytes of a core's L2. */
+static inline long l1_ways(void) { return told(_SC_LEVEL1_DCACHE_ASSOC, 8); }
+static inline long l2_bytes(void) { return told(_SC_LEVEL2_CACHE_SIZE, 2 << 20); }
