@@ -138,10 +138,10 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
         )
     d, h, w = three(result, UNIT)
     forward = geometry.whole(d), geometry.whole(h), geometry.whole(w)
-    backward = kind in (MAX_GRAD, MEAN_GRAD)
-    if backward and max(min(a.stride, a.size) for a in result) > MOST_PHASES:
+    gathered = kind == MEAN_GRAD
+    if gathered and max(min(a.stride, a.size) for a in result) > MOST_PHASES:
         raise MemoryError(f"{op}: strides {strides} make more than {MOST_PHASES} phases of {arg}.shape={shape}")
-    phases = tuple(tuple(geometry.phases(a)) if backward else () for a in (d, h, w))
+    phases = tuple(tuple(geometry.phases(a)) if gathered else () for a in (d, h, w))
     taps = math.prod(min(a.taps, a.size) for a in result)
     return Window(
         Problem(

@@ -163,6 +163,33 @@ def test_gradient_through_argmax_is_that_of_max_pool():
         assert np.array_equal(ours, expected), (seed, str(case))
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+def test_gradients_of_large_images_go_where_argmax_says(data_format, isa):
+    """Images of several boxes, rows of many vectors, odd channels: 2x2 and 3x3 windows above all, which have kernels."""
+    rng = np.random.default_rng(len(isa))
+    for case in range(120):
+        channels = int(rng.choice([1, 3, 8, 16, 17, 24, 33, 70, 130]))
+        h, w = (1, int(rng.integers(1, 3000))) if case % 6 == 0 else rng.integers(1, 100, 2)
+        k = tuple(rng.integers(1, 5, 2).tolist()) if case % 3 == 0 else (int(rng.integers(2, 4)),) * 2
+        strides = k if case % 4 == 0 else tuple(rng.integers(1, 4, 2).tolist())
+        shape = (2, h, w, channels) if data_format == "NHWC" else (2, channels, h, w)
+        x = rng.integers(-9, 9, shape).astype(rng.choice(["float32", "float32", "float64", "float16", "int32"]))
+        if x.dtype.kind == "f" and case % 2:
+            lot = rng.random(shape)
+            for value, share in ((-np.inf, 0.05), (np.inf, 0.02), (np.nan, 0.01)):
+                x[lot < share] = value
+        args = (k, strides, str(rng.choice(["SAME", "VALID", "SAME_LOWER"])))
+        if any(n < t for n, t in zip((h, w), k)) and args[2] == "VALID":
+            continue
+        y, at = nn.max_pool_with_argmax(x, *args, data_format)
+        g = rng.integers(1, 9, y.shape).astype(x.dtype)
+        expected = nn.max_pool_grad_with_argmax(x, g, at, *args, data_format=data_format)
+        with nn.isa(isa):
+            dx = nn.max_pool_grad(x, y, g, *args, data_format, num_threads=int(rng.integers(1, 5)))
+        assert np.array_equal(dx, expected), (case, shape, args, x.dtype)
+
+
 # Windows too large for a strip, which are taken in pieces; and those whose winners do not fit the scratch.
 LARGE = {
     "NHWC": ((1, 96, 99, 3), (96, 90), 4),

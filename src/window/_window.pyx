@@ -8,11 +8,12 @@ pieces. Maxima and sums go row by row of outputs (`by_rows`): the rows of taps b
 outputs. The order of every sum is that of the taps, row by row each column's first and then along the row; only the
 geometry decides, so the result does not depend on memory order, boxes or threads.
 
-Gradients are gathered, not scattered: the positions of the input are cut into boxes, and each takes what the windows
-around it send. For max_pool and dilation2d that needs the tap that won in each of these windows: it is found again,
-into scratch. As in a transposed convolution each phase of the stride is a stride-1 job, and every value is written once.
+Gradients are cut by the input's positions: each box takes what the windows around it send, so that every value is
+written by one thread. A mean's is gathered: as in a transposed convolution each phase of the stride is a stride-1 job. A
+maximum's (max_pool, dilation2d) goes window by window to the first tap that has it (route.pxi).
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -43,8 +44,8 @@ cdef enum:
     DIRECT_TAPS = 1 << 18   # windows beyond are taken in pieces, with an eye on Ctrl-C between them
 
 cdef enum:
-    # what a call makes, numbered as in _windows.py; TILED_GRAD is MAX_GRAD where each input is in one window
-    MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD, TILED_GRAD
+    # what a call makes, numbered as in _windows.py
+    MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD
 
 cdef enum:
     # the parts of a thread's scratch
@@ -71,6 +72,7 @@ cdef struct Run:
     JobAxis *phases[3]       # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
     bint planar, direct, plain, large, pieces, by_rows, by_columns
+    bint tiled, pairs        # of MAX_GRAD: each input is in one window; that is read where it lies, lanes are outputs
     ptrdiff_t channels, chunk, chunks, pitch
     ptrdiff_t together       # rows of outputs
     ptrdiff_t frame[3]       # what is cut into boxes: the outputs, or the input's positions
@@ -84,7 +86,7 @@ cdef struct Run:
     bint batch_in_index
     const char *weights
     ptrdiff_t weight_step[3]
-    double sign
+    double sign, least       # least: what all numbers are larger than
     char *scratch            # each thread's, of so many bytes
     ptrdiff_t scratch_bytes
     Call *call
@@ -95,8 +97,7 @@ cdef struct Sweep:
     int reduction
     const JobAxis *ax
     Field src, dst
-    char *by                 # beside src for CHOSEN, beside dst for FIRST and SUMMIT, dst itself for SPREAD
-    char *spread             # of SPREAD: the result, beside src
+    char *by                 # beside dst for FIRST and SUMMIT
     bint values, accumulate, last_piece
     ptrdiff_t start[3]
     ptrdiff_t count[3]
@@ -159,12 +160,8 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
             a.lanes, a.lane_step = next - o, w.stride * step // r.csize
         else:
             a.count[1], a.src_step[1], a.dst_step[1] = next - o, w.stride * step, t.dst.s[2]
-        if t.reduction == CHOSEN:
-            a.by = t.by + (a.src - t.src.at)
-        elif t.by != NULL:
+        if t.by != NULL:
             a.by = t.by + (a.dst - t.dst.at)
-        if t.reduction == SPREAD:
-            a.dst = t.spread + (a.src - t.src.at)
         a.number = -1 if none or k1 == k0 else number + k0 * t.numbers[2]
         a.weights = weights + k0 * r.weight_step[2]
         if t.reduction == TOTAL and divisor > 0:
@@ -472,51 +469,33 @@ cdef void winners(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
     windows(r, t, n, scratch)
 
 
-cdef void tiled_box(const Run *r, Sweep *t, ptrdiff_t n) noexcept nogil:
-    """The input's gradient under a box of windows that do not overlap: TILED_GRAD. The input and it lie alike."""
+cdef void around_of(const Run *r, const Sweep *box, Sweep *around) noexcept nogil:
+    """The outputs whose windows meet a box of the input's positions."""
+    cdef const JobAxis *x = r.forward.ax
+    cdef ptrdiff_t last
     cdef int i
-    t.reduction = SPREAD
-    t.numbers[0], t.numbers[1], t.numbers[2] = r.forward.ax[1].taps * r.forward.ax[2].taps, r.forward.ax[2].taps, 1
-    t.by = t.dst.at = r.grad.data + n * r.grad.sn + t.channel * r.grad.sc
-    t.dst.unit = r.grad.sc
     for i in range(3):
-        t.dst.s[i] = r.grad.s[i]
-    t.spread = r.out.data + n * r.out.sn + t.channel * r.out.sc
-    windows(r, t, n, NULL)
+        around.start[i] = max(0, ceil_div(box.start[i] + x[i].lo - (x[i].taps - 1) * x[i].dilation, x[i].stride))
+        last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
+        around.count[i] = max(0, last + 1 - around.start[i])
 
 
-cdef inline bint like(const View *v, const ptrdiff_t *count, const Field *f) noexcept nogil:
-    """Whether so many positions lie in an array as they do in scratch."""
-    return (v.sc == f.unit and (count[2] < 2 or v.s[2] == f.s[2]) and (count[1] < 2 or v.s[1] == f.s[1])
-            and (count[0] < 2 or v.s[0] == f.s[0]))
+include "route.pxi"
 
 
 cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
-    """A box of the input's gradient: MAX_GRAD, MEAN_GRAD."""
+    """A box of the input's gradient: MEAN_GRAD."""
     cdef const JobAxis *x = r.forward.ax
     cdef const JobAxis *a
     cdef Job job
     cdef Field result, where
     cdef Sweep around = box[0], t = box[0]
-    cdef ptrdiff_t weight, last
     cdef ptrdiff_t[3] phase
     cdef int i
-    for i in range(3):  # the outputs whose windows meet the box
-        around.start[i] = max(0, ceil_div(box.start[i] + x[i].lo - (x[i].taps - 1) * x[i].dilation, x[i].stride))
-        last = min(x[i].out - 1, floor_div(box.start[i] + box.count[i] - 1 + x[i].lo, x[i].stride))
-        around.count[i] = max(0, last + 1 - around.start[i])
-    if r.kind == MEAN_GRAD and not r.pieces:
+    around_of(r, box, &around)
+    if not r.pieces:
         share(r, box, n, around.start, around.count, scratch + r.area[GRADS], &t.src)
-    elif not r.pieces:
-        dense(r, around.start, around.count, scratch + r.area[WINNERS], &t.src)
-        t.by = t.src.at
-        if r.dtype < F16 and not r.planar and box.units == r.pitch and like(&r.grad, around.count, &t.src):
-            t.src.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
-        else:
-            fetch(r, &r.grad, n, box, around.start, around.count, scratch + r.area[GRADS], &t.src)
-        if around.count[0] * around.count[1] * around.count[2]:
-            winners(r, &around, n, scratch)
-    t.reduction = TOTAL if r.kind == MEAN_GRAD else CHOSEN
+    t.reduction = TOTAL
     t.ax = job.ax
     in_place(r, box, n, &result)
     box.dst = result
@@ -525,16 +504,12 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     for phase[0] in range(min(box.count[0], x[0].stride)):
         for phase[1] in range(min(box.count[1], x[1].stride)):
             for phase[2] in range(1 if r.by_rows else min(box.count[2], x[2].stride)):
-                t.number, weight = 0, 1
-                for i in range(2, -1, -1):
+                for i in range(3):
                     job.ax[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
                     a = job.ax + i
                     t.start[i] = (box.start[i] + phase[i]) // a.out_step
                     t.count[i] = (box.count[i] - phase[i] - 1) // a.out_step + 1
                     t.first[i], t.last[i] = 0, a.taps
-                    t.number += a.tap_start * weight
-                    t.numbers[i] = a.tap_step * weight
-                    weight *= x[i].taps
                 if r.by_rows:  # all phases along the row at once
                     job.ax[2].out_start, job.ax[2].out_step = 0, 1
                     t.start[2], t.count[2], t.along, t.phases = box.start[2], box.count[2], r.phases[2], x[2].stride
@@ -597,14 +572,14 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     if r.kind == FILTER_GRAD:
         boxes = 1
     t.channel = unit // boxes % r.chunks * r.chunk
-    t.units = min(r.chunk, r.channels - t.channel)
+    t.units = r.chunk if unit // boxes % r.chunks < r.chunks - 1 else r.channels - t.channel
     if r.kind == FILTER_GRAD:
         filter_grads(r, &t, scratch)
         return
     start_box(r, unit % boxes, &t)
-    if r.kind == TILED_GRAD:
-        tiled_box(r, &t, unit // boxes // r.chunks)
-    elif r.kind >= MAX_GRAD:
+    if r.kind == MAX_GRAD:
+        route_box(r, &t, unit // boxes // r.chunks, scratch)
+    elif r.kind == MEAN_GRAD:
         backward_box(r, &t, unit // boxes // r.chunks, scratch)
     else:
         forward_box(r, &t, unit // boxes // r.chunks, scratch)
@@ -621,25 +596,34 @@ cdef double measure(Run *r) noexcept nogil:
     """Lay out a thread's scratch for the boxes as they are; returns its bytes."""
     cdef const JobAxis *x = r.forward.ax
     cdef double[5] bytes
-    cdef double unit = r.csize * (r.chunk if r.planar else r.pitch), outs = 1, inputs = 1, results = 1, total = 0, columns
-    cdef ptrdiff_t n
+    cdef double unit = r.csize * (r.pitch if not r.planar else 1 if r.kind == MAX_GRAD else r.chunk)
+    cdef double outs = 1, inputs = 1, results = 1, total = 0, columns
+    cdef ptrdiff_t n, reached
     cdef int i
     for i in range(3):
         n = r.box[i]
+        results *= n
+        reached = (x[i].taps - 1) * x[i].dilation
         if r.kind == MAX_GRAD or r.kind == MEAN_GRAD:
-            results *= n
-            n = min(x[i].out, (n - 1 + (x[i].taps - 1) * x[i].dilation) // x[i].stride + 1)
+            n = min(x[i].out, (n - 1 + reached) // x[i].stride + 1)
+        if r.kind == MAX_GRAD:  # the box, and what is around it
+            columns = min(<double> x[i].size, r.box[i] + 2.0 * reached)
+            if i == 2 and r.planar:
+                columns = x[2].stride * <double> phase_pitch(x + 2, n, r.box[2] + 2 * reached, r.k.lanes)
+                n = ceil_div(n, r.k.lanes) * r.k.lanes
+            inputs *= columns
         else:
-            results *= n
+            inputs *= span(x + i, n)
         outs *= n
-        inputs *= span(x + i, n)
     if r.kind == FILTER_GRAD:
         results = <double> x[0].taps * x[1].taps * x[2].taps
+    elif r.kind == MAX_GRAD:
+        results = inputs
     bytes[INPUT] = 0 if r.direct or r.kind == MEAN_GRAD else STRIP_BYTES if r.pieces else inputs * unit
-    bytes[WINNERS] = outs * unit if r.kind == ARGMAX or r.kind == MAX_GRAD or r.kind == FILTER_GRAD else 0
-    bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.kind == TILED_GRAD else STRIP_BYTES if r.pieces else outs * unit
+    bytes[WINNERS] = outs * unit if r.kind == ARGMAX or r.kind == FILTER_GRAD else 0
+    bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.direct and r.kind == MAX_GRAD else STRIP_BYTES if r.pieces else outs * unit
     bytes[RESULT] = 0 if r.plain else results * unit
-    bytes[ROWS] = 0
+    bytes[ROWS] = sizeof(ptrdiff_t) * <double> x[2].taps if r.kind == MAX_GRAD else 0
     if r.by_rows:  # the columns that a row of the box meets, inside or not
         columns = r.box[2]
         columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride
@@ -649,6 +633,8 @@ cdef double measure(Run *r) noexcept nogil:
         bytes[ROWS] *= r.together
     if r.by_rows or r.kind == MEAN_GRAD:  # and divisors
         bytes[ROWS] = max(bytes[ROWS], <double> ROW_BYTES + unit) + r.csize * (max(r.box[2], ROW_BYTES // r.csize) + 4 * r.k.lanes)
+    if r.pairs:
+        bytes[INPUT] = bytes[GRADS] = bytes[RESULT] = 0
     for i in range(AREAS):
         r.area[i] = <ptrdiff_t> min(total, 1e15)
         total += (min(bytes[i], 1e15) // 64 + 3) * 64
@@ -667,22 +653,24 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
             gathered *= min(<double> x[i].out, span(x + i, 1) / x[i].stride + 1)
         else:
             gathered *= span(x + i, 1)
-    cdef bint backward = r.kind >= MAX_GRAD and r.kind != TILED_GRAD, pixels = v.sc == r.size and r.channels > 1
+    cdef bint backward = r.kind >= MAX_GRAD, pixels = v.sc == r.size and r.channels > 1
     cdef bint few = 4 * r.channels <= lanes and (not pixels or backward), wide
     # Maxima and sums go row by row unless windows are far from each other, or taps, or most taps are outside.
     cdef bint by_rows = ((r.kind < ARGMAX and r.weights == NULL or r.kind == MEAN_GRAD) and x[2].stride <= 2 * x[2].taps
                          and (x[2].taps - 1) * x[2].dilation < 2 * min(x[2].taps, x[2].size)
                          and (not backward or x[2].out * x[2].stride >= x[2].taps))
+    r.large = gathered * lanes * r.csize > STRIP_BYTES
+    if r.kind == MAX_GRAD:
+        return lay_out_routes(r, native and window < DIRECT_TAPS, few, pixels, lanes)
     # Lanes are outputs where these are plenty and next to each other, or where channels are few.
     if by_rows:
         wide = x[2].stride <= 2 and x[2].out >= lanes if backward else x[2].size >= lanes and 2 * x[2].out >= lanes
     else:
-        wide = x[2].out >= (PLANAR_LANES * lanes if r.channels >= lanes and r.kind != TILED_GRAD else lanes)
+        wide = x[2].out >= (PLANAR_LANES * lanes if r.channels >= lanes else lanes)
     r.planar = r.kind != FILTER_GRAD and (few and x[2].out >= lanes or not pixels and v.s[2] == r.size and wide and (
         by_rows or not backward or r.channels < lanes))
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
-    r.large = gathered * lanes * r.csize > STRIP_BYTES
     r.by_rows = by_rows and not r.large
     # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
     r.by_columns = (r.by_rows and r.direct and not r.planar and not backward and x[2].stride >= x[2].taps
@@ -690,9 +678,6 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
     r.by_rows = r.by_rows and not r.by_columns
     if r.large and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
-    if r.kind == TILED_GRAD:
-        r.plain = True
-        return r.direct and (r.grad.s[2] if r.planar else r.grad.sc) == r.size
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
         r.out.s[2] == r.size and (r.by_rows or not backward) if r.planar else r.direct and r.out.sc == r.size)
     return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
@@ -721,6 +706,8 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     while True:
         r.pitch = r.chunk if r.direct or r.planar else ceil_div(r.chunk, lanes) * lanes
         r.chunks = ceil_div(r.channels, r.chunk)
+        if r.kind == MAX_GRAD and r.direct:  # none of less than a vector
+            r.chunks = max(1, r.channels // r.chunk)
         work, units = each * r.chunk, r.chunks * r.x.n
         for i in range(3):
             r.boxes[i] = ceil_div(r.frame[i], r.box[i])
@@ -731,7 +718,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             return True
         if r.planar and r.chunk > 1:
             r.chunk = (r.chunk + 1) // 2
-        elif not r.planar and r.kind == MAX_GRAD and r.chunk > 4 * lanes:
+        elif not r.planar and r.kind == MAX_GRAD and r.chunk > (4 * lanes if r.direct else lanes):
             r.chunk = ceil_div(r.chunk // 2, lanes) * lanes
         elif r.box[0] > 1 and (not fits or r.box[0] > least[0]):
             r.box[0] = (r.box[0] + 1) // 2
@@ -739,6 +726,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             r.box[1] = (r.box[1] + 1) // 2
         elif r.box[2] > (lanes if r.planar else 1) and (not fits or r.box[2] > least[2]):
             r.box[2] = (r.box[2] + 1) // 2
+            r.pairs = False
         elif not r.planar and r.chunk > lanes:
             r.chunk = max(lanes, r.chunk // 2 // lanes * lanes)
         else:
@@ -774,25 +762,6 @@ cdef class Window:
         if a is not None:
             view_of(a, self.ndim, self.channels_last, v)
 
-    cdef bint tiled(self, const Run *r) noexcept:
-        """Whether the windows of a maximum's gradient tile the input, and input and gradient lie alike."""
-        cdef int i
-        cdef JobAxis *a
-        if self.kind != MAX_GRAD or r.weights != NULL or r.x.sn != r.out.sn or r.x.sc != r.out.sc:
-            return False
-        for i in range(3):
-            a = self.forward.ax + i
-            if a.taps != a.stride or a.dilation != 1 or a.out * a.stride - a.lo < a.size or r.x.s[i] != r.out.s[i]:
-                return False
-        return True
-
-    cdef bint cut_frame(self, Run *r, bint native, int team) noexcept:
-        cdef int i
-        for i in range(3):
-            r.phases[i] = self.phases[i]
-            r.frame[i] = self.forward.ax[i].size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else self.forward.ax[i].out
-        return cut(r, &r.grad if r.kind == MEAN_GRAD else &r.x, native, team)
-
     def run(self, cnp.ndarray x, cnp.ndarray grad, cnp.ndarray weights, double sign, cnp.ndarray out,
             cnp.ndarray positions, bint batch_in_index, int threads, int isa):
         """Compute into out (and positions); False, and nothing done, where a gradient's windows are too large for scratch.
@@ -801,8 +770,9 @@ cdef class Window:
         """
         cdef Run r
         cdef Call call
+        cdef JobAxis *a
         cdef ptrdiff_t units
-        cdef int team
+        cdef int team, i
         cdef bint native = self.dtype < 3
         cdef list raised = []
         memset(&r, 0, sizeof(Run))
@@ -833,10 +803,14 @@ cdef class Window:
         begin(&call, raised)
         r.call = &call
         team = team_of(self.problem.work * ELEMENT, threads, prepare)
-        r.kind = TILED_GRAD if self.tiled(&r) else self.kind
-        if r.kind == TILED_GRAD and not self.cut_frame(&r, native, team):
-            r.kind = MAX_GRAD
-        if r.kind != TILED_GRAD and not self.cut_frame(&r, native, team):
+        r.least = -2147483648.0 if compute_type(self.dtype) == 2 else -INFINITY
+        r.tiled = weights is None
+        for i in range(3):
+            a = self.forward.ax + i
+            r.tiled = r.tiled and a.taps == a.stride and a.dilation == 1 and a.out * a.stride - a.lo >= a.size
+            r.phases[i] = self.phases[i]
+            r.frame[i] = a.size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else a.out
+        if not cut(&r, &r.grad if r.kind == MEAN_GRAD else &r.x, native, team):
             return False
         units = r.x.n * r.chunks * r.boxes[0] * r.boxes[1] * r.boxes[2]
         if r.kind == FILTER_GRAD:

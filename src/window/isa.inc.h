@@ -41,14 +41,10 @@ SCATTER(int32_t)
 #define EVERY(reduction, tn) {OF(reduction##_ANY, tn), OF(reduction##_ADJACENT, tn), OF(reduction##_ALTERNATE, tn)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type),                                                                                    \
-    .window = {EVERY(MAXIMUM, tn),                                                                                     \
-               EVERY(TOTAL, tn),                                                                                       \
-               EVERY(FIRST, tn),                                                                                       \
-               EVERY(SUMMIT, tn),                                                                                      \
-               {[ADJACENT] = OF(CHOSEN_ADJACENT, tn)},                                                                 \
-               {[ADJACENT] = OF(SPREAD_ADJACENT, tn), [ALTERNATE] = OF(SPREAD_ALTERNATE, tn)}},                        \
-    .rows = {OF(rows_MAXIMUM, tn), OF(rows_TOTAL, tn)}, .fill = OF(fill, tn), .tally = OF(tally, tn),                  \
-    .positions = OF(positions, tn)
+    .window = {EVERY(MAXIMUM, tn), EVERY(TOTAL, tn), EVERY(FIRST, tn), EVERY(SUMMIT, tn)},                             \
+    .rows = {OF(rows_MAXIMUM, tn), OF(rows_TOTAL, tn)}, .route = {OF(route, tn), OF(route_weighted, tn)},              \
+    .route_pairs = OF(route_pairs, tn), .split = OF(split, tn), .merge = OF(merge, tn), .fill = OF(fill, tn),          \
+    .tally = OF(tally, tn), .positions = OF(positions, tn)
 #define TABLE_(isa) window_kernels_##isa
 #define TABLE(isa) TABLE_(isa)
 

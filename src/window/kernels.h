@@ -6,9 +6,8 @@
 #include "move.h"
 
 /* What a window makes of its taps. MAXIMUM, TOTAL: of the inputs. FIRST: the maximum, and which tap gave it first.
- * SUMMIT: the same of input + weight. CHOSEN: the total of those inputs whose own number is that of the tap. SPREAD: a
- * gradient at the place of its maximum, and zeros at the other taps. NaN is the largest of all numbers. */
-enum reduction { MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, REDUCTIONS };
+ * SUMMIT: the same of input + weight. NaN is the largest of all numbers. */
+enum reduction { MAXIMUM, TOTAL, FIRST, SUMMIT, REDUCTIONS };
 /* How the lanes of a vector lie in the input: some elements apart, next to each other, or every second one. */
 enum spacing { ANY, ADJACENT, ALTERNATE, SPACINGS };
 
@@ -18,10 +17,9 @@ typedef struct {
     const char *src; /* IN */
     ptrdiff_t taps[3], step[3];
     ptrdiff_t count[2], src_step[2], dst_step[2];
-    ptrdiff_t lanes, lane_step; /* lane_step in elements */
-    char *dst; /* OUT, and IN to accumulate; NULL where only the tap is wanted; of SPREAD laid out as src */
-    char *by;  /* OUT of FIRST and SUMMIT, laid out as dst: the tap's number; IN of CHOSEN, as src; of SPREAD the
-                * gradient, of which dst_step are the steps */
+    ptrdiff_t lanes, lane_step;   /* lane_step in elements */
+    char *dst;                    /* OUT, and IN to accumulate; NULL where only the tap is wanted */
+    char *by;                     /* OUT of FIRST and SUMMIT, laid out as dst: the tap's number */
     ptrdiff_t number, numbers[3]; /* the number of the first tap, -1 where there are none; how it grows with each tap */
     const char *weights;          /* IN of SUMMIT, in the compute type */
     ptrdiff_t weight_step[3];     /* along each axis of taps */
@@ -70,6 +68,30 @@ typedef struct {
 } rows_args;
 typedef void (*rows_fn)(const rows_args *);
 
+/* The gradient of the maxima of some windows: each adds its own to dst where its first maximum lies; NaN is the
+ * largest. src and dst are laid out alike. */
+typedef struct {
+    const char *src, *grad;                 /* IN of the first window, and its first tap */
+    char *dst;                              /* IN, OUT at that tap */
+    ptrdiff_t taps[2], step[2];             /* rows of taps, along d and h, bytes */
+    ptrdiff_t own[3][2];                    /* taps [first, end) along d, h, w that may be written */
+    ptrdiff_t columns;                      /* taps of a row, */
+    const ptrdiff_t *column;                /* and where each lies, bytes */
+    ptrdiff_t windows, src_step, grad_step; /* bytes */
+    ptrdiff_t lanes, lane_step;             /* a vector at least; elements from one to the next, 2 for pairs */
+    int fresh;                              /* no other windows meet these taps: dst is written, zeros too */
+    const JobAxis *along;     /* where lanes are the outputs of a row and taps may be outside: its axis, or NULL, */
+    ptrdiff_t position;       /* and the first output */
+    const char *weights;      /* IN or NULL: a tap is sign * input + weight */
+    ptrdiff_t weight_step[3]; /* as in window_args, for each lane its own */
+    double sign;
+} route_args;
+typedef void (*route_fn)(const route_args *);
+
+/* Every second of n elements to first, from the first on, the others to second; and back. */
+typedef void (*split_fn)(void *first, void *second, const void *src, ptrdiff_t n);
+typedef void (*merge_fn)(void *dst, const void *first, const void *second, ptrdiff_t n);
+
 /* dst[i*si + j*sj] (bytes) = src[i*pitch + j*step] (elements), rounded to the storage type. */
 typedef void (*scatter_fn)(char *dst, ptrdiff_t si, ptrdiff_t sj, const void *src, ptrdiff_t pitch, ptrdiff_t step,
                            ptrdiff_t ni, ptrdiff_t nj);
@@ -95,6 +117,9 @@ typedef struct {
     int lanes; /* elements a vector */
     window_fn window[REDUCTIONS][SPACINGS];
     rows_fn rows[TOTAL + 1];
+    route_fn route[2], route_pairs; /* without weights, and with; of two columns, lanes windows */
+    split_fn split;
+    merge_fn merge;
     fill_fn fill;
     tally_fn tally;
     positions_fn positions;

@@ -61,6 +61,27 @@ INLINE VI NAME(low)(void)
 INLINE V NAME(selected)(V x, V y) { return SELECT(x > y, x, y); }
 INLINE V NAME(larger)(V x, V y) { return LARGER(TN, VBYTES)(x, y); }
 
+/* Whether a lane of a mask is set. */
+#if VBYTES == 64
+#define ANY_LANE(mask) (__builtin_ia32_cvtd2mask512((NAME(ints))(mask)) != 0)
+#elif defined(__x86_64__) && VBYTES == 32
+#define ANY_LANE(mask) (__builtin_ia32_movmskps256((NAME(floats))(mask)) != 0)
+#elif defined(__x86_64__)
+#define ANY_LANE(mask) (__builtin_ia32_movmskps((NAME(floats))(mask)) != 0)
+#else
+#define ANY_LANE(mask) NAME(any_lane)(mask)
+INLINE int NAME(any_lane)(VM mask)
+{
+    int any = 0;
+    for (int i = 0; i < VL; i++)
+        any |= mask[i] != 0;
+    return any;
+}
+#endif
+typedef int NAME(ints) __attribute__((vector_size(VBYTES)));
+typedef float NAME(floats) __attribute__((vector_size(VBYTES)));
+
+
 /* MAXIMUM or TOTAL of what there is and one more. */
 INLINE V NAME(combined)(V acc, V x, const int reduction)
 {
@@ -69,48 +90,19 @@ INLINE V NAME(combined)(V acc, V x, const int reduction)
 
 #define WIDE 8 /* the most vectors of lanes at a time; half of them where each has its number too */
 
-/* The end of a tile of SPREAD. Where every second input is a lane, the taps go in pairs, which lie interleaved. */
-INLINE void NAME(spread)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const VI *by, const int spacing, const int p,
-                         const int q)
-{
-    V g[WIDE];
-    const VI low = NAME(low)(), high = low + VL / 2;
-    UNROLL for (int i = 0; i < p * q; i++)
-        g[i] = NAME(lanes)(a->by + to + i / q * a->dst_step[1] + i % q * VL * sizeof(T), spacing == SINGLE ? SINGLE : ADJACENT, 1);
-    for (ptrdiff_t d = 0; d < a->taps[0]; d++)
-        for (ptrdiff_t h = 0; h < a->taps[1]; h++)
-            for (ptrdiff_t k = 0; k < a->taps[2]; k += spacing == ALTERNATE ? 2 : 1) {
-                const I number = (I)(a->number + d * a->numbers[0] + h * a->numbers[1] + k * a->numbers[2]);
-                char *dst = a->dst + at + d * a->step[0] + h * a->step[1] + k * a->step[2];
-                UNROLL for (int i = 0; i < p * q; i++) {
-                    T *out = (T *)(dst + i / q * a->src_step[1] + i % q * VL * a->lane_step * (ptrdiff_t)sizeof(T));
-                    const V v = (V)((VM)(by[i] == number) & (VM)g[i]) + 0;
-                    if (spacing == ADJACENT)
-                        STORE(out, v);
-                    else if (spacing == SINGLE)
-                        *out = v[0];
-                    else {
-                        const V next = (V)((VM)(by[i] == number + (I)a->numbers[2]) & (VM)g[i]) + 0;
-                        STORE(out, __builtin_shuffle(v, next, low));
-                        STORE(out + VL, __builtin_shuffle(v, next, high));
-                    }
-                }
-            }
-}
-
-/* p windows by q vectors of lanes, all taps, in registers. `at` is the offset into src (and CHOSEN's by), `to` that into
- * dst (and FIRST's by), `lane` the first lane. */
+/* p windows by q vectors of lanes, all taps, in registers. `at` is the offset into src, `to` that into dst and
+ * by, `lane` the first lane. */
 INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff_t lane, const int reduction,
                        const int spacing, const int p, const int q)
 {
-    const int located = reduction == FIRST || reduction == SUMMIT || reduction == SPREAD, sums = reduction == TOTAL || reduction == CHOSEN;
+    const int located = reduction == FIRST || reduction == SUMMIT;
     const ptrdiff_t window = a->src_step[1], vector = VL * a->lane_step * (ptrdiff_t)sizeof(T);
     const T sign = (T)a->sign;
     const char *weights = a->weights + a->weight_lane * lane * (ptrdiff_t)sizeof(T);
     V acc[WIDE];
     VI by[WIDE];
     UNROLL for (int i = 0; i < p * q; i++) {
-        acc[i] = (V){0} + (sums ? 0 : LEAST);
+        acc[i] = (V){0} + (reduction == TOTAL ? 0 : LEAST);
         by[i] = (VI){0} + (I)a->number;
     }
     if (a->accumulate)
@@ -154,10 +146,6 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
                         const VM better = ~(x <= acc[i]) & ~IS_NAN(acc[i]);
                         acc[i] = SELECT(better, x, acc[i]);
                         by[i] = (VI)((better & (VM)((VI){0} + number)) | (~better & (VM)by[i]));
-                    } else if (reduction == CHOSEN) {
-                        const VI own = spacing == SINGLE ? (VI){0} + *(const I *)(a->by + offset)
-                                                         : LOAD_NUMBERS(a->by + offset);
-                        acc[i] += (V)((VM)(own == number) & (VM)x);
                     } else
                         acc[i] += x;
                 }
@@ -166,10 +154,6 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
                 number += (I)a->numbers[2];
             }
         }
-    if (reduction == SPREAD) {
-        NAME(spread)(a, at, to, by, spacing, p, q);
-        return;
-    }
     UNROLL for (int i = 0; i < p * q; i++) {
         T *dst = (T *)(a->dst + to + i / q * a->dst_step[1]) + i % q * VL;
         I *number = (I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL;
@@ -203,7 +187,7 @@ INLINE void NAME(windows)(const window_args *args, const int reduction, const in
     /* Windows of fewer lanes than a vector may be computed in whole vectors, each of which overwrites what the one before
      * it left behind its last lane: all but the last of a row. */
     ptrdiff_t whole = a.lanes < VL ? 0 : a.count[1];
-    if (spacing == ADJACENT && reduction != SPREAD && spare > 0 && a.dst_step[1] == a.lanes * size && a.src_step[1] >= a.dst_step[1])
+    if (spacing == ADJACENT && spare > 0 && a.dst_step[1] == a.lanes * size && a.src_step[1] >= a.dst_step[1])
         whole = a.count[1] - (spare + a.dst_step[1] - 1) / a.dst_step[1];
     for (ptrdiff_t r = 0; r < a.count[0]; r++) {
         int p;
@@ -236,11 +220,9 @@ WINDOWS(MAXIMUM)
 WINDOWS(TOTAL)
 WINDOWS(FIRST)
 WINDOWS(SUMMIT)
-WINDOW(SPREAD, ADJACENT)
-WINDOW(SPREAD, ALTERNATE)
-WINDOW(CHOSEN, ADJACENT)
 
 #include "rows.inc.h"
+#include "route.inc.h"
 
 /* ---- what else happens to rows -------------------------------------------------------------------------------- */
 

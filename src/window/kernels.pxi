@@ -1,7 +1,7 @@
 # The declarations of kernels.h.
 
 cdef extern from "kernels.h" nogil:
-    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, CHOSEN, SPREAD, ANY, ADJACENT, ALTERNATE
+    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, ANY, ADJACENT, ALTERNATE
     ctypedef struct window_args:
         const char *src
         ptrdiff_t taps[3]
@@ -37,6 +37,22 @@ cdef extern from "kernels.h" nogil:
         void *row
         const JobAxis *counts
         double divisor
+    ctypedef struct route_args:
+        const char *src
+        const char *grad
+        char *dst
+        ptrdiff_t taps[2]
+        ptrdiff_t step[2]
+        ptrdiff_t own[3][2]
+        ptrdiff_t columns
+        const ptrdiff_t *column
+        ptrdiff_t windows, src_step, grad_step, lanes, lane_step
+        int fresh
+        const JobAxis *along
+        ptrdiff_t position
+        const char *weights
+        ptrdiff_t weight_step[3]
+        double sign
     ctypedef struct lrn_args:
         const void *x
         const void *dy
@@ -48,8 +64,13 @@ cdef extern from "kernels.h" nogil:
         double bias, alpha, beta
     ctypedef struct window_kernels:
         int lanes
-        void (*window[6][3])(const window_args *) noexcept nogil
+        void (*window[4][3])(const window_args *) noexcept nogil
         void (*rows[2])(const rows_args *) noexcept nogil
+        void (*route[2])(const route_args *) noexcept nogil
+        void (*route_pairs)(const route_args *) noexcept nogil
+        void (*split)(void *, void *, const void *, ptrdiff_t) noexcept nogil
+        void (*merge)(void *, const void *, const void *, ptrdiff_t) noexcept nogil
+        void (*fill)(void *, ptrdiff_t, double) noexcept nogil
         void (*tally)(void *, const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*positions)(char *, ptrdiff_t, ptrdiff_t, int, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int64_t,
                           int64_t, int64_t, int64_t) noexcept nogil
