@@ -190,6 +190,20 @@ def test_gradients_of_large_images_go_where_argmax_says(data_format, isa):
         assert np.array_equal(dx, expected), (case, shape, args, x.dtype)
 
 
+def test_planes_that_no_window_meets_get_nothing():
+    """Windows of one plane, every second one: each plane is an image of its own, those between are zeros."""
+    rng = np.random.default_rng(0)
+    for strides in ((2, 2, 2), (2, 1, 1), (3, 1, 2)):
+        x = rng.standard_normal((1, 5, 12, 17, 20)).astype(np.float32)
+        y = nn.max_pool3d(x, (1, 3, 3), strides, "VALID")
+        g = rng.standard_normal(y.shape).astype(np.float32)
+        dx = nn.max_pool3d_grad(x, y, g, (1, 3, 3), strides, "VALID", out=np.full_like(x, np.nan))
+        planes = x[0, :: strides[0]], y[0], g[0]
+        assert np.array_equal(dx[0, :: strides[0]], nn.max_pool_grad(*planes, (3, 3), strides[1:], "VALID"))
+        dx[0, :: strides[0]] = 0
+        assert not dx.any()
+
+
 # Windows too large for a strip, which are taken in pieces; and those whose winners do not fit the scratch.
 LARGE = {
     "NHWC": ((1, 96, 99, 3), (96, 90), 4),

@@ -75,6 +75,7 @@ typedef struct {
     char *dst;                              /* IN, OUT at that tap */
     ptrdiff_t taps[2], step[2];             /* rows of taps, along d and h, bytes */
     ptrdiff_t own[3][2];                    /* taps [first, end) along d, h, w that may be written */
+    ptrdiff_t newer;                        /* rows of taps from this on are zeros where windows slide, and not read */
     ptrdiff_t columns;                      /* taps of a row, */
     const ptrdiff_t *column;                /* and where each lies, bytes */
     ptrdiff_t windows, src_step, grad_step; /* bytes */

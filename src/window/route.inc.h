@@ -125,14 +125,17 @@ INLINE void NAME(route_square)(const route_args *a, const char *grad, ptrdiff_t 
 #define EACH_TAP(h, k, from, to) UNROLL for (int k = to - 1; k >= from; k--) UNROLL for (int h = 0; h < R; h++)
 #define X(h, k) LOAD((const T *)(a->src + ROW_OF(0, h) + a->column[k]))
 #define DX(h, k) (*(VU *)(a->dst + ROW_OF(0, h) + a->column[k]))
-#define TAKE(h, k, from)                                                                                               \
+#define TAKE(h, k, from, kept)                                                                                         \
     x[h][k] = X(h, from);                                                                                              \
-    dx[h][k] = S < K ? (V)DX(h, from) : (V){0};                                                                        \
+    dx[h][k] = (kept) ? (V)DX(h, from) : (V){0};                                                                       \
+    if (!(kept) && lanes < VL && S < K)                                                                                \
+        dx[h][k] = (V)(others & (VI)DX(h, from));                                                                      \
     top[k] = h ? NAME(larger)(x[h][k], top[k]) : x[h][k];                                                              \
     sum[k] = h ? x[h][k] + sum[k] : x[h][k];
+    const VI others = ~NAME(first_lanes)(lanes);
     ptrdiff_t at = (a->windows - 1) * a->src_step + lane;
     V x[3][3], dx[3][3], top[3], sum[3];
-    EACH_TAP(h, k, S, K) { TAKE(h, k - S, k) }
+    EACH_TAP(h, k, S, K) { TAKE(h, k - S, k, 1) }
     for (ptrdiff_t o = a->windows - 1; o >= 0; o--, at -= a->src_step) {
         const T *g = (const T *)(grad + o * a->grad_step);
         V rest = LOAD(g);
@@ -144,7 +147,7 @@ INLINE void NAME(route_square)(const route_args *a, const char *grad, ptrdiff_t 
             sum[k] = sum[k - S];
         }
         EACH_TAP(h, k, 0, S) {
-            TAKE(h, k, k)
+            TAKE(h, k, k, S < K && h < a->newer)
         }
         V most = top[0], all = sum[0];
     UNROLL for (int k = 1; k < K; k++) {

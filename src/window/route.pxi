@@ -12,6 +12,7 @@ cdef struct Routes:
     ptrdiff_t count[3]
     ptrdiff_t pitch          # planar: from a phase of a row to the next, elements
     bint clear               # whether rows of dx are cleared before the first window that meets them
+    bint slides              # whether windows that are all inside go by the kernels that keep columns in registers
     route_args a
 
 
@@ -47,29 +48,51 @@ cdef inline void taps_of(const JobAxis *a, ptrdiff_t o, ptrdiff_t start, ptrdiff
     own[1] = max(own[0], min(taps[0], floor_div(start + count - 1 - at, a.dilation) + 1))
 
 
-cdef void clear(const Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdiff_t to_h) noexcept nogil:
-    """Rows [h, to_h) of planes [d, to_d) of dx."""
+cdef void clear(const Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdiff_t to_h, ptrdiff_t first,
+                ptrdiff_t last) noexcept nogil:
+    """Columns [first, last) of rows [h, to_h) of planes [d, to_d) of dx."""
     cdef ptrdiff_t i, j, w, size = t.box.units * t.r.csize
     cdef char *at
     for i in range(d, to_d):
         for j in range(h, to_h):
-            at = t.dx.at + i * t.dx.s[0] + j * t.dx.s[1] + t.box.start[2] * t.dx.s[2]
+            at = t.dx.at + i * t.dx.s[0] + j * t.dx.s[1] + first * t.dx.s[2]
             if t.dx.s[2] == size:
-                memset(at, 0, t.box.count[2] * size)
+                memset(at, 0, max(0, last - first) * size)
             else:
-                for w in range(t.box.count[2]):
+                for w in range(last - first):
                     memset(at + w * t.dx.s[2], 0, size)
+
+
+cdef inline void inside(const Routes *t, ptrdiff_t *first, ptrdiff_t *last) noexcept nogil:
+    """Of a row, the windows [first, last) that have all their taps inside the input, and in the box."""
+    cdef const JobAxis *w = t.r.forward.ax + 2
+    cdef ptrdiff_t end = t.box.start[2] + t.box.count[2] - 1 + w.lo - (w.taps - 1) * w.dilation
+    first[0] = max(t.around.start[2], ceil_div(w.lo + t.box.start[2], w.stride))
+    last[0] = min(t.around.start[2] + t.around.count[2], floor_div(end, w.stride) + 1)
+
+
+cdef void clear_rows(Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdiff_t to_h, ptrdiff_t rows) noexcept nogil:
+    """Rows that no window before the next row of windows, of so many rows of taps, meets. Where these slide, they take the
+    columns that they come to as zeros (`newer`), but for the first window's."""
+    cdef const JobAxis *x = t.r.forward.ax
+    cdef ptrdiff_t first, last, start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
+    inside(t, &first, &last)
+    t.a.newer = rows
+    if (t.slides and to_d - d == 1 and rows == x[1].taps and t.a.own[1][0] == 0 and t.a.own[1][1] == rows
+            and to_h - h <= rows and last - first > 1):
+        t.a.newer = rows - (to_h - h)
+        clear(t, d, to_d, h, to_h, start, first * x[2].stride - x[2].lo)
+        start = (last - 1) * x[2].stride - x[2].lo + x[2].stride
+    clear(t, d, to_d, h, to_h, start, end)
 
 
 cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const char *weights) noexcept nogil:
     """A row of windows, whose x and dx are at column 0 and whose grad at output 0, from the last to the first."""
     cdef const JobAxis *w = t.r.forward.ax + 2
     cdef ptrdiff_t o = t.around.start[2] + t.around.count[2], start, first, all_in, all_out, at
-    # Windows [all_in, all_out) have all their taps inside, and in the box.
-    all_in = ceil_div(w.lo + t.box.start[2], w.stride)
-    all_out = floor_div(t.box.start[2] + t.box.count[2] - 1 + w.lo - (w.taps - 1) * w.dilation, w.stride) + 1
+    inside(t, &all_in, &all_out)
     while o > t.around.start[2]:
-        start = o - 1 if o > all_out or o <= all_in else max(all_in, t.around.start[2])
+        start = o - 1 if o > all_out or o <= all_in else all_in
         taps_of(w, start, t.box.start[2], t.box.count[2], &first, &t.a.columns, t.a.own[2])
         at = (start * w.stride - w.lo) * t.x.s[2]
         t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + start * t.grad.s[2]
@@ -96,7 +119,7 @@ cdef void route_rows(Routes *t) noexcept nogil:
             taps_of(x + 1, h, box.start[1], box.count[1], &first_h, t.a.taps + 1, t.a.own[1])
             if t.clear:
                 rows = max(done, min(bottom, h * x[1].stride - x[1].lo + (x[1].taps - 1) * x[1].dilation + 1))
-                clear(t, ready, next, done, rows)
+                clear_rows(t, ready, next, done, rows, t.a.taps[1])
                 done = rows
             at = (d * x[0].stride - x[0].lo + first_d * x[0].dilation) * t.x.s[0]
             at += (h * x[1].stride - x[1].lo + first_h * x[1].dilation) * t.x.s[1]
@@ -113,10 +136,10 @@ cdef void route_rows(Routes *t) noexcept nogil:
             if box.owner and h % 16 == 0:
                 poll(t.r.call)
         if t.clear:
-            clear(t, ready, next, done, bottom)
+            clear(t, ready, next, done, bottom, box.start[2], box.start[2] + box.count[2])
         ready = next
     if t.clear:
-        clear(t, ready, end, box.start[1], bottom)
+        clear(t, ready, end, box.start[1], bottom, box.start[2], box.start[2] + box.count[2])
 
 
 # ---- planes by phases -------------------------------------------------------------------------------------------
@@ -228,14 +251,14 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         t.lo[i] = min(t.lo[i], box.start[i]) if t.around.count[i] else box.start[i]
         t.count[i] = end - t.lo[i]
         t.a.weight_step[i] = r.weight_step[i]
-    t.a.sign, t.a.fresh, t.a.lane_step = r.sign, r.tiled, 1
+    t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
     t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, <const ptrdiff_t *> box.rows, x[2].taps
     if r.planar and not r.pairs:
         route_planes(&t, n, scratch)
         return
     in_place(r, box, n, &result)
     if r.direct or r.pairs:
-        t.x, t.dx, t.grad, t.clear = result, result, result, not r.tiled
+        t.x, t.dx, t.grad = result, result, result
         t.x.at = r.x.data + n * r.x.sn + box.channel * r.x.sc
         t.grad.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
         for i in range(3):
@@ -244,8 +267,9 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         fetch(r, &r.x, n, box, t.lo, t.count, scratch + r.area[INPUT], &t.x)
         fetch(r, &r.grad, n, box, t.around.start, t.around.count, scratch + r.area[GRADS], &t.grad)
         dense(r, t.lo, t.count, scratch + r.area[RESULT], &t.dx)
-        if not r.tiled:
-            memset(scratch + r.area[RESULT], 0, t.count[0] * t.dx.s[0])
+    t.clear = not r.tiled
+    t.slides = (r.weights == NULL and x[0].taps == 1 and (x[1].taps == 1 or x[1].taps == 3) and x[2].taps == 3
+                and x[2].stride <= 2 and x[1].dilation == 1 and x[2].dilation == 1)
     t.a.step[0], t.a.step[1] = x[0].dilation * t.x.s[0], x[1].dilation * t.x.s[1]
     for i in range(x[2].taps):
         (<ptrdiff_t *> box.rows)[i] = i * x[2].dilation * t.x.s[2]
