@@ -94,7 +94,6 @@ def test_equals_the_formula(name, first):
     assert not failures, "\n".join(failures).replace("ops.py", "test_gradients.py")
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("name", RAW)
 def test_touches_nothing_but_its_arrays(name):
     code, words = in_a_child(fenced_sweep, RAW[name], range(1000, 1080))

@@ -70,9 +70,6 @@ def sweep(words, op, seeds):
     return 0
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-
 @pytest.mark.parametrize("offset", [-1, 1])
 def test_the_fences_stand(offset):
     def stray(words):

@@ -58,7 +58,6 @@ def test_equals_the_formula(name):
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("name", OPS)
 def test_no_op_strays(name):
     code, words = in_a_child(fenced_sweep, OPS[name], range(5000, 5100))

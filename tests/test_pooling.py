@@ -123,7 +123,6 @@ def test_equals_the_formula(name):
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("name", MANY)
 def test_no_pool_strays(name):
     code, words = in_a_child(fenced_sweep, POOLS[name], range(5000, 5150))

@@ -160,7 +160,6 @@ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
 # ---- forks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_started_after_use(method):
     context = multiprocessing.get_context(method)
