@@ -189,6 +189,18 @@ def test_gradients_of_large_images_go_where_argmax_says(data_format, isa):
         assert np.array_equal(dx, expected), (case, shape, args, x.dtype)
 
 
+@pytest.mark.parametrize("shape", [(1, 90000, 16), (1, 90000, 3), (2, 90000, 1)])
+def test_long_windows_of_a_signal_are_taken_whole(shape):
+    """In boxes of a position each they would take a minute."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    y = nn.max_pool1d(x, 70000, 5000, "VALID")
+    started = time.monotonic()
+    dx = nn.max_pool1d_grad(x, y, np.ones_like(y), 70000, 5000, "VALID")
+    assert time.monotonic() - started < 5
+    assert dx.sum() == y.size
+    assert (x[dx > 0] >= y.min()).all()
+
+
 def test_planes_that_no_window_meets_get_nothing():
     """Windows of one plane, every second one: each plane is an image of its own, those between are zeros."""
     rng = np.random.default_rng(0)

@@ -623,7 +623,7 @@ cdef double measure(Run *r) noexcept nogil:
     bytes[WINNERS] = outs * unit if r.kind == ARGMAX or r.kind == FILTER_GRAD else 0
     bytes[GRADS] = 0 if r.kind < MAX_GRAD or r.direct and r.kind == MAX_GRAD else STRIP_BYTES if r.pieces else outs * unit
     bytes[RESULT] = 0 if r.plain else results * unit
-    bytes[ROWS] = sizeof(ptrdiff_t) * <double> x[2].taps if r.kind == MAX_GRAD else 0
+    bytes[ROWS] = 0
     if r.by_rows:  # the columns that a row of the box meets, inside or not
         columns = r.box[2]
         columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride

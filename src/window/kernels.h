@@ -76,8 +76,8 @@ typedef struct {
     ptrdiff_t taps[2], step[2];             /* rows of taps, along d and h, bytes */
     ptrdiff_t own[3][2];                    /* taps [first, end) along d, h, w that may be written */
     ptrdiff_t newer;                        /* rows of taps from this on are zeros where windows slide, and not read */
-    ptrdiff_t columns;                      /* taps of a row, */
-    const ptrdiff_t *column;                /* and where each lies, bytes */
+    ptrdiff_t columns, column_step;         /* taps of a row, bytes from one to the next, */
+    const ptrdiff_t *column;                /* or where each lies; NULL only of more than 3 */
     ptrdiff_t windows, src_step, grad_step; /* bytes */
     ptrdiff_t lanes, lane_step;             /* a vector at least; elements from one to the next, 2 for pairs */
     int fresh;                              /* no other windows meet these taps: dst is written, zeros too */

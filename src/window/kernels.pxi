@@ -44,7 +44,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t taps[2]
         ptrdiff_t step[2]
         ptrdiff_t own[3][2]
-        ptrdiff_t newer, columns
+        ptrdiff_t newer, columns, column_step
         const ptrdiff_t *column
         ptrdiff_t windows, src_step, grad_step, lanes, lane_step
         int fresh

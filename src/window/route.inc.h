@@ -7,24 +7,26 @@
     for (ptrdiff_t d = 0; d < a->taps[0]; d++)                                                                         \
         for (ptrdiff_t h = 0; h < a->taps[1]; h++)
 #define ROW_OF(d, h) (at + d * a->step[0] + h * a->step[1])
+#define COLUMN(k) (listed ? a->column[k] : (k) * a->column_step)
 #define OWN(d, h, k)                                                                                                   \
     (d >= a->own[0][0] && d < a->own[0][1] && h >= a->own[1][0] && h < a->own[1][1] && k >= a->own[2][0] &&            \
      k < a->own[2][1])
 #define WEIGHT(d, h, k) (a->weights + lane + d * a->weight_step[0] + h * a->weight_step[1] + k * a->weight_step[2])
-#define TAP(d, h, k, i) NAME(tap)(a, a->src + ROW_OF(d, h) + a->column[k], WEIGHT(d, h, k), i, weighted)
+#define TAP(d, h, k, i) NAME(tap)(a, a->src + ROW_OF(d, h) + COLUMN(k), WEIGHT(d, h, k), i, weighted)
 
 /* A window's lanes one by one, from the last to the first: where there may be NaN, or taps outside of the input. */
 static __attribute__((noinline)) void NAME(route_lanes)(const route_args *a, ptrdiff_t at, const T *grad,
                                                         ptrdiff_t lane, ptrdiff_t lanes, const int weighted)
 {
     const JobAxis *w = a->along;
+    const int listed = a->column != NULL;
     for (ptrdiff_t i = lanes - 1; i >= 0; i--) {
         const ptrdiff_t corner = w ? (a->position + lane / (ptrdiff_t)sizeof(T) + i) * w->stride - w->lo : 0;
         ptrdiff_t found[3] = {-1, -1, -1};
         T best = LEAST;
         EACH_ROW (d, h)
             for (ptrdiff_t k = 0; k < a->columns; k++) {
-                T x = ((const T *)(a->src + ROW_OF(d, h) + a->column[k]))[i * a->lane_step];
+                T x = ((const T *)(a->src + ROW_OF(d, h) + COLUMN(k)))[i * a->lane_step];
                 if (weighted)
                     x = x * (T)a->sign + ((const T *)WEIGHT(d, h, k))[i];
                 if (w && (corner + k * w->dilation < 0 || corner + k * w->dilation >= w->size))
@@ -36,7 +38,7 @@ static __attribute__((noinline)) void NAME(route_lanes)(const route_args *a, ptr
             }
         EACH_ROW (d, h)
             for (ptrdiff_t k = 0; k < a->columns; k++) {
-                T *dst = (T *)(a->dst + ROW_OF(d, h) + a->column[k]) + i * a->lane_step;
+                T *dst = (T *)(a->dst + ROW_OF(d, h) + COLUMN(k)) + i * a->lane_step;
                 if (!OWN(d, h, k))
                     continue;
                 if (d == found[0] && h == found[1] && k == found[2])
@@ -55,8 +57,9 @@ INLINE V NAME(tap)(const route_args *a, const char *x, const char *w, int i, con
     return weighted ? v * (T)a->sign + LOAD((const T *)w + i * VL) : v;
 }
 
-/* Of a vector, the lanes before so many. */
-INLINE VI NAME(first_lanes)(ptrdiff_t n) { return NAME(lane_numbers)() < (I)n; }
+/* Of a vector, the lanes before so many. (gcc 12 fails to compare 64 bits where SSE2 is all there is.) */
+static const I NAME(before)[2 * VL] = {[0 ... VL - 1] = -1};
+INLINE VI NAME(first_lanes)(ptrdiff_t n) { return LOAD_NUMBERS(NAME(before) + VL - n); }
 
 /* Whether a lane must go by itself: where sum is NaN, for an input is, or two are infinite, or the maximum is the least
  * of all numbers, which may be padding's. */
@@ -81,7 +84,7 @@ INLINE V NAME(taken)(V x, V top, V *left)
 
 /* The first `lanes` of q vectors of a window's lanes; others had theirs. `at` is their offset into src and dst. */
 INLINE void NAME(route_any)(const route_args *a, ptrdiff_t at, const T *grad, ptrdiff_t lane, ptrdiff_t lanes,
-                                  const int weighted, const int q)
+                                  const int weighted, const int listed, const int q)
 {
     V top[4], rest[4], sum = {0};
     UNROLL for (int i = 0; i < q; i++) {
@@ -106,7 +109,7 @@ INLINE void NAME(route_any)(const route_args *a, ptrdiff_t at, const T *grad, pt
         rest[0] = (V)(NAME(first_lanes)(lanes) & (VI)rest[0]);
     EACH_ROW(d, h)
         for (ptrdiff_t k = 0; k < a->columns; k++) {
-            T *dst = (T *)(a->dst + ROW_OF(d, h) + a->column[k]);
+            T *dst = (T *)(a->dst + ROW_OF(d, h) + COLUMN(k));
             const int own = OWN(d, h, k);
             UNROLL for (int i = 0; i < q; i++) {
                 const V here = NAME(taken)(TAP(d, h, k, i), top[i], &rest[i]);
@@ -132,7 +135,7 @@ INLINE void NAME(route_square)(const route_args *a, const char *grad, ptrdiff_t 
         dx[h][k] = (V)(others & (VI)DX(h, from));                                                                      \
     top[k] = h ? NAME(larger)(x[h][k], top[k]) : x[h][k];                                                              \
     sum[k] = h ? x[h][k] + sum[k] : x[h][k];
-    const VI others = ~NAME(first_lanes)(lanes);
+    const VI others = ~NAME(first_lanes)(lanes < VL ? lanes : VL);
     ptrdiff_t at = (a->windows - 1) * a->src_step + lane;
     V x[3][3], dx[3][3], top[3], sum[3];
     EACH_TAP(h, k, S, K) { TAKE(h, k - S, k, 1) }
@@ -186,7 +189,7 @@ INLINE void NAME(route_square)(const route_args *a, const char *grad, ptrdiff_t 
 
 /* Windows and lanes from the last to the first: then an input's sum has one order, whether lanes are channels or outputs.
  * Vectors lie across cache lines: some take turns, some windows each, so that lines are read and written once. */
-INLINE void NAME(route_windows)(const route_args *args, const int R, const int K, const int S, const int fresh, const int weighted)
+INLINE void NAME(route_windows)(const route_args *args, const int R, const int K, const int S, const int fresh, const int weighted, const int listed)
 {
     route_args a = *args; /* which dst, for all that the compiler knows, may be */
     for (ptrdiff_t right = a.lanes, left; right > 0; right = left) {
@@ -207,9 +210,9 @@ INLINE void NAME(route_windows)(const route_args *args, const int R, const int K
                     NAME(route_square)(&a, grad, lane, lanes, R, K, S, fresh);
                 for (ptrdiff_t o = a.windows - 1; !K && o >= 0; o--)
                     if (four)
-                        NAME(route_any)(&a, o * a.src_step + lane, (const T *)(grad + o * a.grad_step), lane, 4 * VL, weighted, 4);
+                        NAME(route_any)(&a, o * a.src_step + lane, (const T *)(grad + o * a.grad_step), lane, 4 * VL, weighted, listed, 4);
                     else
-                        NAME(route_any)(&a, o * a.src_step + lane, (const T *)(grad + o * a.grad_step), lane, lanes, weighted, 1);
+                        NAME(route_any)(&a, o * a.src_step + lane, (const T *)(grad + o * a.grad_step), lane, lanes, weighted, listed, 1);
             }
         }
     }
@@ -217,10 +220,10 @@ INLINE void NAME(route_windows)(const route_args *args, const int R, const int K
 
 static void NAME(route)(const route_args *a)
 {
-#define ROUTE(R, K, S, fresh) NAME(route_windows)(a, R, K, S, fresh, 0)
+#define ROUTE(R, K, S, fresh) NAME(route_windows)(a, R, K, S, fresh, 0, 1)
     const int all_own = OWN(0, 0, 0) && OWN(0, a->taps[1] - 1, a->columns - 1);
     const ptrdiff_t rows = a->taps[0] == 1 && all_own ? a->taps[1] : 0, columns = a->columns;
-    const ptrdiff_t step = a->windows > 1 && columns > 1 ? a->src_step / (a->column[1] - a->column[0]) : columns;
+    const ptrdiff_t step = a->windows > 1 && columns > 1 ? a->src_step / a->column_step : columns;
     if (rows == 3 && columns == 3 && step == 1)
         ROUTE(3, 3, 1, 0);
     else if (rows == 3 && columns == 3 && step == 2)
@@ -237,10 +240,12 @@ static void NAME(route)(const route_args *a)
         ROUTE(1, 3, 2, 0);
     else if (rows == 1 && columns == 2 && a->fresh)
         ROUTE(1, 2, 2, 1);
-    else
+    else if (a->column)
         ROUTE(0, 0, 0, 0);
+    else
+        NAME(route_windows)(a, 0, 0, 0, 0, 0, 0);
 }
-static void NAME(route_weighted)(const route_args *a) { NAME(route_windows)(a, 0, 0, 0, 0, 1); }
+static void NAME(route_weighted)(const route_args *a) { NAME(route_windows)(a, 0, 0, 0, 0, 1, 0); }
 
 /* Windows of two columns each, side by side: lanes are theirs, read and written where the columns lie. */
 static void NAME(route_pairs)(const route_args *a)

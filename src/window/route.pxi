@@ -3,6 +3,10 @@
 # where a row of a plane lies by the phases of its stride (`planar`), so that a tap's inputs of neighbouring outputs are
 # neighbours too.
 
+cdef enum:
+    MOST_COLUMNS = 64        # taps of a row whose places are listed
+
+
 cdef struct Routes:
     const Run *r
     const Sweep *box
@@ -13,6 +17,7 @@ cdef struct Routes:
     ptrdiff_t pitch          # planar: from a phase of a row to the next, elements
     bint clear               # whether rows of dx are cleared before the first window that meets them
     bint slides              # whether windows that are all inside go by the kernels that keep columns in registers
+    ptrdiff_t column[MOST_COLUMNS]
     route_args a
 
 
@@ -27,7 +32,7 @@ cdef bint lay_out_routes(Run *r, bint native, bint few, bint pixels, ptrdiff_t l
                and r.out.s[2] == r.size and r.grad.s[2] == r.size and w.size >= (2 + w.size % 2) * lanes)
     # A phase without taps would have no place, and no padding is less than all with a weight.
     r.planar = r.pairs or ((few or not pixels and r.channels < lanes) and (2 * w.out > lanes or r.large)
-                           and w.stride <= (w.taps - 1) * w.dilation + 1 and r.weights == NULL)
+                           and w.stride <= (w.taps - 1) * w.dilation + 1 and w.taps <= MOST_COLUMNS and r.weights == NULL)
     r.plain = r.direct
     return r.direct or r.planar or not r.large
 
@@ -94,10 +99,10 @@ cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const 
     while o > t.around.start[2]:
         start = o - 1 if o > all_out or o <= all_in else all_in
         taps_of(w, start, t.box.start[2], t.box.count[2], &first, &t.a.columns, t.a.own[2])
-        at = (start * w.stride - w.lo) * t.x.s[2]
+        at = (start * w.stride - w.lo + first * w.dilation) * t.x.s[2]
         t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + start * t.grad.s[2]
         t.a.weights = weights + first * t.r.weight_step[2]
-        t.a.column, t.a.windows = <const ptrdiff_t *> t.box.rows + first, o - start
+        t.a.windows = o - start
         t.r.k.route[t.r.weights != NULL](&t.a)
         o = start
 
@@ -210,7 +215,7 @@ cdef void route_planes(Routes *t, ptrdiff_t n, char *scratch) noexcept nogil:
     t.a.lanes, t.a.windows = outs // r.csize, 1
     t.a.along, t.a.position = w, t.around.start[2]
     for p in range(w.taps):
-        (<ptrdiff_t *> t.box.rows)[p] = (p * w.dilation % w.stride * t.pitch + p * w.dilation // w.stride) * r.csize
+        t.column[p] = (p * w.dilation % w.stride * t.pitch + p * w.dilation // w.stride) * r.csize
     pad(t, x, t.count[0] * t.count[1])
     memset(grad, 0, t.around.count[0] * t.grad.s[0])
     for p in range(t.box.units):
@@ -252,7 +257,7 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         t.count[i] = end - t.lo[i]
         t.a.weight_step[i] = r.weight_step[i]
     t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
-    t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, <const ptrdiff_t *> box.rows, x[2].taps
+    t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, NULL if x[2].taps > MOST_COLUMNS else t.column, x[2].taps
     if r.planar and not r.pairs:
         route_planes(&t, n, scratch)
         return
@@ -271,8 +276,9 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
     t.slides = (r.weights == NULL and x[0].taps == 1 and (x[1].taps == 1 or x[1].taps == 3) and x[2].taps == 3
                 and x[2].stride <= 2 and x[1].dilation == 1 and x[2].dilation == 1)
     t.a.step[0], t.a.step[1] = x[0].dilation * t.x.s[0], x[1].dilation * t.x.s[1]
-    for i in range(x[2].taps):
-        (<ptrdiff_t *> box.rows)[i] = i * x[2].dilation * t.x.s[2]
+    t.a.column_step = x[2].dilation * t.x.s[2]
+    for i in range(min(x[2].taps, MOST_COLUMNS)):
+        t.column[i] = i * t.a.column_step
     if r.pairs:
         t.a.lanes, t.a.lane_step, t.a.windows = x[2].size // 2, 2, x[2].out
         for i in range(box.units):
