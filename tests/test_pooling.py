@@ -201,6 +201,25 @@ def test_long_windows_of_a_signal_are_taken_whole(shape):
     assert (x[dx > 0] >= y.min()).all()
 
 
+@pytest.mark.parametrize("data_format", LAYOUTS[2])
+@pytest.mark.parametrize("channels", [2, 20])
+def test_gradients_of_dilated_windows_are_their_formula(data_format, channels):
+    """Windows share columns only where the stride is a whole number of dilations."""
+    rng = np.random.default_rng(0)
+    for k, s, d in ((k, s, d) for k in (2, 3) for s in range(1, 7) for d in range(1, 5)):
+        x = rng.integers(-9, 9, (1, 23, 47, channels)).astype(np.float32)
+        h, w = ((n - 1 - (k - 1) * d) // s * s + 1 for n in x.shape[1:3])
+        taps = [(0, slice(i, i + h, s), slice(j, j + w, s)) for i in range(0, k * d, d) for j in range(0, k * d, d)]
+        views = np.stack([x[tap] for tap in taps])
+        y, first = views.max(0)[None], views.argmax(0)
+        g = rng.integers(1, 9, y.shape).astype(np.float32)
+        expected = np.zeros_like(x)
+        for number, tap in enumerate(taps):
+            expected[tap] += np.where(first == number, g[0], 0)
+        x, y, g, expected = (np.moveaxis(a, -1, data_format.index("C")) for a in (x, y, g, expected))
+        assert np.array_equal(nn.max_pool_grad(x, y, g, k, s, "VALID", data_format, dilations=d), expected), (k, s, d)
+
+
 def test_planes_that_no_window_meets_get_nothing():
     """Windows of one plane, every second one: each plane is an image of its own, those between are zeros."""
     rng = np.random.default_rng(0)

@@ -223,7 +223,8 @@ static void NAME(route)(const route_args *a)
 #define ROUTE(R, K, S, fresh) NAME(route_windows)(a, R, K, S, fresh, 0, 1)
     const int all_own = OWN(0, 0, 0) && OWN(0, a->taps[1] - 1, a->columns - 1);
     const ptrdiff_t rows = a->taps[0] == 1 && all_own ? a->taps[1] : 0, columns = a->columns;
-    const ptrdiff_t step = a->windows > 1 && columns > 1 ? a->src_step / a->column_step : columns;
+    const int whole = a->windows > 1 && columns > 1 && a->src_step % a->column_step == 0; /* or no column is shared */
+    const ptrdiff_t step = whole ? a->src_step / a->column_step : columns;
     if (rows == 3 && columns == 3 && step == 1)
         ROUTE(3, 3, 1, 0);
     else if (rows == 3 && columns == 3 && step == 2)
