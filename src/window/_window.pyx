@@ -13,7 +13,6 @@ written by one thread. A mean's is gathered: as in a transposed convolution each
 maximum's (max_pool, dilation2d) goes window by window to the first tap that has it (route.pxi).
 """
 
-from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -86,7 +85,7 @@ cdef struct Run:
     bint batch_in_index
     const char *weights
     ptrdiff_t weight_step[3]
-    double sign, least       # least: what all numbers are larger than
+    double sign
     char *scratch            # each thread's, of so many bytes
     ptrdiff_t scratch_bytes
     Call *call
@@ -803,7 +802,6 @@ cdef class Window:
         begin(&call, raised)
         r.call = &call
         team = team_of(self.problem.work * ELEMENT, threads, prepare)
-        r.least = -2147483648.0 if compute_type(self.dtype) == 2 else -INFINITY
         r.tiled = weights is None
         for i in range(3):
             a = self.forward.ax + i

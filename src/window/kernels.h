@@ -115,7 +115,8 @@ typedef struct {
 typedef void (*lrn_fn)(const lrn_args *);
 
 typedef struct {
-    int lanes; /* elements a vector */
+    int lanes;    /* elements a vector */
+    double least; /* what all other numbers are larger than */
     window_fn window[REDUCTIONS][SPACINGS];
     rows_fn rows[TOTAL + 1];
     route_fn route[2], route_pairs; /* without weights, and with; of two columns, lanes windows */

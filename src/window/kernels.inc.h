@@ -33,13 +33,14 @@ INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
     return LOAD(some);
 }
 
-/* Which lanes of two vectors come first when the two are interleaved; half a vector on from each, those that follow. */
-INLINE VI NAME(low)(void)
+/* Two vectors' lanes in turns. */
+INLINE void NAME(zip)(T *dst, V x, V y)
 {
-    VI lanes;
+    VI low;
     UNROLL for (int i = 0; i < VL; i++)
-        lanes[i] = i / 2 + i % 2 * VL;
-    return lanes;
+        low[i] = i / 2 + i % 2 * VL;
+    STORE(dst, __builtin_shuffle(x, y, low));
+    STORE(dst + VL, __builtin_shuffle(x, y, low + VL / 2));
 }
 
 /* x > y ? x : y, lane by lane: NaN in either gives y. It is one instruction of x86, but gcc finds it only at times. */
@@ -80,7 +81,6 @@ INLINE int NAME(any_lane)(VM mask)
 #endif
 typedef int NAME(ints) __attribute__((vector_size(VBYTES)));
 typedef float NAME(floats) __attribute__((vector_size(VBYTES)));
-
 
 /* MAXIMUM or TOTAL of what there is and one more. */
 INLINE V NAME(combined)(V acc, V x, const int reduction)

@@ -64,6 +64,7 @@ cdef extern from "kernels.h" nogil:
         double bias, alpha, beta
     ctypedef struct window_kernels:
         int lanes
+        double least
         void (*window[4][3])(const window_args *) noexcept nogil
         void (*rows[2])(const rows_args *) noexcept nogil
         void (*route[2])(const route_args *) noexcept nogil

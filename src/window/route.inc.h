@@ -251,7 +251,7 @@ static void NAME(route_weighted)(const route_args *a) { NAME(route_windows)(a, 0
 /* Windows of two columns each, side by side: lanes are theirs, read and written where the columns lie. */
 static void NAME(route_pairs)(const route_args *a)
 {
-    const VI even = 2 * NAME(lane_numbers)(), odd = even + 1, low = NAME(low)(), high = low + VL / 2;
+    const VI even = 2 * NAME(lane_numbers)(), odd = even + 1;
     for (ptrdiff_t j = 0; j < a->lanes; j += VL) {
         j = j + VL > a->lanes ? a->lanes - VL : j; /* the last overlaps the one before */
         const ptrdiff_t at = 2 * j * (ptrdiff_t)sizeof(T);
@@ -273,10 +273,8 @@ static void NAME(route_pairs)(const route_args *a)
             PAIR(d, h)
             const V first = NAME(taken)(x, top, &rest) + 0, second = NAME(taken)(y, top, &rest) + 0;
             T *dst = (T *)(a->dst + ROW_OF(d, h));
-            if (OWN(d, h, 0)) {
-                STORE(dst, __builtin_shuffle(first, second, low));
-                STORE(dst + VL, __builtin_shuffle(first, second, high));
-            }
+            if (OWN(d, h, 0))
+                NAME(zip)(dst, first, second);
         }
     }
     if (a->windows > a->lanes) { /* half of one */
@@ -306,13 +304,10 @@ static void NAME(merge)(void *dst, const void *first, const void *second, ptrdif
 {
     T *out = dst;
     const T *even = first, *odd = second;
-    const VI low = NAME(low)(), high = low + VL / 2;
     const ptrdiff_t pairs = n / 2, whole = pairs < VL ? 0 : pairs;
     for (ptrdiff_t i = 0; i < whole; i += VL) {
         i = i + VL > pairs ? pairs - VL : i;
-        const V a = LOAD(even + i), b = LOAD(odd + i);
-        STORE(out + 2 * i, __builtin_shuffle(a, b, low));
-        STORE(out + 2 * i + VL, __builtin_shuffle(a, b, high));
+        NAME(zip)(out + 2 * i, LOAD(even + i), LOAD(odd + i));
     }
     for (ptrdiff_t i = 2 * whole; i < n; i++)
         out[i] = (i % 2 ? odd : even)[i / 2];

@@ -179,18 +179,17 @@ cdef void pad(const Routes *t, char *area, ptrdiff_t rows) noexcept nogil:
     cdef const JobAxis *w = t.r.forward.ax + 2
     cdef ptrdiff_t row, phase, reach, left, right, place = t.lo[2] + w.lo - t.around.start[2] * w.stride
     cdef int size = t.r.csize
-    cdef double least = t.r.least
-    cdef char *at = area
-    for row in range(rows):
-        for phase in range(w.stride):
-            left = max(0, ceil_div(place - phase, w.stride))
-            right = max(left, ceil_div(place + t.count[2] - phase, w.stride))
-            reach = (t.around.count[2] - 1) * w.stride + (w.taps - 1) * w.dilation + 1
-            reach = max(right, ceil_div(reach - phase, w.stride))
-            t.r.k.fill(at, left, least)
-            t.r.k.fill(at + right * size, reach - right, least)
+    cdef char *at
+    for phase in range(w.stride):
+        left = max(0, ceil_div(place - phase, w.stride))
+        right = max(left, ceil_div(place + t.count[2] - phase, w.stride))
+        reach = (t.around.count[2] - 1) * w.stride + (w.taps - 1) * w.dilation + 1
+        reach = max(right, ceil_div(reach - phase, w.stride))
+        for row in range(rows):
+            at = area + (row * w.stride + phase) * t.pitch * size
+            t.r.k.fill(at, left, t.r.k.least)
+            t.r.k.fill(at + right * size, reach - right, t.r.k.least)
             t.r.k.fill(at + reach * size, t.pitch - reach, 0)
-            at += t.pitch * size
 
 
 cdef void route_planes(Routes *t, ptrdiff_t n, char *scratch) noexcept nogil:

@@ -122,7 +122,6 @@ INLINE void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *fi
 /* Lines of n outputs in turns from two jobs, whose inputs are next to each other. */
 static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
 {
-    const VI low = NAME(low)(), high = low + VL / 2;
     for (ptrdiff_t r = 0; r < a->rows; r++)
         for (ptrdiff_t j = 0; j < a->n; j += 2 * VL) {
             j = j + 2 * VL > a->n && a->n >= 2 * VL && a->n % 2 == 0 ? a->n - 2 * VL : j;
@@ -131,8 +130,7 @@ static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
             T kept[2 * VL], *dst = (T *)(a->dst + r * a->dst_step) + j, *out = whole ? dst : kept;
             UNROLL for (int i = 0; i < 2; i++)
                 NAME(taps)(acc + i, a[i].src + r * a->src_step + j / 2 * sizeof(T), a[i].taps, a[i].step, TOTAL, ADJACENT, 1, 1);
-            STORE(out, __builtin_shuffle(acc[0], acc[1], low));
-            STORE(out + VL, __builtin_shuffle(acc[0], acc[1], high));
+            NAME(zip)(out, acc[0], acc[1]);
             if (!whole)
                 memcpy(dst, kept, (a->n - j) * sizeof(T));
         }
