@@ -6,7 +6,7 @@ and has
     pack(filters, isa)              the filters in the driver's own order, with .nbytes
     run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
     workspace(threads, isa)         the most bytes of scratch of a call, packed filters apart
-    layout                          what a packing depends on: equal layouts share packed filters
+    layout                          what a packing depends on but the channels: with equal ones, equal layouts share it
     flops, about                    as a direct convolution; what it does, in words
 
 The choice may look at the problem but not at the batch, the threads or how arrays lie in memory: bits must not depend on

@@ -349,7 +349,7 @@ class Plan(_runtime.Quick):
         code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
         shapes = x.shape, recipe.filters.shape
         problem, driver = _chosen(forced, recipe.make, recipe.op, recipe.names, recipe.n, *shapes, code, *recipe.rest)
-        key = (driver.layout, isa)
+        key = (driver.layout, problem.in_channels, isa)  # filters tell the channels of a group, not how many groups
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
         extras = check(problem, x.dtype, recipe.bias, recipe.activation, None, None)

@@ -9,6 +9,7 @@ import pytest
 
 import cyconv as nn
 from cyconv import _runtime
+from cyconv._algorithms import NAMES
 
 rng = np.random.default_rng(0)
 IMAGE, SIGNAL = rng.standard_normal((2, 20, 21, 32), np.float32), rng.standard_normal((2, 90, 32), np.float32)
@@ -241,6 +242,17 @@ def test_an_output_for_a_call_like_the_last_one():
         plan(x, np.empty((1, 8, 8, 4), np.float32))
     with pytest.raises(TypeError, match="out"):
         plan(x, [1])
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *NAMES])
+def test_inputs_of_any_number_of_groups(algorithm):
+    """The input's channels say how many groups the filters are: each has a packing of its own."""
+    f = filters(3, 3, 2, 16)
+    with nn.algorithm(algorithm):
+        plan = nn.plan(nn.conv2d, f, strides=1, padding="SAME")
+        for channels in (2, 4, 8, 16, 32, 2):
+            x = np.random.default_rng(channels).standard_normal((1, 20, 40, channels), np.float32)
+            assert np.array_equal(plan(x), nn.conv2d(x, f, 1, "SAME")), channels
 
 
 def test_packed_filters_lie_together():
