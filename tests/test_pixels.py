@@ -128,6 +128,16 @@ def test_what_is_not_finite_stays_in_its_windows(taps, strange):
                 assert np.array_equal(~np.isfinite(y[0, ..., 1]), held)
 
 
+def test_a_packed_row_of_taps_serves_short_rows_and_long_ones():
+    """Long rows are read as rows a vector long, short ones are not; filters are packed once for both."""
+    rng, f = np.random.default_rng(0), np.float32([[[[1]], [[2]], [[-3]]]])
+    with nn.algorithm("pixels"):
+        plan = nn.plan(nn.conv2d, f, strides=[2, 1], padding="SAME")
+        for width in (2000, 100, 2000):
+            x = rng.integers(-3, 4, (1, 50, width, 1)).astype(np.float32)
+            assert np.array_equal(plan(x), nn.conv2d(x, f, [2, 1], "SAME"))
+
+
 @pytest.mark.parametrize(
     ("shape", "taps"),
     [

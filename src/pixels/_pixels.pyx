@@ -450,7 +450,9 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
     else:
         job.rows = 1
     job.run = job.period * r.cg
-    job.slots = ceil_div(w.taps, max(job.period, 1)) if job.fold else ceil_div(job.height, job.step) * job.step
+    job.slots = ceil_div(w.taps, max(job.period, 1)) if job.fold else job.height
+    if not job.fold and job.height > 1:  # a row by itself is packed alike, folded or not
+        job.slots = ceil_div(job.height, job.step) * job.step
     if job.taps == 0:
         job.outer = 0
     job.image = NULL
