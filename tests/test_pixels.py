@@ -138,6 +138,18 @@ def test_a_packed_row_of_taps_serves_short_rows_and_long_ones():
             assert np.array_equal(plan(x), nn.conv2d(x, f, [2, 1], "SAME"))
 
 
+@pytest.mark.parametrize("sizes", [(60, 61), (61, 60)])
+def test_packed_filters_that_are_not_finite_serve_inputs_with_and_without_padding(sizes):
+    f = np.ones((3, 3, 1, 1), np.float32)
+    f[2, 2] = np.inf
+    with nn.algorithm("pixels"):
+        plan = nn.plan(nn.conv2d, f, strides=3, padding="SAME")
+        for size in sizes:
+            x = np.ones((1, size, size, 1), np.float32)
+            assert np.array_equal(plan(x), nn.conv2d(x, f, 3, "SAME"))
+            assert not np.isnan(plan(x)).any()
+
+
 @pytest.mark.parametrize(
     ("shape", "taps"),
     [

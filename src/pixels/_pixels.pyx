@@ -606,10 +606,10 @@ cdef void pack_block(const void *task, ptrdiff_t item, int thread) noexcept nogi
 
 
 cdef class Panels:
-    """Packed filters; as the general driver packs them where some are not finite."""
+    """Packed filters; and as they were given where some are not finite."""
     cdef char *data
     cdef readonly Py_ssize_t nbytes
-    cdef readonly object general
+    cdef readonly object filters
     cdef object memory
 
 
@@ -702,8 +702,8 @@ cdef class Pixels:
             run_units(pack_block, &r, self.pack_units(&r), 1, &call)
         finally:
             give_back(&memory)
-        if call.not_finite and self.has_padding():
-            panels.general = self.general.pack(w, isa)
+        if call.not_finite:
+            panels.filters = w
         return panels
 
     def workspace(self, int threads, int isa):
@@ -735,8 +735,8 @@ cdef class Pixels:
         cdef list raised = []
         if isinstance(filters, Panels):
             panels = <Panels> filters
-            if panels.general is not None:
-                return self.general.run(x, panels.general, bias, residual, epilogue, out, threads, isa)
+            if panels.filters is not None and self.has_padding():
+                return self.general.run(x, panels.filters, bias, residual, epilogue, out, threads, isa)
         if out is None:
             out = output(self.out_ndim, self.out_shape, x, empty)
         if cnp.PyArray_SIZE(out) == 0:
