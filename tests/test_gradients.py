@@ -153,6 +153,17 @@ def test_nine_taps_of_one_channel(seed):
             assert np.array_equal(dw, expected), settings
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_taps_that_are_rows_together_of_pixels_far_apart(isa):
+    """Two channels of many: they are gathered, and a tile has all the taps of a row."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (1, 40, 1024)).astype(np.float32)[..., :2]
+    g = rng.integers(-3, 4, (1, 40, 512)).astype(np.float32)
+    args = (x, (31, 2, 512), g, 1, "SAME")
+    with nn.isa(isa):
+        assert np.array_equal(nn.conv1d_backprop_filter(*args), reference.conv1d_backprop_filter(*args))
+
+
 @pytest.mark.parametrize("layout", [None, "first"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RAW)

@@ -639,7 +639,8 @@ cdef void cut(Task *t, int threads) noexcept nogil:
     cdef ptrdiff_t sums, tile = 2 * t.k.lanes
     describe(t, 2)
     t.source = STRIP
-    apart = t.x.s[2] >= APART and t.tap_groups == 1 and t.column_tiles >= 8 and not t.swap and not t.depthwise
+    apart = (t.x.s[2] >= APART and t.tap_groups == 1 and t.column_tiles >= 8
+             and not t.swap and not t.depthwise and not t.fold)
     if (t.dtype < 3 and not t.padded and t.repeat == 1 and dense and not apart
             and t.turns < MANY_TURNS
             and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):
