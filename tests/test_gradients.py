@@ -164,6 +164,13 @@ def test_taps_that_are_rows_together_of_pixels_far_apart(isa):
         assert np.array_equal(nn.conv1d_backprop_filter(*args), reference.conv1d_backprop_filter(*args))
 
 
+def test_small_groups_of_far_strides():
+    rng = np.random.default_rng(0)
+    x, g = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((2, 50, 75, 16), (2, 3, 4, 16)))
+    args = (x, (2, 2, 2, 16), g, 23, "VALID")
+    assert np.array_equal(nn.conv2d_backprop_filter(*args), reference.conv2d_backprop_filter(*args))
+
+
 @pytest.mark.parametrize("layout", [None, "first"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RAW)

@@ -596,7 +596,7 @@ cdef void describe(Task *t, int together) noexcept nogil:
     if t.fold and t.groups * t.mg * t.size >= APART:  # of a tile's columns L2 has few lines
         chunk //= 4
     if t.turns > 1:
-        chunk = TURNED_CHUNK // (w.stride * t.ax[1].stride)
+        chunk = max(1, TURNED_CHUNK // (w.stride * t.ax[1].stride))
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
         t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))
