@@ -240,7 +240,9 @@ def _pixels(problem: Problem, forced: bool) -> Any:
         if channels == 1 < problem.groups and (strided or problem.channels_last or min(row.out for row in rows) < 32):
             return "each channel by itself: sliding windows are faster"
     driver = Pixels(problem)
-    if driver.workspace(1, _isa.current()) > MOST_PIXEL_SCRATCH:
+    # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.
+    window = max(prod(geometry.effective(max(axis.taps, 1), axis.dilation) for axis in job) for job in problem.jobs)
+    if window > MOST_PIXEL_SCRATCH or driver.workspace(1, _isa.current()) > MOST_PIXEL_SCRATCH:
         return "its windows span too many rows, or too long ones, for its scratch"
     return driver
 

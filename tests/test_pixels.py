@@ -9,6 +9,11 @@ from test_depthwise import DTYPES, ISAS, _float, activation, values
 import cyconv as nn
 
 MODES = ["zeros"] * 4 + [("constant", 2.0), "reflect", "symmetric", "replicate", "circular"]
+GRADIENTS = [
+    (nn.conv1d, nn.conv1d_backprop_filter),
+    (nn.conv2d, nn.conv2d_backprop_filter),
+    (nn.conv3d, nn.conv3d_backprop_filter),
+]
 
 
 def problem(rng):
@@ -174,11 +179,16 @@ def test_scratch_does_not_grow_with_the_image(shape, taps, stride, layout):
             assert plan.workspace_bytes(shape, threads) <= threads * 2**21
 
 
-GRADIENTS = [
-    (nn.conv1d, nn.conv1d_backprop_filter),
-    (nn.conv2d, nn.conv2d_backprop_filter),
-    (nn.conv3d, nn.conv3d_backprop_filter),
-]
+@pytest.mark.parametrize("dilation", [13 * 10**8, 17 * 10**8, 2 * 10**9])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_windows_that_span_more_than_integers_hold(rank, dilation):
+    """Every tap lies on padding: zeros, not a scratch whose size has wrapped round."""
+    x, f = np.ones((1, *(5, 17, 16)[-rank:], 1), np.float32), np.ones((2,) * rank + (1, 1), np.float32)
+    pads = [(dilation // 2, dilation - dilation // 2)] * rank
+    op, gradient = GRADIENTS[rank - 1]
+    with nn.algorithm("pixels"):
+        assert not op(x, f, 1, pads, dilations=dilation).any()
+        assert not gradient(x, f.shape, x, 1, pads, dilations=dilation).any()
 
 
 def gradient_problem(rng):

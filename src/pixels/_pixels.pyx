@@ -560,7 +560,7 @@ cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
         job.span[i].box = min(job.ax[i].out, 2 * each)
         measure(r, job)
         if (job.ring * job.row_bytes > STRIP_BYTES and job.ax[0].taps > 1 and not (job.direct and r.cg == 1)
-                or span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box) > ROWS_MOST):
+                or span_of(&job.ax[0], job.span[0].box) > ROWS_MOST // span_of(&job.ax[1], job.span[1].box)):
             job.span[i].box = each
             measure(r, job)
             break

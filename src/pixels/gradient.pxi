@@ -149,6 +149,8 @@ cdef class PixelsGradient:
         planes, extent = a[0].taps * t.r.cg + t.groups * t.mg, (a[2].taps - 1) * a[2].dilation
         t.count[1] = ceil_div(a[2].out, ceil_div(a[2].out, CHUNK_ROW))
         t.pitch = t.count[1] + extent
+        if <double> (a[0].taps * t.r.cg) * (1 + (a[1].taps - 1) * a[1].dilation) * t.pitch > CHUNK_MOST:
+            return False  # one row's windows; nor would what follows fit an integer
         t.move = a[1].dilation * t.pitch if t.by_height else t.along * a[2].dilation
         t.margin = min(t.steps - 1, t.r.k.products - 1) * t.move
         most = max((a[1].taps - 1) * a[1].dilation, CHUNK_BYTES // (t.r.csize * planes * t.pitch))
