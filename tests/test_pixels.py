@@ -191,6 +191,12 @@ def test_windows_that_span_more_than_integers_hold(rank, dilation):
         assert not gradient(x, f.shape, x, 1, pads, dilations=dilation).any()
 
 
+def test_filter_gradients_of_no_pixels():
+    x, g = np.ones((1, 5, 2, 1), np.float32), np.ones((1, 4, 0, 1), np.float32)
+    with nn.algorithm("pixels"):
+        assert not nn.conv2d_backprop_filter(x, (2, 3, 1, 1), g, 1, "VALID").any()
+
+
 def gradient_problem(rng):
     """(rank, input shape, filters shape, strides, arguments); only the depth may have a stride."""
     rank, groups = int(rng.choice([1, 2, 2, 3])), int(rng.choice([1, 1, 2, 3]))
