@@ -1,7 +1,6 @@
 from typing import Self, final
 
 from cyconv._gemm import Convolution, _Driver
-from cyconv._gemm import Panels as DirectPanels
 from cyconv._problem import Array, Problem
 
 @final
@@ -13,7 +12,7 @@ class Panels:
     @property
     def filters(self) -> Array: ...
     @property
-    def general(self) -> DirectPanels | None: ...
+    def finite(self) -> bool: ...
 
 @final
 class Winograd(_Driver):

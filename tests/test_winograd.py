@@ -305,3 +305,16 @@ def test_phases_of_two_algorithms_into_any_output(layout):
             room = np.full((*shape[:3], shape[3] + 3), 9, np.float32)
             assert np.array_equal(call(room[..., :-3]), expected)
             assert (room[..., -3:] == 9).all()
+
+
+@pytest.mark.parametrize("sizes", [(64, 220), (220, 64)])
+def test_packed_filters_that_are_not_finite_serve_inputs_of_any_size(sizes):
+    """Of far dilations the direct driver leaves out the taps outside, and packs by the size."""
+    rng = np.random.default_rng(0)
+    f = rng.standard_normal((3, 3, 16, 32), dtype=np.float32)
+    f[0, 0, 0, 0] = np.inf
+    with nn.algorithm("winograd"):
+        plan = nn.plan(nn.conv2d, f, strides=1, padding="SAME", dilations=18)
+        for size in sizes:
+            x = rng.standard_normal((1, size, size, 16), dtype=np.float32)
+            assert np.array_equal(plan(x), nn.conv2d(x, f, 1, "SAME", dilations=18), equal_nan=True)

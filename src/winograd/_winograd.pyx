@@ -606,7 +606,8 @@ cdef class Panels:
     cdef char *data
     cdef readonly Py_ssize_t nbytes
     cdef readonly int isa
-    cdef readonly object filters, general
+    cdef readonly object filters
+    cdef readonly bint finite
     cdef object memory
 
 
@@ -738,8 +739,7 @@ cdef class Winograd:
         finally:
             free(runs)
             free(scratch)
-        if call.not_finite:
-            panels.general = self.general.pack(w, isa)
+        panels.finite = not call.not_finite
         return panels
 
     def counts(self, int isa):
@@ -807,8 +807,8 @@ cdef class Winograd:
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
-        if isinstance(filters, Panels) and (<Panels> filters).general is not None:
-            return self.general.run(x, (<Panels> filters).general, bias, residual, epilogue, out, threads, isa)
+        if isinstance(filters, Panels) and not (<Panels> filters).finite:
+            return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
         self.describe(&r, isa, 0)
         if out is None:
             out = output(len(self.problem.out_shape), self.out_shape, x, empty)
