@@ -1,5 +1,6 @@
 """Gradients: against their formulas, as adjoints, against finite differences, and whatever the threads and the memory order."""
 
+import itertools
 import math
 import random
 import sys
@@ -186,6 +187,21 @@ def test_same_bits_for_threads_and_memory_orders(name, dtype, layout):
     out = ops.arrange(np.zeros(case.out_shape, case.dtype), "sliced", random.Random(2))
     assert case.call(out=out) is out
     assert bits(out) == expected
+
+
+@pytest.mark.parametrize("isa", nn.available_isas())
+@pytest.mark.parametrize("width", [1, 2])
+def test_same_bits_where_no_window_has_all_taps(width, isa):
+    """Rows that lie one behind the other are one run of pixels, but not for tiles whose rows have several sums each."""
+    rng = np.random.default_rng(0)
+    for channels, filters, taps in itertools.product((1, 2, 3), (5, 16, 40), (2, 3, 5)):
+        x, g = (rng.standard_normal((2, 64, width, n), dtype=np.float32) for n in (channels, filters))
+        with nn.isa(isa):
+            a, b = (
+                nn.conv2d_backprop_filter(x_, (3, taps, channels, filters), g, 1, "SAME")
+                for x_ in (x, np.repeat(x, 2, -1)[..., ::2])
+            )
+        assert bits(a) == bits(b), (channels, filters, taps)
 
 
 GEOMETRIES = {

@@ -109,7 +109,7 @@ cdef struct Task:
     int dtype, size, csize, mode, source
     double constant
     bint padded              # what lies outside the input counts: any padding but zeros
-    bint depthwise, fold, swap, merge, g_direct, in_place
+    bint depthwise, fold, swap, g_direct, in_place
     ptrdiff_t groups, cg, mg, repeat
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
     ptrdiff_t turns          # channels of a small group, each of which meets as many filters; else 1
@@ -303,7 +303,9 @@ cdef bint next_segment(const Task *t, const Unit *u, Segment *g) noexcept nogil:
 
 cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Segment *w, pixel_run *runs) noexcept nogil:
     """The runs of a segment's pixels for which a tap group is inside the input. Returns how many."""
-    cdef ptrdiff_t n, d, _h, a, b, a_row, b_row, many = 0
+    cdef ptrdiff_t n, d, _h, a, b, a_row, b_row, many = 0, rows = (w.k1 - w.k0) * (t.rows // (t.row_taps * t.tall))
+    # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
+    cdef bint merge = t.depthwise or t.tall == 1 and rows // max(1, ceil_div(rows, t.most_rows)) >= 4
     cdef ptrdiff_t[3] k
     cdef ptrdiff_t[2] od, oh, ow
     cdef pixel_run *last = runs
@@ -326,7 +328,7 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
             if t.swap:
                 a, b, a_row, b_row = b, a, b_row, a_row
             for _h in range(oh[0], oh[1]):
-                if t.merge and many and last.a + last.count * u.a_step == a and last.b + last.count * u.b_step == b:
+                if merge and many and last.a + last.count * u.a_step == a and last.b + last.count * u.b_step == b:
                     last.count += ow[1] - ow[0]
                 else:
                     last = runs + many
@@ -590,8 +592,6 @@ cdef void describe(Task *t, int together) noexcept nogil:
     tile_start(t, 0, &wide)
     t.most_rows = t.k.rows[wide]
     t.row_tiles = 1 if t.tall > 1 else ceil_div(t.rows, t.most_rows)
-    # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
-    t.merge = t.depthwise or t.tall == 1 and t.rows // t.row_tiles >= 4
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     if t.fold and t.groups * t.mg * t.size >= APART:  # of a tile's columns L2 has few lines
         chunk //= 4
