@@ -881,7 +881,7 @@ cdef class Winograd:
         if raised:
             raise raised[0]
         if call.not_finite:
-            return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
+            return self.general.run(x, w, bias, residual, epilogue, out, threads, isa)
         return out
 
     cdef void cut(self, Run *r, int threads) noexcept:
