@@ -536,6 +536,15 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
     return (((whole - 1) * a.m + a.alpha) * a.dilation - 1) * a.stride + first_tap(a.chunks - 1, a.stride, a.r) * a.dilation + 1
 
 
+cdef inline ptrdiff_t strip_bytes(const Run *r, int first) noexcept nogil:
+    """Of the strip for one tile along the axes before the first, and the largest box along the others."""
+    cdef ptrdiff_t strip = r.cg * r.size
+    cdef int j
+    for j in range(3):
+        strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box if j >= first else 1)
+    return strip
+
+
 # ---- filters ----------------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t u_bytes(const Run *r, ptrdiff_t width) noexcept nogil:
@@ -692,12 +701,14 @@ cdef class Winograd:
             r.pitch += r.k.lanes
 
     cdef Run *describe_all(self, int isa) except NULL:
+        """All jobs, to pack their filters: there is no input."""
         cdef Run *runs = <Run *> calloc(self.njobs, sizeof(Run))
         cdef int j
         if runs == NULL:
             raise MemoryError
         for j in range(self.njobs):
             self.describe(runs + j, isa, j)
+            runs[j].direct = True
         return runs
 
     cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
@@ -894,10 +905,10 @@ cdef class Winograd:
 
     cdef void cut_for(self, Run *r, int threads, ptrdiff_t bytes) noexcept:
         """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
-        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, strip, depth = 1
+        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, depth = 1
         cdef ptrdiff_t u = r.blocks * block_bytes(r)
         cdef bint own
-        cdef int i, j
+        cdef int i
         for i in range(3):
             total *= max(r.ax[i].tiles, 1)
         most = max(1, bytes // each)
@@ -917,12 +928,7 @@ cdef class Winograd:
             most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
         for i in range(2, -1, -1):
             r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
-            while True:
-                strip = r.cg * r.size
-                for j in range(3):
-                    strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box if j >= i else 1)
-                if r.direct or strip <= STRIP_BYTES or r.ax[i].box == 1:
-                    break
+            while not r.direct and strip_bytes(r, i) > STRIP_BYTES and r.ax[i].box > 1:
                 r.ax[i].box = (r.ax[i].box + 1) // 2
             r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
             r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
@@ -946,16 +952,9 @@ cdef class Winograd:
             r.splits = max(1, min(r.blocks, ceil_div(n, r.units)))
         r.units *= r.splits
 
-    cdef ptrdiff_t strip_bytes(self, const Run *r) noexcept:
-        cdef ptrdiff_t strip = 0 if r.direct else r.n_box * r.cg * r.size
-        cdef int j
-        for j in range(3):
-            strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box)
-        return aligned(strip)
-
     cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
         """One thread's bytes for one job."""
-        return self.scratch_parts(r, r.rows, NULL) + self.strip_bytes(r)
+        return self.scratch_parts(r, r.rows, NULL) + (0 if r.direct else aligned(strip_bytes(r, 0)))
 
     cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t rows, ptrdiff_t *parts) noexcept:
         """The bytes of V, M, a tile, pointers and offsets, and some filters, which are all but the strip; and of each."""
@@ -983,7 +982,9 @@ cdef class Winograd:
         cdef char *p
         cdef int j
         for j in range(self.njobs):
-            rows, strip = max(rows, runs[j].rows), max(strip, self.strip_bytes(runs + j))
+            rows = max(rows, runs[j].rows)
+            if not runs[j].direct:
+                strip = max(strip, aligned(strip_bytes(runs + j, 0)))
         each = self.scratch_parts(runs, rows, parts) + strip + (block_bytes(runs) + 256 if filters else 0)
         scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
         for j in range(threads):
