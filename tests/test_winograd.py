@@ -170,6 +170,33 @@ def test_dilations_larger_than_the_image(dilation):
         )
 
 
+@pytest.mark.parametrize(
+    ("op", "x_shape", "taps", "dilations"),
+    [
+        (nn.conv2d, (1, 16, 400, 401), (3, 3), 100),
+        (nn.conv2d, (1, 60, 65, 64), (3, 5), (16, 12)),
+        (nn.conv1d, (1, 48, 40000), (3,), 2000),
+        (nn.conv3d, (1, 32, 30, 17, 18), (3, 3, 3), (13, 2, 1)),
+    ],
+)
+def test_far_dilations_of_channels_first(op, x_shape, taps, dilations):
+    """A strip for a single tile held all between its pixels: 23 MB, 10,000 times for the first image."""
+    rng = np.random.default_rng(4)
+    x, w = (
+        rng.standard_normal(x_shape, dtype=np.float32),
+        rng.standard_normal((*taps, x_shape[1], 16), dtype=np.float32),
+    )
+    last, first = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}[len(taps)]
+    arguments = {"stride" if op is nn.conv1d else "strides": 1, "padding": "SAME", "dilations": dilations}
+    with nn.algorithm("winograd"):
+        expected = op(np.moveaxis(x, 1, -1).copy(), w, **arguments, data_format=last)
+        plan = nn.plan(op, w, **arguments, data_format=first)
+        assert plan.explain(x_shape).algorithm == "winograd"
+        assert plan.workspace_bytes(x_shape, 3) <= 3 * 2**21 + x.nbytes
+        assert np.array_equal(np.moveaxis(plan(x), 1, -1), expected)
+        assert np.array_equal(op(np.moveaxis(x, 1, -1)[:, ::-1][:, ::-1], w, **arguments, data_format=last), expected)
+
+
 @pytest.mark.parametrize("x_shape", [(1, 2, 9, 32), (1, 9, 2, 32), (1, 2, 2, 32), (0, 9, 9, 32)])
 def test_plans_of_empty_outputs(x_shape):
     """The division of no tiles into boxes ended the process."""
