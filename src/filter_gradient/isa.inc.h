@@ -65,15 +65,7 @@ STORED(int32_t)
 
 const gradient_kernels TABLE(ISA)[COMPUTE_TYPES] = {
     [F32] = {KERNELS(f32, float), OF(f32, F32, float), OF(f32, F16, half), OF(f32, BF16, bfloat),
-             .winograd = {.input = {[1] = PAIR(input_5, f32), [2] = PAIR(input_6, f32)},
-                          .output = {[1] = {[3] = PAIR(output_5_3, f32)},
-                                     [2] = {[2] = PAIR(output_6_2, f32),
-                                            [3] = PAIR(output_6_3, f32),
-                                            [4] = PAIR(output_6_4, f32)}},
-                          .filter = {[1] = {[3] = PAIR(filter_5_3, f32)},
-                                     [2] = {[2] = PAIR(filter_6_5, f32),
-                                            [3] = PAIR(filter_6_4, f32),
-                                            [4] = PAIR(filter_6_3, f32)}}}},
+             .winograd = TRANSFORMS},
     [F64] = {KERNELS(f64, double), OF(f64, F64, double)},
     [I32] = {KERNELS(i32, int32_t), OF(i32, I32, int32_t)},
 };

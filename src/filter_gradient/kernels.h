@@ -48,7 +48,7 @@ typedef struct {
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */
     store_fn store[DTYPES];
     slope_fn slope[DTYPES];
-    winograd_kernels winograd; /* in float32, for alpha = 5 and 6 */
+    winograd_kernels winograd; /* in float32 */
 } gradient_kernels;
 
 #define DECLARE(isa, detected) extern const gradient_kernels gradient_kernels_##isa[COMPUTE_TYPES];

@@ -4,7 +4,7 @@
 #include <limits.h>
 
 #ifndef KERNELS_H
-#define KERNELS_H "kernels.inc.h"
+#define KERNELS_H "../gemm/kernels.inc.h"
 #endif
 #include "types.inc.h"
 

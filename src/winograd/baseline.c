@@ -6,7 +6,7 @@
 #include "isa.inc.h"
 
 #define CONV(isa, detected) conv_kernels_##isa,
-#define ROW(isa, detected) winograd_kernels_##isa,
+#define ROW(isa, detected) &winograd_kernels_##isa,
 const conv_kernels *conv_kernels_of(int isa)
 {
     const conv_kernels *const tables[] = {ISA_LIST(CONV)};

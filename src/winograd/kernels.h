@@ -4,7 +4,7 @@
 #include "transforms.h"
 
 #define DECLARE(isa, detected)                                                                                         \
-    extern const winograd_kernels winograd_kernels_##isa[COMPUTE_TYPES];                                               \
+    extern const winograd_kernels winograd_kernels_##isa;                                                              \
     extern const conv_kernels conv_kernels_##isa[COMPUTE_TYPES];
 ISA_LIST(DECLARE)
 #undef DECLARE

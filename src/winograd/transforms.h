@@ -1,4 +1,4 @@
-/* Winograd transforms: what they take, and their table. A tile of m x m outputs of an r x r filter needs ALPHA = m + r
+/* Winograd transforms in float32: what they take, and their table. A tile of m x m outputs of an r x r filter needs ALPHA = m + r
  * - 1 inputs squared; transforms are by axis, so that 1-D filters use the same code with one axis of length 1. The
  * filter gradient is the same product with other roles: its "filter" is a tile of r x r gradients, its "outputs" are m
  * x m taps. */
@@ -51,5 +51,15 @@ typedef struct {
     filter_fn filter[3][M_MAX + 1][2]; /* [alpha - 4][m][one axis or two] */
 } winograd_kernels;
 
-/* A transform of one axis and of two, for a table. */
-#define PAIR(f, tn) {JOIN(f##_1, tn, ISA), JOIN(f##_2, tn, ISA)}
+/* The table of an ISA. */
+#define PAIR(f) {JOIN(f##_1, f32, ISA), JOIN(f##_2, f32, ISA)}
+#define TRANSFORMS                                                                                                     \
+    {                                                                                                                  \
+        .input = {PAIR(input_4), PAIR(input_5), PAIR(input_6)},                                                        \
+        .output = {{[2] = PAIR(output_4_2), [3] = PAIR(output_4_3)},                                                   \
+                   {[3] = PAIR(output_5_3), [4] = PAIR(output_5_4)},                                                   \
+                   {[2] = PAIR(output_6_2), [3] = PAIR(output_6_3), [4] = PAIR(output_6_4), [5] = PAIR(output_6_5)}},  \
+        .filter = {{[2] = PAIR(filter_4_3), [3] = PAIR(filter_4_2)},                                                   \
+                   {[3] = PAIR(filter_5_3), [4] = PAIR(filter_5_2)},                                                   \
+                   {[2] = PAIR(filter_6_5), [3] = PAIR(filter_6_4), [4] = PAIR(filter_6_3), [5] = PAIR(filter_6_2)}},  \
+    }

@@ -1,4 +1,4 @@
-/* Winograd transforms, vector over channels, for one compute type T on one ISA.
+/* Winograd transforms, vector over channels, for float32 (T, suffix TN) on one ISA.
  *
  * F(m, r) by Toom-Cook: outputs are a product of polynomials, evaluated at ALPHA - 1 points and infinity, multiplied
  * point by point, and interpolated. Points 0, 1, -1 for ALPHA = 4; +-1/2, +-5/4 for ALPHA = 5; 0, +-3/4, +-3/2 for
@@ -219,40 +219,25 @@ INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, cons
     return NAME(any_strange)(strange);
 }
 
-#define INPUT(alpha)                                                                                                   \
-    static __attribute__((unused)) void NAME(input_##alpha##_1)(const input_args *t) { NAME(input)(t, alpha, 1); }                             \
-    static __attribute__((unused)) void NAME(input_##alpha##_2)(const input_args *t) { NAME(input)(t, alpha, 2); }
-#define OUTPUT(alpha, m)                                                                                               \
-    static __attribute__((unused)) int NAME(output_##alpha##_##m##_1)(const output_args *t) { return NAME(output)(t, alpha, m, 1); }           \
-    static __attribute__((unused)) int NAME(output_##alpha##_##m##_2)(const output_args *t) { return NAME(output)(t, alpha, m, 2); }
-#define FILTER(alpha, r)                                                                                               \
-    static __attribute__((unused)) int NAME(filter_##alpha##_##r##_1)(const filter_args *f)                            \
-    {                                                                                                                  \
-        return NAME(filter)(f, alpha, r, 1);                                                                           \
-    }                                                                                                                  \
-    static __attribute__((unused)) int NAME(filter_##alpha##_##r##_2)(const filter_args *f)                            \
-    {                                                                                                                  \
-        return NAME(filter)(f, alpha, r, 2);                                                                           \
-    }
-FILTER(4, 2)
-FILTER(4, 3)
-FILTER(5, 2)
-FILTER(5, 3)
-FILTER(6, 2)
-FILTER(6, 3)
-FILTER(6, 4)
-FILTER(6, 5)
-#undef FILTER
+/* Each along one axis and along two; F(m, r) by its alpha. */
+#define AXES(result, kind, name, ...)                                                                                  \
+    static result NAME(name##_1)(const kind##_args *t) { return NAME(kind)(t, __VA_ARGS__, 1); }                       \
+    static result NAME(name##_2)(const kind##_args *t) { return NAME(kind)(t, __VA_ARGS__, 2); }
+#define INPUT(alpha) AXES(void, input, input_##alpha, alpha)
+#define F(alpha, m, r)                                                                                                 \
+    AXES(int, output, output_##alpha##_##m, alpha, m)                                                                  \
+    AXES(int, filter, filter_##alpha##_##r, alpha, r)
 INPUT(4)
 INPUT(5)
 INPUT(6)
-OUTPUT(4, 2)
-OUTPUT(4, 3)
-OUTPUT(5, 3)
-OUTPUT(5, 4)
-OUTPUT(6, 2)
-OUTPUT(6, 3)
-OUTPUT(6, 4)
-OUTPUT(6, 5)
+F(4, 2, 3)
+F(4, 3, 2)
+F(5, 3, 3)
+F(5, 4, 2)
+F(6, 2, 5)
+F(6, 3, 4)
+F(6, 4, 3)
+F(6, 5, 2)
+#undef AXES
 #undef INPUT
-#undef OUTPUT
+#undef F
