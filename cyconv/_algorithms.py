@@ -7,7 +7,7 @@ and has
     run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
     workspace(threads, isa)         the most bytes of scratch of a call, packed filters apart
     layout                          what a packing depends on but the channels: with equal ones, equal layouts share it
-    flops, about                    as a direct convolution; what it does, in words
+    flops, work                     floating-point operations, of a direct convolution and of what it does
 
 The choice may look at the problem but not at the batch, the threads or how arrays lie in memory: bits must not depend on
 those.
@@ -89,8 +89,6 @@ def _transform(
         return "needs more taps than the stride along one axis or two"
     if any(a.dilation >= a.out for a in job if a.taps > 1):
         return "with a dilation as large as the output no two of its values share a tile"
-    if any(a.taps > 1 for i, a in enumerate(job) if i and i not in axes):
-        return "taps along a third axis must be along the first"
     # Of a phase: every stride-th input meets every stride-th tap. The shorter of two axes lacks some taps.
     taps = [-(-job[i].taps // job[i].stride) for i in axes]
     if max(taps) > (MOST_TAPS if len(axes) == 1 else MOST_SQUARED_TAPS):

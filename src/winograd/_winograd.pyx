@@ -624,7 +624,6 @@ cdef class Panels:
     """Transformed filters, and the filters themselves for tiles that are computed directly."""
     cdef char *data
     cdef readonly Py_ssize_t nbytes
-    cdef readonly int isa
     cdef readonly object filters
     cdef readonly bint finite
     cdef object memory
@@ -710,17 +709,6 @@ cdef class Winograd:
         if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
             r.pitch += r.k.lanes
 
-    cdef Run *describe_all(self, int isa) except NULL:
-        """All jobs, to pack their filters: there is no input."""
-        cdef Run *runs = <Run *> calloc(self.njobs, sizeof(Run))
-        cdef int j
-        if runs == NULL:
-            raise MemoryError
-        for j in range(self.njobs):
-            self.describe(runs + j, isa, j)
-            runs[j].direct = True
-        return runs
-
     cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
         """Of one job."""
         return r.groups * r.blocks * block_bytes(r)
@@ -742,20 +730,24 @@ cdef class Winograd:
     def pack(self, cnp.ndarray w, int isa):
         """The filters transformed once, for `run` on the same ISA."""
         cdef Call call
-        cdef Run *runs = self.describe_all(isa)
+        cdef Run *runs = <Run *> calloc(self.njobs, sizeof(Run))
         cdef int j
         cdef Scratch *scratch = NULL
         cdef Panels panels = Panels.__new__(Panels)
+        if runs == NULL:
+            raise MemoryError
         begin(&call, [])
         try:
-            panels.filters, panels.isa = w, isa
-            panels.nbytes = self.njobs * self.packed_bytes(runs) + w.nbytes
+            for j in range(self.njobs):
+                self.describe(runs + j, isa, j)
+                runs[j].call, runs[j].direct = &call, True  # there is no input, nor a strip of it
+            panels.filters, panels.nbytes = w, self.njobs * self.packed_bytes(runs) + w.nbytes
             panels.memory = packed_memory(panels.nbytes - w.nbytes + 256, self.problem.op)
             panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
             self.place(runs, panels.data, w)
             scratch = self.allocate_scratch(runs, 1, False)
             for j in range(self.njobs):
-                runs[j].call, runs[j].scratch = &call, scratch
+                runs[j].scratch = scratch
             run_units(pack_unit, runs, self.njobs * runs.groups * runs.blocks, 1, &call)
         finally:
             free(runs)
