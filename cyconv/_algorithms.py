@@ -209,8 +209,8 @@ MOST_PIXEL_SCRATCH = 3 << 19
 
 def _pixels(problem: Problem, forced: bool) -> Any:
     """Vectors along the pixels of a row where a group's filters are too few to fill the general driver's vectors."""
-    if not problem.jobs:
-        return "there are no outputs"
+    if not problem.jobs or not problem.in_channels:
+        return "there are no products"
     if not forced:
         lanes = _LANES // 2 if problem.dtype == 1 else _LANES
         channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups

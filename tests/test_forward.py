@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from ops import OPS, sweep
+from ops import ALGORITHMS, OPS, sweep
 
 import cyconv as nn
 from cyconv import reference
@@ -153,3 +153,24 @@ def test_rows_of_every_length(columns, isa):
             y = nn.conv2d(x, f, 1, "VALID", residual=residual, bias=np.arange(filters, dtype=np.float32))
             whole = reference.convolution(x, f, bias=np.arange(filters, dtype=np.float32))
             assert np.array_equal(y, whole + residual if added else whole)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sums_over_no_channels(groups, algorithm):
+    """A transposed convolution reads as many channels as its filters have outputs, which may be none: zeros, and the bias."""
+    x, f, bias = np.ones((1, 64, 64, 0), np.float32), np.ones((3, 3, 5, 0), np.float32), np.arange(5 * groups)
+    with nn.algorithm(algorithm):
+        for stride, first in product((1, 2), (False, True)):
+            shape, rest = (
+                (1, 64 * stride, 64 * stride, 5 * groups),
+                {"strides": stride, "bias": bias.astype(np.float32)},
+            )
+            if first:
+                shape, rest["data_format"] = (1, shape[3], *shape[1:3]), "NCHW"
+            y = nn.conv2d_transpose(x.transpose(0, 3, 1, 2) if first else x, f, shape, **rest)
+            assert y.shape == shape
+            assert ((np.moveaxis(y, 1, -1) if first else y) == bias).all()
+        y = nn.depthwise_conv2d_backprop_input((1, 64, 64, 5), f, x, 1, "SAME")
+        assert y.shape == (1, 64, 64, 5)
+        assert not y.any()
