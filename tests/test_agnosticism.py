@@ -198,3 +198,19 @@ def test_filters_read_where_they_lie_may_be_infinite(value):
         assert (np.delete(y, 5, -1) == 6).all()
         assert (y[0, 0, :, 5] == 6).all()
         assert (y[0, :, 0, 5] == 6).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_frames_that_overlap(dtype):
+    """Pixels whose channels are those of their neighbours, as of numpy's sliding_window_view: the bits of a copy."""
+    rng = np.random.default_rng(9)
+    for channels, hop, filters in product(range(2, 18), (1, 2, 3), (1, 8, 40)):
+        signal = rng.standard_normal(120 * hop + channels).astype(dtype)
+        x = np.lib.stride_tricks.sliding_window_view(signal, channels)[None, ::hop]
+        f = rng.standard_normal((3, channels, filters)).astype(dtype)
+        for name in nn.available_isas():
+            with nn.isa(name):
+                for algorithm in ("auto", "direct"):
+                    with nn.algorithm(algorithm):
+                        y = nn.conv1d(x, f, 1, "SAME")
+                        assert bits(y) == bits(nn.conv1d(x.copy(), f, 1, "SAME")), (name, algorithm, x.shape, hop)

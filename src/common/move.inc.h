@@ -102,7 +102,7 @@ static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, pt
         return 0;
     int32_t at[VL * VL]; /* of VL times i, where each element is, */
     VI lanes[VL];        /* and where from the first of its vector */
-    int near = VBYTES > 16 && step > 0;
+    int near = VBYTES > 16 && step >= nj; /* else what lies in an i is not behind all of the one before */
     for (int i = 0; i < VL; i++)
         for (int j = 0; j < nj; j++)
             at[i * nj + j] = i * (int)step + j;
