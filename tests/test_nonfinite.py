@@ -12,6 +12,7 @@ import pytest
 from ops import ALGORITHMS, DTYPES, OPS, draw, example, values
 
 import cyconv as nn
+from cyconv import reference
 
 WINDOWED = [name for name in OPS if name != "bias_add"]
 FLOATS = [name for name in DTYPES if name != "int32"]
@@ -121,6 +122,7 @@ def mxcsr():
 before = mxcsr()
 import numpy as np
 import cyconv as nn
+from cyconv import reference
 assert mxcsr() == before, "import"
 x = np.random.default_rng(0).standard_normal((2, 40, 40, 16), dtype=np.float32)
 for isa in nn.available_isas():
@@ -169,3 +171,15 @@ def test_poisoned_filters_by_many_threads(algorithm, size, channels, filters):
             for _ in range(30):
                 y = nn.conv2d(x, poison, 1, "SAME", num_threads=4)
                 assert np.array_equal(np.isnan(y), expected)
+
+
+@pytest.mark.parametrize(("size", "multiplier"), [(1, 120000), (5, 18700), (9, 11900)])
+def test_poisoned_filters_of_large_multipliers(size, multiplier):
+    """The windows of a tile hold each channel as many times."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (1, size, 2)).astype(np.float32)
+    w = rng.integers(-3, 4, (3, 1, 2 * multiplier)).astype(np.float32)
+    w[0, 0, multiplier] = np.inf
+    with nn.algorithm("direct"):
+        y = nn.conv1d(x, w, 1, "SAME", num_threads=1)
+    assert np.array_equal(y, reference.conv1d(x, w, 1, "SAME"), equal_nan=True)

@@ -1230,7 +1230,7 @@ cdef class Convolution:
             if r.tilings[j].source == STRIP:
                 area[0] = max(area[0], strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
             elif r.tilings[j].source == WINDOWS:
-                area[0] = max(area[0], TILE_ROWS * WINDOW_BYTES)
+                area[0] = max(area[0], TILE_ROWS * max(WINDOW_BYTES, 2 * r.repeat * r.csize))  # two channels' at least
         runs[0] = (runs[0] + 7) // 8 * 8
         area[0] = aligned(area[0] + 4 * r.k.lanes * r.csize)
         return (LINE_ROWS * 2 * r.k.lanes * r.csize + area[0]
