@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cyconv import _runtime
+from cyconv._geometry import LIMIT
 from cyconv._problem import integer
 from cyconv._runtime import settings
 
@@ -19,8 +20,8 @@ def _environment() -> int:
     text = os.environ.get("CYCONV_NUM_THREADS")
     if not text:
         return 0
-    if not text.strip().isdigit() or not int(text):
-        raise ValueError(f"CYCONV_NUM_THREADS must be a positive integer, not {text!r}")
+    if not text.strip().isdecimal() or not 0 < int(text) <= LIMIT:
+        raise ValueError(f"CYCONV_NUM_THREADS must be between 1 and {LIMIT}, not {text!r}")
     return int(text)
 
 

@@ -115,6 +115,15 @@ def test_counts_of_the_wrong_kind(count):
         nn.set_num_threads(count)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "2.0", "two", "\u00b2", str(2**31), str(2**64)])
+def test_environments_that_say_no_count(text):
+    environment = os.environ | {"CYCONV_NUM_THREADS": text}
+    run = subprocess.run(
+        [sys.executable, "-c", "import cyconv"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "ValueError: CYCONV_NUM_THREADS must be" in run.stderr
+
+
 def test_tiny_work_starts_no_thread():
     assert int(python(COUNT.format("nn.conv2d(x[:, :8, :8], f, 1, 'SAME', num_threads=4)"))) == 1
 
