@@ -51,10 +51,10 @@ static void *wait_for_all(void *gate)
 
 int threads_probe(int wanted)
 {
+    wanted = wanted < MOST_THREADS ? wanted : MOST_THREADS;
     if (wanted <= proven)
         return wanted;
     pthread_t threads[MOST_THREADS - 1];
-    const int limit = sizeof threads / sizeof *threads;
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_attr_t attributes;
     int made = 0;
@@ -62,7 +62,7 @@ int threads_probe(int wanted)
     if (stack_bytes())
         pthread_attr_setstacksize(&attributes, stack_bytes());
     pthread_mutex_lock(&gate);
-    while (made < limit && made < wanted - 1 && !pthread_create(&threads[made], &attributes, wait_for_all, &gate))
+    while (made < wanted - 1 && !pthread_create(&threads[made], &attributes, wait_for_all, &gate))
         made++;
     pthread_mutex_unlock(&gate);
     pthread_attr_destroy(&attributes);
