@@ -675,11 +675,6 @@ cdef class Depthwise:
         """Floating-point operations that are done."""
         return self.flops
 
-    @property
-    def about(self):
-        """What the driver does, in words."""
-        return "windows sliding along the rows, each load of input for all the taps that it meets"
-
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
         cdef int i, k
@@ -934,11 +929,6 @@ cdef class Separable:
     def work(self):
         """Floating-point operations that are done."""
         return self.flops
-
-    @property
-    def about(self):
-        """What the driver does, in words."""
-        return "boxes of depthwise outputs, multiplied while they are in cache"
 
     cdef void describe(self, Run *r, Product *p, int isa) noexcept:
         self.first.describe(r, isa)

@@ -271,13 +271,14 @@ cdef class Columns:
     cdef Spreading start      # what does not depend on a call
     cdef cnp.npy_intp out_shape[32]
     cdef readonly object problem, layout
-    cdef readonly double flops
+    cdef readonly double flops, work
 
     def __cinit__(self, problem):
         cdef int i
         cdef Spread *s
         cdef Spreading *t = &self.start
         self.problem, self.flops = problem, Convolution(problem).flops
+        self.work = self.flops
         t.dtype, t.size, t.csize = problem.dtype, storage_bytes(problem.dtype), compute_bytes(problem.dtype)
         t.groups = problem.groups
         t.cg, t.mg = problem.in_channels // problem.groups, problem.out_channels // problem.groups
@@ -295,16 +296,6 @@ cdef class Columns:
         self.layout = ("columns",)
         for i, n in enumerate(problem.out_shape):
             self.out_shape[i] = n
-
-    @property
-    def work(self):
-        """Floating-point operations that are done."""
-        return self.flops
-
-    @property
-    def about(self):
-        """What the driver does, in words."""
-        return "each pixel multiplied once by all taps, the products added up, shifted"
 
     cdef void describe(self, Spreading *s, int isa) noexcept:
         s[0] = self.start

@@ -656,11 +656,6 @@ cdef class Pixels:
         """Floating-point operations that are done."""
         return self.flops
 
-    @property
-    def about(self):
-        """What the driver does, in words."""
-        return "vectors of output pixels, filter rows sharing each load of input"
-
     cdef int describe(self, Run *r, int isa, Memory *memory) except -1:
         """What does not depend on a call's arrays."""
         cdef int j
