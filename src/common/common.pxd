@@ -3,7 +3,6 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport free
-from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
@@ -184,12 +183,6 @@ cdef inline char *take_large(Memory *m, ptrdiff_t size, str op, str what, empty,
     room = kept_memory(size, op, what, empty)
     held.append(room)
     return <char *> cnp.PyArray_DATA(room)
-
-
-cdef inline char *take_zeros(Memory *m, ptrdiff_t size, str op, str what) except NULL:
-    cdef char *p = take(m, size, op, what)
-    memset(p, 0, size)
-    return p
 
 
 cdef inline void give_back(Memory *m) noexcept:

@@ -21,7 +21,7 @@ cimport numpy as cnp
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
     even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
-    readable, run_units, storage_bytes, take, take_large, take_zeros, team_of, view_of
+    readable, run_units, storage_bytes, take, take_large, team_of, view_of
 )
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -153,12 +153,6 @@ cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t
 
 
 # ---- gathering --------------------------------------------------------------------------------------------------
-
-cdef void gather_pixels(const Run *r, char *dst, const char *src, ptrdiff_t n, ptrdiff_t step, ptrdiff_t channel,
-                        ptrdiff_t channels, ptrdiff_t pitch) noexcept nogil:
-    """n pixels' channels, densely; depthwise multipliers repeat each channel."""
-    r.k.gather[r.dtype](dst, pitch, r.repeat, src + channel * r.x.sc, n, step, channels, r.x.sc)
-
 
 cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
                        const ptrdiff_t *count, char *area) noexcept nogil:
@@ -341,7 +335,7 @@ cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_
             if p == NULL:
                 r.k.fill(dst, width, r.constant)
             else:
-                gather_pixels(r, dst, p, 1, 0, channel, channels, width)
+                r.k.gather[r.dtype](dst, width, r.repeat, p + channel * r.x.sc, 1, 0, channels, r.x.sc)
             s.a[q * TILE_ROWS + i] = dst
             dst += width * r.csize
 
@@ -875,7 +869,6 @@ cdef class Panels:
     """Packed filters: for every group, job and block of columns, rows (tap, channel) of a block's values."""
     cdef char *data
     cdef readonly Py_ssize_t nbytes
-    cdef readonly int isa
     cdef object memory
     cdef readonly bint finite
 
@@ -908,9 +901,8 @@ cdef class Convolution:
     cdef Job *jobs
     cdef int njobs, dtype, ndim, mode
     cdef ptrdiff_t together  # the most phases that any job merges
-    cdef bint channels_last, depthwise, transposed
-    cdef ptrdiff_t groups, cg, mg, taps_total
-    cdef ptrdiff_t[3] taps
+    cdef bint channels_last, depthwise
+    cdef ptrdiff_t groups, cg, mg
     cdef double constant
     cdef readonly object problem, layout
     cdef str op
@@ -927,8 +919,7 @@ cdef class Convolution:
         self.mode, self.constant = problem.padding_mode, problem.padding_value
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
-        self.transposed = problem.filters.endswith("transposed")
-        self.depthwise = self.cg == 1 and self.groups > 1 and (self.mg == 1 or not self.transposed)
+        self.depthwise = self.cg == 1 < self.groups and (self.mg == 1 or not problem.filters.endswith("transposed"))
         merged = merge_phases(problem)
         self.njobs = len(merged)
         self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
@@ -948,8 +939,6 @@ cdef class Convolution:
                 self.jobs[j].taps *= axis.taps
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
-        for i in range(3):
-            self.taps[i] = problem.taps[i]
         self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes, _ in merged for a in axes))
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
@@ -1061,7 +1050,7 @@ cdef class Convolution:
             count = self.place_panels(&r) * r.csize
             panels.memory = packed(count + PANEL_END, self.op)
             panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
-            r.filters, r.panels, panels.isa, panels.nbytes = f, panels.data, isa, count
+            r.filters, r.panels, panels.nbytes = f, panels.data, count
             run_units(pack_tap, &r, self.pack_units(&r), 1, &call)
             panels.finite = not call.not_finite
         finally:
@@ -1237,7 +1226,8 @@ cdef class Convolution:
                 + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
 
     cdef Tiling *take_tilings(self, Memory *memory) except NULL:
-        return <Tiling *> take_zeros(memory, self.njobs * sizeof(Tiling), self.op, "scratch")
+        cdef ptrdiff_t size = self.njobs * sizeof(Tiling)
+        return <Tiling *> memset(take(memory, size, self.op, "scratch"), 0, size)
 
     cdef Scratch *take_scratch(self, const Run *r, int threads, Memory *memory) except NULL:
         """Each thread's scratch, all in one piece."""

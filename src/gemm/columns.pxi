@@ -317,7 +317,7 @@ cdef class Columns:
         self.describe(&s, isa)
         read_filters(w, self.problem.ndim, self.problem.filters, s.cg, s.mg, False, &f)
         begin(&call, [])
-        panels.isa, panels.finite, panels.nbytes = isa, True, self.packed_bytes()
+        panels.nbytes = self.packed_bytes()
         panels.memory = packed(panels.nbytes + PANEL_END, self.problem.op)
         panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
         s.filters, s.panels, s.call = &f, panels.data, &call
