@@ -345,8 +345,8 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, til
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
     scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
     tap and pixel by pixel, leaving out what lies outside the input."""
-    cdef ptrdiff_t first = 0, taps, channel = 0, channels, each = 1 if r.depthwise else r.cg, column = args.column
-    cdef ptrdiff_t row = args.ldb * r.csize, most = max(1, WINDOW_BYTES // r.csize)
+    cdef ptrdiff_t first = 0, taps, channel, channels, first_channel = 0, end_channel = r.cg, some
+    cdef ptrdiff_t row = args.ldb * r.csize, most = WINDOW_BYTES // r.csize
     cdef ptrdiff_t runs = job.taps // job.ax[2].taps if t.fold else job.taps
     cdef ptrdiff_t[3] k
     cdef const char *b = args.b
@@ -362,36 +362,34 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, til
             args.accumulate = 1
             first += args.runs
         return
-    if r.depthwise:
-        channel = column // r.repeat
-        channels = min(r.cg, ceil_div(column + args.ldb, r.repeat)) - channel
-        args.column = column - channel * r.repeat
-        taps = min(RUNS, max(1, most // (channels * r.repeat)))
-    else:
-        channels = min(each, most)
-        taps = max(1, min(RUNS, most // each)) if channels == each else 1
-    taps = 1 if r.exact else taps
+    some = min(r.cg, most)
+    if r.depthwise:  # those of the tile's columns, all at a time
+        first_channel = args.column // r.repeat
+        end_channel = min(r.cg, ceil_div(args.column + args.ldb, r.repeat))
+        args.column -= first_channel * r.repeat
+        some = end_channel - first_channel
+    taps = 1 if r.exact else max(1, min(RUNS, most // max(1, some * r.repeat)))
     args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
     while first < job.taps:
-        args.runs, args.run = min(taps, job.taps - first), 1 if r.depthwise else channels
-        args.b = b + (first * each + (0 if r.depthwise else channel)) * row
-        point_windows(r, job, tile, first, args.runs, channel, channels, s)
-        if r.exact:
-            tap_of(job, first, k)
-            for i in range(tile.rows):
-                if read_at(r, job, tile, i, k) != NULL:
-                    s.a[0] = s.area + i * channels * r.repeat * r.csize
-                    args.out, args.accumulate = out + i, 1
-                    tile_of_one(args)
-        else:
-            tile_of_full(args)
-            args.accumulate = 1
-        channel += 0 if r.depthwise else channels
-        if r.depthwise or channel >= each:
-            first += args.runs
-            channel = channel if r.depthwise else 0
-        if not r.depthwise:
-            channels = min(each - channel, most)
+        args.runs = min(taps, job.taps - first)
+        channel = first_channel
+        while channel < end_channel:
+            channels = min(some, end_channel - channel)
+            args.run = 1 if r.depthwise else channels
+            args.b = b + (first if r.depthwise else first * r.cg + channel) * row
+            point_windows(r, job, tile, first, args.runs, channel, channels, s)
+            if r.exact:
+                tap_of(job, first, k)
+                for i in range(tile.rows):
+                    if read_at(r, job, tile, i, k) != NULL:
+                        s.a[0] = s.area + i * channels * r.repeat * r.csize
+                        args.out, args.accumulate = out + i, 1
+                        tile_of_one(args)
+            else:
+                tile_of_full(args)
+                args.accumulate = 1
+            channel += channels
+        first += args.runs
 
 
 cdef inline void finish(const Run *r, const char *tile, int rows, ptrdiff_t columns, char *const *out,
