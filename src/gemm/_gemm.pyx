@@ -100,7 +100,7 @@ cdef struct Run:
     const conv_kernels *k
     Job *jobs
     Tiling *tilings
-    int njobs, dtype, size, csize
+    int dtype, size, csize
     bint depthwise, exact, deferred, plain_store, filters_in_place
     ptrdiff_t groups, cg, mg, panel_group, repeat, pitch
     View x, out, residual
@@ -109,7 +109,6 @@ cdef struct Run:
     Scratch *scratch         # each thread's
     const char *bias         # one value a column of every group, zeros where there is none
     const char *no_bias
-    const char *bias_tail    # for finish: NULL where the tile has added it
     const char *outside      # a run of the padding constant
     int mode, activation
     double constant, low, high
@@ -950,8 +949,7 @@ cdef class Convolution:
         r.k = conv_kernels_of(isa) + compute_type(self.dtype)
         r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.depthwise = self.depthwise
-        r.jobs, r.njobs = self.jobs, self.njobs
-        r.groups, r.cg, r.mg, r.repeat = self.groups, self.cg, self.mg, 1
+        r.jobs, r.groups, r.cg, r.mg, r.repeat = self.jobs, self.groups, self.cg, self.mg, 1
         if self.depthwise:
             r.groups, r.cg, r.mg, r.repeat = 1, self.groups, self.groups * self.mg, self.mg
         r.pitch = r.cg * r.repeat
