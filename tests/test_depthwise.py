@@ -1,6 +1,7 @@
 """The sliding windows and the fused separable driver against the general driver: the same bits."""
 
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
@@ -363,3 +364,16 @@ def test_nothing_but_padding(size, taps, channels):
     assert np.array_equal(nn.depthwise_conv2d(x, w, [1, 1, 1, 1], padding, out=out), expected)
     one = np.ones((1, 1, channels, 3), np.float32)
     assert np.array_equal(nn.separable_conv2d(x, w, one, [1, 1, 1, 1], padding), expected[..., :1].repeat(3, 3))
+
+
+@pytest.mark.parametrize("dilations", [(1, 2**31 - 1), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
+def test_taps_farther_apart_than_the_image_is_long(dilations):
+    """Outputs that share no input are tiles of their own: as many as there are, not as many as the taps are apart."""
+    x, w = np.ones((1, 6, 7, 16), np.float32), np.ones((3, 3, 16, 1), np.float32)
+    start = time.perf_counter()
+    y = nn.depthwise_conv2d(x, w, 1, "SAME", dilations=dilations)
+    z = nn.separable_conv2d(x, w, np.ones((1, 1, 16, 2), np.float32), 1, "SAME", dilations=dilations)
+    assert time.perf_counter() - start < 2
+    with nn.algorithm("direct"):
+        assert np.array_equal(y, nn.depthwise_conv2d(x, w, 1, "SAME", dilations=dilations))
+    assert np.array_equal(z, 16 * y[..., :2])

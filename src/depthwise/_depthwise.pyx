@@ -272,7 +272,7 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
     cdef char *residual = NULL
     a.top = steps_before(corner_h, source.first[1], r.ax[1].dilation)
     a.bottom = steps_before(corner_h, source.last[1], r.ax[1].dilation)
-    for phase in range(r.step[2]):
+    for phase in range(min(r.step[2], b.count[2])):
         count = ceil_div(b.count[2] - phase, r.step[2])
         done = 0
         while done < count:
@@ -345,7 +345,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
         a.planes = max(0, min(r.ax[0].taps, steps_before(corner, source.last[0], r.ax[0].dilation)) - before)
         a.w = r.w + (b.chunk * r.taps + before * r.each * r.ax[1].taps * r.taps_w) * r.k.lanes * r.csize
         plane = source.x + (corner + before * r.ax[0].dilation) * source.s[0]
-        for phase in range(r.step[1]):
+        for phase in range(min(r.step[1], b.count[1])):
             count = ceil_div(b.count[1] - phase, r.step[1])
             row = 0
             while row < count:
