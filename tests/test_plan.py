@@ -179,6 +179,27 @@ def test_algorithms_by_name():
         pass
 
 
+def test_auto_is_what_is_chosen_where_nothing_is_said():
+    """Filter gradients, too, whose pixels may be lanes."""
+    rng = np.random.default_rng(3)
+    x, g = (rng.standard_normal((1, 40, 40, 4), dtype=np.float32) for _ in range(2))
+
+    def gradient():
+        return nn.conv2d_backprop_filter(x, (3, 3, 4, 4), g, 1, "SAME")
+
+    expected = gradient()
+    with nn.algorithm("auto"):
+        assert np.array_equal(gradient(), expected)
+    nn.set_algorithm("direct")
+    try:
+        with nn.algorithm("auto"):
+            assert np.array_equal(gradient(), expected)
+    finally:
+        nn.set_algorithm("auto")
+    assert np.array_equal(gradient(), expected)
+    nn.set_algorithm(None)
+
+
 def test_a_plan_notices_what_changes_between_calls():
     """An input like the last one goes the short way: but only while everything else is as it was."""
     rng = np.random.default_rng(0)

@@ -101,7 +101,8 @@ cdef class Settings:
 
     cpdef forced_algorithm(self):
         """The algorithm that is used wherever it accepts a problem, if there is one."""
-        return get_value(self.algorithm_here) or self.algorithm
+        name = get_value(self.algorithm_here) or self.algorithm
+        return None if name == "auto" else name
 
 
 cdef Settings SETTINGS = Settings()
