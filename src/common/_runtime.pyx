@@ -109,26 +109,26 @@ cdef Settings SETTINGS = Settings()
 settings = SETTINGS
 
 
+cdef bint like_last(tuple last, x, out, residual):
+    """Whether these are an input like that of a plan's last call, and an output for it that is no part of the others."""
+    if not last or not alike(x, <tuple> last[0], last[1]):
+        return False
+    if residual is not None and not alike(residual, <tuple> last[4], last[1]):
+        return False
+    return out is None or (alike(out, <tuple> last[4], last[1])
+                           and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and apart(<cnp.ndarray> out, x, residual))
+
+
 cdef class Quick:
     """What calls a plan: at once where the input is like the last one and the other arrays fit it, else through `_call`.
     A tiny problem takes less time than Python needs to enter a function and look at its arguments."""
     cdef public tuple _last
     cdef public object _threads
 
-    cdef bint takes(self, x, out, residual):
-        """Whether these are an input like the last one's, and an output for it that is no part of the others."""
-        cdef tuple last = self._last
-        if not last or not alike(x, <tuple> last[0], last[1]):
-            return False
-        if residual is not None and not alike(residual, <tuple> last[4], last[1]):
-            return False
-        return out is None or (alike(out, <tuple> last[4], last[1])
-                               and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and apart(<cnp.ndarray> out, x, residual))
-
     def __call__(self, x, out=None, *, residual=None, num_threads=None):
         """The op on x."""
         cdef tuple last = self._last
-        if num_threads is None and self.takes(x, out, residual):
+        if num_threads is None and like_last(last, x, out, residual):
             if SETTINGS.isa == <int> last[2] and SETTINGS.forced_algorithm() == last[3]:
                 threads = SETTINGS.num_threads() if self._threads is None else self._threads
                 try:
