@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
@@ -300,6 +300,25 @@ def _explain(
     )  # fmt: skip
 
 
+def _parameters(op: Any) -> Mapping[str, Any]:
+    """Of a function; of what has none that can be asked for, none."""
+    try:
+        return inspect.signature(op).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _owned(value: Any) -> Any:
+    """A copy of an array, or of what is read as one: nobody else can write to it."""
+    if isinstance(value, np.generic) or not (isinstance(value, memoryview) or hasattr(value, "__array__")):
+        return value
+    if getattr(value, "requires_grad", False):
+        return value  # the op refuses it, in words
+    value = np.asanyarray(value).copy()
+    value.flags.writeable = False
+    return value
+
+
 class Plan(_runtime.Quick):
     """An op with its filters packed: call it with an input. Made by `plan`; immutable, picklable, thread-safe.
 
@@ -310,21 +329,15 @@ class Plan(_runtime.Quick):
     __slots__ = ("_arguments", "_op", "_packed", "_recipe")
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
-        def owned(value: Any) -> Any:
-            if isinstance(value, np.ndarray):
-                value = value.copy()
-                value.flags.writeable = False
-            return value
-
-        parameters = inspect.signature(op).parameters if callable(op) else {}
+        parameters = _parameters(op)
         if "residual" not in parameters or "out_backprop" in parameters:
             name = getattr(op, "__name__", repr(op))
             raise TypeError(
                 f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
             )
-        filters = tuple(owned(f) for f in filters)
+        filters = tuple(_owned(f) for f in filters)
         self._op = op
-        self._arguments = (filters, {k: owned(v) for k, v in arguments.items()})
+        self._arguments = (filters, {k: _owned(v) for k, v in arguments.items()})
         names = list(parameters)[1 : len(filters) + 1]
         given = dict(zip(names, filters, strict=False))
         rest = dict(self._arguments[1])
