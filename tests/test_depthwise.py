@@ -224,6 +224,21 @@ def test_scratch_does_not_grow_with_the_image(x_shape, taps, data_format):
             assert plan.workspace_bytes(shape, threads) <= 2 * filters + threads * 2**21
 
 
+@pytest.mark.parametrize("columns", [8, 1024])
+def test_scratch_is_what_a_call_takes_at_most(columns):
+    """Also one that reads its input where it lies, and so cuts it into fewer boxes, or that is given fewer threads."""
+    depthwise, pointwise = np.zeros((3, 3, 1024, 1), np.float32), np.zeros((1, 1, 1024, columns), np.float32)
+    for plan in (
+        nn.plan(nn.separable_conv2d, depthwise, pointwise, strides=1, padding="SAME"),
+        nn.plan(nn.depthwise_conv2d, depthwise, strides=1, padding="SAME"),
+    ):
+        for size in (7, 14):
+            needed = [plan.workspace_bytes((1, size, size, 1024), threads) for threads in (1, 2, 3, 4)]
+            assert needed == sorted(needed)
+            if plan.op is nn.separable_conv2d and columns == 1024:  # the filters are many: all pixels meet them at once
+                assert needed[0] > 4 * 1024 * size * size
+
+
 def test_a_plan_takes_arrays_that_start_anywhere():
     """Filters are arranged for vectors that are aligned in the call's arrays: calls of one plan, at once, differ in that."""
     rng = np.random.default_rng(0)

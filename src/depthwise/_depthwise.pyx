@@ -596,6 +596,21 @@ cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
             + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
 
 
+cdef ptrdiff_t most_scratch(const Run *r, int threads, ptrdiff_t pixels, ptrdiff_t middle) noexcept:
+    """The most that a call may take, and share, of so many threads or fewer and wherever its arrays start: read as they lie
+    or not, and with a vector more or not."""
+    cdef Run one
+    cdef ptrdiff_t most = 0
+    cdef int team, lie
+    for team in range(1, threads + 1):
+        for lie in range(4):
+            one = r[0]
+            one.direct, one.blocks = lie % 2, ceil_div(r.columns, r.k.lanes) + lie // 2
+            cut(&one, team, pixels)
+            most = max(most, shared_bytes(&one) + team * (<ptrdiff_t> sizeof(Scratch) + scratch_bytes(&one, middle)) + 64)
+    return most
+
+
 cdef void place_scratch(Run *r, char *p, ptrdiff_t each, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
     """Every thread's, `each` bytes or fewer."""
     cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold, i
@@ -803,9 +818,7 @@ cdef class Depthwise:
         for folded in range(2):
             self.describe(&r, isa)
             if not folded or self.fold(&r):
-                r.blocks = ceil_div(r.columns, r.k.lanes) + 1
-                cut(&r, threads, 0)
-                most = max(most, shared_bytes(&r) + threads * scratch_bytes(&r, 0))
+                most = max(most, most_scratch(&r, threads, 0, 0))
         return most
 
     cdef Panels set_up(self, Run *r, const Run *like, const View *x, filters, bint residual, epilogue, int phases, int isa):
@@ -988,11 +1001,8 @@ cdef class Separable:
         for folded in range(2):
             self.describe(&r, &p, isa)
             if not folded or self.fold(&r, &p):
-                r.blocks = ceil_div(r.columns, r.k.lanes) + 1
-                cut(&r, threads, self.box_pixels(&r, &p))
-                most = max(most, shared_bytes(&r) + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
-                           + threads * scratch_bytes(&r, p.pitch * r.csize))
-        return most
+                most = max(most, most_scratch(&r, threads, self.box_pixels(&r, &p), p.pitch * r.csize))
+        return most + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
