@@ -237,7 +237,7 @@ def run(
 def _with_unit(value: float, unit: str) -> str:
     """Three digits and a decimal prefix: 1.16 MFLOP, 548 B, 2.02 us."""
     prefixes = ((9, "G"), (6, "M"), (3, "k"), (0, ""), (-3, "m"), (-6, "u"))
-    power, prefix = next((p for p in prefixes if value >= 0.9995 * 10.0 ** p[0]), prefixes[-1])
+    power, prefix = next((p for p in prefixes if value >= 0.9995 * 10.0 ** p[0]), (0, ""))
     return f"{value / 10.0**power:.3g} {prefix}{unit}"
 
 

@@ -313,6 +313,12 @@ def test_packed_filters_lie_together():
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
 
 
+def test_explain_says_nothing_of_what_is_empty():
+    explanation = nn.explain(nn.conv2d, IMAGE[:0], filters(3, 3, 32, 4), strides=1, padding="SAME")
+    assert explanation.flops == 0
+    assert "0 FLOP as a direct convolution" in str(explanation)
+
+
 def test_explain_says_which_phases_are_direct():
     """Of a 3x3 filter of stride 2, those of two taps along an axis go by Winograd, that of one tap does not."""
     x, f = np.ones((1, 32, 32, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
