@@ -11,6 +11,7 @@ from cyconv._problem import (
     activation_argument,
     bias_argument,
     data_format_argument,
+    filter_shape,
     forward_problem,
     operands,
     padding_argument,
@@ -90,8 +91,7 @@ def depthwise_conv2d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions.
 
     References
     ----------
@@ -193,8 +193,7 @@ def separable_conv2d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions.
 
     References
     ----------
@@ -214,8 +213,8 @@ def separable_conv2d(
     )  # fmt: skip
     f, point, code = operands(op, "depthwise_filter", depthwise_filter, "pointwise_filter", pointwise_filter)
     if depthwise_bias is not None:
-        channels = f.shape[-1] * f.shape[-2] if f.ndim == 4 else -1
-        depthwise_bias = bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
+        filter_shape(op, "depthwise_filter", f.shape, 2)
+        depthwise_bias = bias_argument(op, depthwise_bias, f.shape[2] * f.shape[3], f.dtype, code, "depthwise_bias")
     filters = StagedFilters(f, point, depthwise_bias, activation_argument(op, depthwise_activation, code))
     return _plan.execute(
         separable_problem, op, names, 2, rest, input, filters, bias, activation, residual, out, num_threads

@@ -381,6 +381,12 @@ def test_nothing_but_padding(size, taps, channels):
     assert np.array_equal(nn.separable_conv2d(x, w, one, [1, 1, 1, 1], padding), expected[..., :1].repeat(3, 3))
 
 
+def test_filters_of_another_rank_are_refused_before_their_bias():
+    x, w, one = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(nn.ShapeError, match="depthwise_filter must have 4 dimensions, not 3"):
+        nn.separable_conv2d(x, w, one, 1, "SAME", depthwise_bias=np.ones(2, np.float32))
+
+
 @pytest.mark.parametrize("dilations", [(1, 2**31 - 1), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
 def test_taps_farther_apart_than_the_image_is_long(dilations):
     """Outputs that share no input are tiles of their own: as many as there are, not as many as the taps are apart."""
