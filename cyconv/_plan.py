@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from math import prod
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -161,10 +162,6 @@ class Recipe(NamedTuple):
     bias: Any
     activation: Any
 
-    def problem(self, x_shape: tuple[int, ...], code: int) -> Problem | SeparableProblem:
-        """The problem of an input of that shape."""
-        return self.make(self.op, self.names, self.n, x_shape, self.filters.shape, code, *self.rest)
-
 
 class _Deferred:
     """Stands for the input while an op is planned: the op then returns its recipe."""
@@ -283,23 +280,6 @@ def _seconds(target: Array, block: Array) -> float:
     return perf_counter() - start
 
 
-def _explain(
-    problem: Problem | SeparableProblem, filters: Any, packed_bytes: int | None, num_threads: int | None
-) -> Explanation:
-    name, driver, refused = choose(problem, forced_algorithm())
-    threads, isa = _threads.wanted(problem.op, num_threads), _isa.current()
-    size = filters.dtype.itemsize
-    arrays = size * (np.prod(problem.batch) * problem.in_channels * np.prod(problem.sizes) + np.prod(problem.out_shape))
-    peak, bandwidth = _peaks(isa)
-    work = driver.work / (peak * 0.85 * threads * (0.5 if size == 8 else 1))
-    packed = driver.pack(filters, isa).nbytes if packed_bytes is None else packed_bytes
-    return Explanation(
-        problem.op, name, refused, problem.out_shape, driver.flops, int(arrays) + filters.nbytes, packed,
-        driver.workspace(threads, isa), threads, _isa.current_isa(), max(work, float(arrays) / bandwidth) + 2e-6,
-        getattr(driver, "phases", ""),
-    )  # fmt: skip
-
-
 def _parameters(op: Any) -> Mapping[str, Any]:
     """Of a function; of what has none that can be asked for, none."""
     try:
@@ -343,7 +323,7 @@ class Plan(_runtime.Quick):
         rest = dict(self._arguments[1])
         self._threads = rest.pop("num_threads", None)
         self._recipe: Recipe = op(DEFERRED, **given, **_required(op, rest, names))
-        _threads.wanted(self._recipe.op, self._threads)
+        self._wanted(None)
         self._packed: dict[Any, Any] = {}
         self._last = ()
 
@@ -385,9 +365,13 @@ class Plan(_runtime.Quick):
 
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
-        recipe = self._recipe
-        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
-        return recipe.problem(shape_argument(recipe.op, "shape", shape) or (), code)
+        make, op, names, n, rest, filters = self._recipe[:6]
+        code = dtype_code(op, names[1], filters.dtype)
+        return make(op, names, n, shape_argument(op, "shape", shape) or (), filters.shape, code, *rest)
+
+    def _wanted(self, num_threads: int | None) -> int:
+        """The threads of a call."""
+        return _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads)
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""
@@ -406,17 +390,22 @@ class Plan(_runtime.Quick):
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
         driver = choose(self._problem(shape), forced_algorithm()).driver
-        return int(
-            driver.workspace(
-                _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads), _isa.current()
-            )
-        )
+        return int(driver.workspace(self._wanted(num_threads), _isa.current()))
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
-        return _explain(
-            self._problem(shape), self._recipe.filters, None, self._threads if num_threads is None else num_threads
-        )
+        problem, filters, isa = self._problem(shape), self._recipe.filters, _isa.current()
+        name, driver, refused = choose(problem, forced_algorithm())
+        threads = self._wanted(num_threads)
+        size = filters.dtype.itemsize
+        arrays = size * (prod(problem.batch) * problem.in_channels * prod(problem.sizes) + prod(problem.out_shape))
+        peak, bandwidth = _peaks(isa)
+        work = driver.work / (peak * 0.85 * threads * (0.5 if size == 8 else 1))
+        return Explanation(
+            problem.op, name, refused, problem.out_shape, driver.flops, arrays + filters.nbytes,
+            driver.pack(filters, isa).nbytes, driver.workspace(threads, isa), threads, _isa.current_isa(),
+            max(work, arrays / bandwidth) + 2e-6, getattr(driver, "phases", ""),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         recipe = self._recipe

@@ -319,6 +319,12 @@ def test_explain_says_nothing_of_what_is_empty():
     assert "0 FLOP as a direct convolution" in str(explanation)
 
 
+def test_explain_counts_the_bytes_of_an_image_that_no_machine_holds():
+    most = 2**31 - 1
+    plan = nn.plan(nn.conv2d, filters(1, 1, 4, 4), strides=most, padding="VALID")
+    assert plan.explain((1, most, most, 4)).nbytes == 16 * (most * most + 1 + 4)
+
+
 def test_explain_says_which_phases_are_direct():
     """Of a 3x3 filter of stride 2, those of two taps along an axis go by Winograd, that of one tap does not."""
     x, f = np.ones((1, 32, 32, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
