@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import timeit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,11 +163,8 @@ class Recipe(NamedTuple):
     activation: Any
 
 
-class _Deferred:
-    """Stands for the input while an op is planned: the op then returns its recipe."""
-
-
-DEFERRED = _Deferred()
+#: Stands for the input while an op is planned: the op then returns its recipe.
+DEFERRED = object()
 
 
 def _operands(op: str, names: tuple[str, str, str, str], x: Any, filters: Any) -> tuple[Array, Any, int]:
@@ -270,14 +267,8 @@ def _peaks(isa: int) -> tuple[float, float]:
     """(FMA peak of one thread in FLOP/s, bytes a second of a copy), measured once in 20 ms."""
     block = np.ones(1 << 22, np.uint8)
     target = np.empty_like(block)
-    best = min(_seconds(target, block) for _ in range(5))
+    best = min(timeit.repeat(lambda: np.copyto(target, block), number=1))
     return _runtime.fma_peak(0.01, isa) * 1e9, 2 * block.nbytes / best
-
-
-def _seconds(target: Array, block: Array) -> float:
-    start = perf_counter()
-    np.copyto(target, block)
-    return perf_counter() - start
 
 
 def _parameters(op: Any) -> Mapping[str, Any]:
