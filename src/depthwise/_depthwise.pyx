@@ -658,7 +658,7 @@ cdef class Depthwise:
     cdef int out_ndim
     cdef tuple order
     cdef readonly object problem, layout
-    cdef readonly double flops
+    cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
         cdef int i
@@ -679,16 +679,12 @@ cdef class Depthwise:
             self.phases = [Depthwise(problem._replace(jobs=(job,))) for job in problem.jobs]
             self.flops = sum([phase.flops for phase in self.phases])
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
+        self.work = self.flops
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
         self.out_ndim = len(problem.out_shape)
         for i in range(self.out_ndim):
             self.out_shape[i] = problem.out_shape[i]
-
-    @property
-    def work(self):
-        """Floating-point operations that are done."""
-        return self.flops
 
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
@@ -927,21 +923,17 @@ cdef class Separable:
     cdef ptrdiff_t columns
     cdef cnp.npy_intp out_shape[4]
     cdef readonly object problem, layout
-    cdef readonly double flops
+    cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
         cdef int i
         self.problem, self.first = problem, Depthwise(problem.first)
         self.columns = problem.second.out_channels
         self.flops = self.first.flops * (1 + self.columns / <double> self.first.taps)
+        self.work = self.flops
         self.layout = ("separable",)
         for i in range(4):
             self.out_shape[i] = problem.out_shape[i]
-
-    @property
-    def work(self):
-        """Floating-point operations that are done."""
-        return self.flops
 
     cdef void describe(self, Run *r, Product *p, int isa) noexcept:
         self.first.describe(r, isa)
