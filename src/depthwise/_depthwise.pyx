@@ -635,8 +635,8 @@ cdef class Panels:
     """Depthwise filters as [taps][channels] in the compute type, a vector wide at least; and as the last call's vectors of
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
-    cdef readonly cnp.ndarray dense
-    cdef readonly bint finite
+    cdef cnp.ndarray dense
+    cdef bint finite
     cdef tuple arranged
     cdef list phases         # Panels of each, instead
 
@@ -657,7 +657,8 @@ cdef class Depthwise:
     cdef cnp.npy_intp out_shape[32]
     cdef int out_ndim
     cdef tuple order
-    cdef readonly object problem, layout
+    cdef object problem
+    cdef readonly object layout
     cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
@@ -755,14 +756,15 @@ cdef class Depthwise:
         cdef ptrdiff_t *at
         cdef cnp.ndarray arranged
         key = (r.shift, r.blocks, r.fold)
-        kept = panels.arranged
+        kept, fresh = panels.arranged, False
         if kept is None or kept[0] != key:
+            fresh = True
             kept = key, np.zeros(r.blocks * ((r.taps + 1) * vector + sizeof(ptrdiff_t)) + 64, np.uint8)
         arranged = kept[1]
         r.w = <char *> aligned(<ptrdiff_t> cnp.PyArray_DATA(arranged))
         r.zeros = r.w + r.blocks * r.taps * vector
         r.at = at = <ptrdiff_t *> (r.zeros + r.blocks * vector)
-        if kept is not panels.arranged:
+        if fresh:
             for i in range(r.blocks):
                 at[i] = max(0, min(start, r.columns - r.k.lanes))
                 start += r.k.lanes if i or not r.shift else r.shift
@@ -821,6 +823,7 @@ cdef class Depthwise:
         """Everything of a call, whose views `like` has, that comes before its threads are known."""
         cdef int i
         cdef Axis *a
+        cdef Panels panels
         self.describe(r, isa)
         r.out, r.residual, r.call, r.phases = like.out, like.residual, like.call, phases
         for i in range(3):
@@ -907,9 +910,8 @@ cdef class Depthwise:
 cdef class Stages:
     """Both filters packed, and what happens between the stages."""
     cdef char *data
-    cdef readonly Panels depthwise
-    cdef readonly object bias, epilogue
-    cdef object memory
+    cdef Panels depthwise
+    cdef object bias, epilogue, memory
     cdef Py_ssize_t panel_bytes
 
     @property
@@ -922,7 +924,8 @@ cdef class Separable:
     cdef Depthwise first
     cdef ptrdiff_t columns
     cdef cnp.npy_intp out_shape[4]
-    cdef readonly object problem, layout
+    cdef object problem
+    cdef readonly object layout
     cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
