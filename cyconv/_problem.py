@@ -331,6 +331,8 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
     low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "leaky_relu": (0.2, 0.0)}.get(name, (0.0, 0.0))
     if values:
         low, high = values[0], values[-1]
+    if DTYPES[dtype] == "int32":
+        low, high = (min(max(v, -(2.0**31)), 2.0**31 - 1) for v in (low, high))
     return Epilogue(ACTIVATIONS[name], low, high)
 
 

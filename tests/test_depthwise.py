@@ -381,6 +381,18 @@ def test_nothing_but_padding(size, taps, channels):
     assert np.array_equal(nn.separable_conv2d(x, w, one, [1, 1, 1, 1], padding), expected[..., :1].repeat(3, 3))
 
 
+@pytest.mark.parametrize("channels", [5, 40])
+@pytest.mark.parametrize("algorithm", ["direct", "pixels", "depthwise"])
+def test_integers_are_clipped_to_what_integers_there_are(algorithm, channels):
+    least, most = -(2**31), 2**31 - 1
+    x = np.resize(np.array([least, -5, 0, 5, most], np.int32), (1, 1, 20, channels))
+    one = np.ones((1, 1, channels, 1), np.int32)
+    with nn.algorithm(algorithm):
+        assert np.all(nn.depthwise_conv2d(x, one, 1, "SAME", activation=("clip", 3e9, 4e9)) == most)
+        assert np.all(nn.depthwise_conv2d(x, one, 1, "SAME", activation=("clip", -4e9, -3e9)) == least)
+        assert np.array_equal(nn.depthwise_conv2d(x, one, 1, "SAME", activation=("clip", -1e10, math.inf)), x)
+
+
 def test_filters_of_another_rank_are_refused_before_their_bias():
     x, w, one = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2), np.float32), np.ones((1, 1, 2, 2), np.float32)
     with pytest.raises(nn.ShapeError, match="depthwise_filter must have 4 dimensions, not 3"):
