@@ -162,12 +162,9 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
     cdef ptrdiff_t[3] step
     cdef char *dst = strip
     cdef const char *src
-    cdef bint dense = r.fold > 1 and r.residues == 1 and r.repeat == 1 and r.x.s[2] == r.channels * r.x.sc
     c0 -= c0 % r.each
     count = ceil_div(ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat), r.each) * r.each
     count = min(r.channels, count) - c0
-    if r.fold > 1:
-        c0, count = 0, r.channels
     for i in range(3):
         origin[i], step[i] = b.start[i] * r.ax[i].stride - r.ax[i].lo, r.ax[i].dilation
         source.first[i], source.last[i] = 0, r.ax[i].taps
@@ -210,8 +207,6 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
                     column = map_index(column, r.ax[2].size, r.mode)
                     if column < 0:
                         r.k.fill(dst, r.pitch, r.constant)
-                    elif dense:
-                        r.k.gather[r.dtype](dst, r.pitch, 1, src + column * r.x.s[2], 1, 0, inside * count, r.x.sc)
                     else:
                         r.k.gather[r.dtype](dst, r.pitch, r.repeat, src + column * r.x.s[2], inside, step[2] * r.x.s[2],
                                             count, r.x.sc)
@@ -588,11 +583,14 @@ cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
     return aligned((r.columns if r.fold > 1 else r.k.lanes) * r.csize)
 
 
+cdef inline ptrdiff_t tile_bytes(const Run *r) noexcept nogil:
+    return aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
+
+
 cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
     """One thread's: a tile, a strip, and between two stages what the first makes of a box."""
-    cdef ptrdiff_t tile = max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize
     cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold
-    return (aligned(tile) + (0 if r.direct else strip_bytes(r)) + aligned(pixels * middle)
+    return (tile_bytes(r) + (0 if r.direct else strip_bytes(r)) + aligned(pixels * middle)
             + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
 
 
@@ -618,7 +616,7 @@ cdef void place_scratch(Run *r, char *p, ptrdiff_t each, int threads, ptrdiff_t 
     r.scratch = s
     for j in range(threads):
         s[j].tile = p
-        s[j].strip = p + aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
+        s[j].strip = p + tile_bytes(r)
         s[j].middle = s[j].strip + (0 if r.direct else strip_bytes(r))
         s[j].pixels = <const char **> (s[j].middle + aligned(pixels * middle))
         if middle:
