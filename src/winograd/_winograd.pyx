@@ -959,48 +959,35 @@ cdef class Winograd:
 
     cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
         """One thread's bytes for one job."""
-        return self.scratch_parts(r, r.rows, NULL) + (0 if r.direct else aligned(strip_bytes(r, 0)))
+        cdef Scratch s
+        return self.lay_out(&s, <char *> &s, r, r.rows, 0 if r.direct else strip_bytes(r, 0))
 
-    cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t rows, ptrdiff_t *parts) noexcept:
-        """The bytes of V, M, a tile, pointers and offsets, and some filters, which are all but the strip; and of each."""
-        cdef ptrdiff_t[5] size
-        cdef ptrdiff_t total = 0, taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
-        cdef int i
-        size[0] = r.xis * odd_lines(r.planes * rows * r.pitch * r.size)
-        size[1] = r.xis * odd_lines(rows * 2 * r.k.lanes * r.size) + TILE_ROWS * 2 * r.k.lanes * r.size
-        size[2] = (M_MAX * M_MAX + 1) * 2 * r.k.lanes * r.size
-        size[3] = (rows + TILE_ROWS + 2 * taps) * sizeof(void *)
-        size[4] = taps * CHANNELS * 2 * r.k.lanes * r.size
-        for i in range(5):
-            size[i] = aligned(size[i])
-            total += size[i]
-            if parts != NULL:
-                parts[i] = size[i]
-        return total
+    cdef ptrdiff_t lay_out(self, Scratch *s, char *start, const Run *r, ptrdiff_t rows, ptrdiff_t strip) noexcept:
+        """Place a thread's scratch from start on; how many bytes it takes but for filters."""
+        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size
+        cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
+        s.v = start
+        s.m = s.v + r.xis * odd_lines(r.planes * rows * r.pitch * r.size)
+        s.tile = s.m + r.xis * odd_lines(rows * wide_row) + TILE_ROWS * wide_row
+        s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
+        s.taps = s.rows + rows + TILE_ROWS
+        s.offset = <ptrdiff_t *> (s.taps + taps)
+        s.some = start + aligned(<char *> (s.offset + taps) - start)
+        s.strip = s.some + taps * CHANNELS * wide_row
+        s.u = s.strip + aligned(strip)
+        return s.u - start
 
     cdef Scratch *allocate_scratch(self, const Run *runs, int threads, bint filters) except NULL:
         """Each thread's scratch, all in one piece, large enough for every job; with room for filters if wanted."""
         cdef ptrdiff_t head = aligned(threads * sizeof(Scratch)), rows = 0, strip = 0, each
-        cdef ptrdiff_t taps = max(runs.ax[0].taps * runs.ax[1].taps * runs.ax[2].taps, runs.slices)
-        cdef ptrdiff_t[5] parts
         cdef Scratch *scratch
-        cdef char *p
+        cdef Scratch s
         cdef int j
         for j in range(self.njobs):
-            rows = max(rows, runs[j].rows)
-            if not runs[j].direct:
-                strip = max(strip, aligned(strip_bytes(runs + j, 0)))
-        each = self.scratch_parts(runs, rows, parts) + strip + (block_bytes(runs) + 256 if filters else 0)
+            rows, strip = max(rows, runs[j].rows), max(strip, 0 if runs[j].direct else strip_bytes(runs + j, 0))
+        each = self.lay_out(&s, <char *> &s, runs, rows, strip) + (block_bytes(runs) + 256 if filters else 0)
         scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
         for j in range(threads):
-            p = <char *> scratch + head + j * each
-            scratch[j].v, scratch[j].m, scratch[j].tile = p, p + parts[0], p + parts[0] + parts[1]
-            p += parts[0] + parts[1] + parts[2]
-            scratch[j].rows = <const char **> p
-            scratch[j].taps = scratch[j].rows + rows + TILE_ROWS
-            scratch[j].offset = <ptrdiff_t *> (scratch[j].taps + taps)
-            scratch[j].some = p + parts[3]
-            scratch[j].strip = scratch[j].some + parts[4]
-            scratch[j].u = scratch[j].strip + strip
+            self.lay_out(scratch + j, <char *> scratch + head + j * each, runs, rows, strip)
             scratch[j].whole, scratch[j].whole_of, scratch[j].box_of = NULL, NULL, NULL
         return scratch
