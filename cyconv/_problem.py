@@ -290,7 +290,7 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
         )
     try:
         return PADDING_MODES[mode], float(constant)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{op}: padding_mode's constant must be a number, not {constant!r}") from None
 
 
@@ -309,7 +309,7 @@ def layout(op: str, data_format: Any, n: int) -> bool:
     return found[1]
 
 
-def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
+def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activation") -> Epilogue:
     """The activation by number; relu, relu6 and clip are one clamp."""
     if activation is None:
         return Epilogue(0, -math.inf, math.inf)
@@ -318,21 +318,21 @@ def activation_argument(op: str, activation: Any, dtype: int) -> Epilogue:
     if len(rest) not in wanted or name not in ACTIVATIONS:
         names = ", ".join(a for a in ACTIVATIONS if a != "clip")
         raise ValueError(
-            f"{op}: activation must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}"
+            f"{op}: {arg} must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}"
         )
     try:
         values = [float(v) for v in rest]
-    except (TypeError, ValueError):
-        raise TypeError(f"{op}: activation's parameters must be numbers, not {rest!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{op}: {arg}'s parameters must be numbers, not {rest!r}") from None
     if DTYPES[dtype] == "int32" and ACTIVATIONS[name] > 1:
-        raise TypeError(f"{op}: activation {name!r} has no meaning for int32; convert the input to a float type")
+        raise TypeError(f"{op}: {arg} {name!r} has no meaning for int32; convert the input to a float type")
     if any(math.isnan(v) for v in values) or (name == "clip" and values[0] > values[1]):
-        raise ValueError(f"{op}: activation {activation!r} needs low <= high and no NaN")
+        raise ValueError(f"{op}: {arg} {activation!r} needs low <= high and no NaN")
     low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "leaky_relu": (0.2, 0.0)}.get(name, (0.0, 0.0))
     if values:
         low, high = values[0], values[-1]
-    if DTYPES[dtype] == "int32":
-        low, high = (min(max(v, -(2.0**31)), 2.0**31 - 1) for v in (low, high))
+    if DTYPES[dtype] == "int32":  # whole numbers that there are
+        low, high = (float(math.trunc(min(max(v, -(2.0**31)), 2.0**31 - 1))) for v in (low, high))
     return Epilogue(ACTIVATIONS[name], low, high)
 
 

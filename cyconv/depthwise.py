@@ -215,7 +215,8 @@ def separable_conv2d(
     if depthwise_bias is not None:
         filter_shape(op, "depthwise_filter", f.shape, 2)
         depthwise_bias = bias_argument(op, depthwise_bias, f.shape[2] * f.shape[3], f.dtype, code, "depthwise_bias")
-    filters = StagedFilters(f, point, depthwise_bias, activation_argument(op, depthwise_activation, code))
+    between = activation_argument(op, depthwise_activation, code, "depthwise_activation")
+    filters = StagedFilters(f, point, depthwise_bias, between)
     return _plan.execute(
         separable_problem, op, names, 2, rest, input, filters, bias, activation, residual, out, num_threads
     )

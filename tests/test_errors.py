@@ -312,6 +312,7 @@ def test_padding_modes(name):
         ("constant", "a"),
         ("constant", None),
         ("constant", 1, 2),
+        ("constant", 10**400),
         ("reflect", 1),
         [],
         object(),
@@ -454,6 +455,7 @@ def test_activations(name):
         ("clip", 0, 1, 2),
         ("clip", "a", "b"),
         ("clip", float("nan"), 1),
+        ("clip", 0, 10**400),
         ("leaky_relu", 1, 2),
         ("leaky_relu", None),
         (),
@@ -465,6 +467,8 @@ def test_activations(name):
     whole = example(OPS[name], dtype="int32")
     for smooth in ("elu", "sigmoid", "tanh", "silu", "gelu", ("leaky_relu", 0.5)):
         refused(whole, TypeError, says=["activation", "int32"], activation=smooth)
+    if name == "separable_conv2d":
+        refused(case, ValueError, says=["depthwise_activation"], depthwise_activation="softmax")
 
 
 @windowed

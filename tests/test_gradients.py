@@ -352,6 +352,18 @@ def test_the_slope_in_every_type(dtype):
         assert np.allclose(elu.astype(np.float64), exact, rtol=4 * float(ml_dtypes.finfo(y.dtype).eps))
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.5, 2.5), (-1.5, 2**40), (-1e300, -1e299), (2**40, 2**41), (-2.9, -0.1)])
+def test_clamps_of_integers_between_their_like(low, high):
+    """Bounds are rounded towards zero and brought to the nearest int32, the slope too."""
+    x = np.array([-(2**31), -5, -2, -1, 0, 1, 2, 3, 2**31 - 1], np.int32).reshape(1, 9, 1)
+    w = np.ones((1, 1, 1), np.int32)
+    least, most = (int(min(max(math.trunc(v), -(2**31)), 2**31 - 1)) for v in (low, high))
+    clip = ("clip", low, high)
+    assert np.array_equal(nn.conv1d(x, w, 1, "VALID", activation=clip), x.clip(least, most))
+    dx = nn.conv1d_vjp(x, w, w + 0 * x, 1, "VALID", activation=clip, wrt="input")[0]
+    assert np.array_equal(dx, (x > least) & ((x < most) | (high > 2**31)))
+
+
 def test_second_order_by_composition():
     """The gradient of each gradient is one of the three ops again: all three are the same trilinear form."""
     for seed in range(60):
