@@ -33,9 +33,14 @@ PADDING_MODES = {
     "circular": 4,
     "wrap": 4,
 }
+#: How many spatial axes, and whether the channels are last.
 LAYOUTS = {
-    **{f: (n, True) for n, names in enumerate((("NWC",), ("NHWC",), ("NDHWC",)), 1) for f in names},
-    **{f: (n, False) for n, names in enumerate((("NCW",), ("NCHW",), ("NCDHW",)), 1) for f in names},
+    "NWC": (1, True),
+    "NHWC": (2, True),
+    "NDHWC": (3, True),
+    "NCW": (1, False),
+    "NCHW": (2, False),
+    "NCDHW": (3, False),
 }
 ACTIVATIONS = {
     "relu": 1,
@@ -294,9 +299,16 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
         raise TypeError(f"{op}: padding_mode's constant must be a number, not {constant!r}") from None
 
 
+def data_format_argument(op: str, value: Any) -> str | None:
+    """`data_format` checked in kind."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{op}: data_format must be a string, not {value!r} ({type(value).__name__})")
+    return value
+
+
 def layout(op: str, data_format: Any, n: int) -> bool:
     """True for channels-last."""
-    if data_format is None or data_format == "channels_last":
+    if data_format_argument(op, data_format) in (None, "channels_last"):
         return True
     if data_format == "channels_first":
         return False
@@ -334,13 +346,6 @@ def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activa
     if DTYPES[dtype] == "int32":  # whole numbers that there are
         low, high = (float(math.trunc(min(max(v, -(2.0**31)), 2.0**31 - 1))) for v in (low, high))
     return Epilogue(ACTIVATIONS[name], low, high)
-
-
-def data_format_argument(op: str, value: Any) -> str | None:
-    """`data_format` checked in kind."""
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{op}: data_format must be a string, not {value!r} ({type(value).__name__})")
-    return value
 
 
 # ---- shapes -----------------------------------------------------------------------------------------------------

@@ -127,15 +127,13 @@ BAD = {
         *((X, b) for b in (0, -1, 1.5, True, "2", None, [2], 3, 2**31)),
         (X[0], 2),
         (None, 2),
-        (X, 2, "NWC"),
-        (X, 2, 3),
+        *((X, 2, f) for f in ("NWC", 3, [], {}, np.zeros(2))),
     ],
     "depth_to_space": [
         *((X, b) for b in (0, -1, 1.5, True, "2", None, [2], 3, 2**31)),
         (X[0], 2),
         (None, 2),
-        (X, 2, "NWC"),
-        (X, 2, 3),
+        *((X, 2, f) for f in ("NWC", 3, [], {}, np.zeros(2))),
     ],
 }
 
