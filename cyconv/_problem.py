@@ -227,6 +227,11 @@ def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
     return integer(op, arg, value, -LIMIT)
 
 
+def groups_argument(op: str, value: Any) -> int | None:
+    """`groups`, which only checks what the shapes imply."""
+    return None if value is None else integer(op, "groups", value)
+
+
 def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, channels_last: bool) -> Shape:
     """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
     values = (1,) if value is None else (value,) if isinstance(value, int) else value
@@ -574,13 +579,11 @@ def transposed_problem(
             )  # fmt: skip
         else:
             out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
-    if min((*out_batch, *wanted, out_channels), default=0) < 0 or max((*out_batch, *wanted, out_channels)) > LIMIT:
+    out_shape = join_shape(out_batch, wanted, out_channels, channels_last)
+    if max(out_shape) > LIMIT:
         raise ShapeError(
-            f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {output_shape}",
-            op,
-            out_arg,
-            (g_shape, f_shape),
-        )
+            f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}", op, out_arg, (g_shape, f_shape)
+        )  # fmt: skip
     if out_batch != batch:
         raise ShapeError(
             f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
@@ -599,18 +602,17 @@ def transposed_problem(
         raise ShapeError(
             f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape)
         )
-    result = axes(op, out_arg, tuple(wanted), wanted, taps, stride, dilation, pad, 0)
+    result = axes(op, out_arg, wanted, wanted, taps, stride, dilation, pad, 0)
     for i, (a, size) in enumerate(zip(result, sizes)):
         if a.out != size:
             least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
             raise ShapeError(
-                f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {tuple(wanted)} gives {a.out} "
+                f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
                 f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={padding}); "
                 f"{out_arg} must be between {least} and {most} on that axis"
                 + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
                 op, out_arg, (g_shape, f_shape),
             )  # fmt: skip
-    out_shape = join_shape(batch, tuple(wanted), out_channels, channels_last)
     check_bytes(op, out_shape, dtype)
     d, h, w = three(result, UNIT)
     along_d, along_h, along_w = map(geometry.transposed_jobs, (d, h, w))

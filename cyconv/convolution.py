@@ -13,6 +13,7 @@ from cyconv._problem import (
     array,
     data_format_argument,
     forward_problem,
+    groups_argument,
     out_argument,
     padding_argument,
     padding_mode_argument,
@@ -45,7 +46,7 @@ def _forward(
         forward_problem, op, names, n,
         (
             sequence(op, names[2], strides), padding_argument(op, padding), data_format_argument(op, data_format),
-            sequence(op, names[3], dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+            sequence(op, names[3], dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
         ),
         input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from cyconv._problem import (
     data_format_argument,
     filter_shape,
     forward_problem,
+    groups_argument,
     operands,
     padding_argument,
     padding_mode_argument,
@@ -109,7 +110,7 @@ def depthwise_conv2d(
         forward_problem, op, ("input", "filter", "strides", "dilations"), 2,
         (
             sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-            sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+            sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
         ),
         input, filter, bias, activation, residual, out, num_threads,
     )  # fmt: skip
@@ -209,7 +210,7 @@ def separable_conv2d(
     op, names = "separable_conv2d", ("input", "depthwise_filter", "strides", "dilations")
     rest = (
         sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), sequence(op, "groups", groups),
+        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
     )  # fmt: skip
     f, point, code = operands(op, "depthwise_filter", depthwise_filter, "pointwise_filter", pointwise_filter)
     if depthwise_bias is not None:

@@ -10,6 +10,7 @@ from cyconv._problem import (
     ShapeError,
     array,
     data_format_argument,
+    groups_argument,
     no_meaning,
     padding_argument,
     sequence,
@@ -48,7 +49,7 @@ def _transposed(
         (
             shape_argument(op, "output_shape", output_shape, optional=True), sequence(op, "strides", strides),
             padding_argument(op, padding), data_format_argument(op, data_format), sequence(op, names[3], dilations),
-            sequence(op, "output_padding", output_padding), sequence(op, "groups", groups),
+            sequence(op, "output_padding", output_padding), groups_argument(op, groups),
         ),
         input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from cyconv._problem import (
     array,
     data_format_argument,
     forward_problem,
+    groups_argument,
     layout,
     no_meaning,
     operands,
@@ -116,7 +117,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
         data_format_argument(op, how[2]),
         sequence(op, d_name, how[3]),
     )
-    groups = sequence(op, "groups", a["groups"])
+    groups = groups_argument(op, a["groups"])
     if rule.kind == "transposed":
         if padding_mode_argument(op, how[6]) != (0, 0.0):
             no_meaning(op, f"padding_mode={how[6]!r}", "a transposed convolution pads nothing, it crops its output")

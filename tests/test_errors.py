@@ -422,6 +422,16 @@ def test_output_padding(name):
     )  # beyond the stride
 
 
+@transposed
+def test_groups_where_they_decide_the_channels(name):
+    case = example(OPS[name], channels=4, filters=4)
+    for bad in ((2,), [1], np.ones(1, int), 0, -1, 2**31, 1.0, "1", True):
+        refused(case, (TypeError, ValueError), says=["groups"], output_shape=None, groups=bad)
+    assert case.call(output_shape=None, groups=np.array(2)).shape[-1] == 8
+    message = refused(case, nn.ShapeError, output_shape=None, **{case.op.strides: 2**30})
+    assert "None" not in message
+
+
 # ---- the extras ------------------------------------------------------------------------------------------------------
 
 
