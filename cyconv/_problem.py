@@ -386,6 +386,16 @@ def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
         raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({arg}.shape={shape})", op, arg, (shape,))
 
 
+def spatial_rank(op: str, filters: Array) -> int:
+    """Of an op whose rank its filters decide."""
+    if filters.ndim not in (3, 4, 5):
+        raise ShapeError(
+            f"{op}: filters must have 3, 4 or 5 dimensions, not {filters.ndim} (filters.shape={filters.shape})",
+            op, "filters", (filters.shape,),
+        )  # fmt: skip
+    return filters.ndim - 2
+
+
 def check_bytes(op: str, shape: Shape, dtype: int) -> None:
     """MemoryError, before anything is allocated, for an array that no machine holds."""
     if math.prod(n for n in shape if n) * (8 if dtype == 1 else 4) > 2**62:

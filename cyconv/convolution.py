@@ -18,6 +18,7 @@ from cyconv._problem import (
     padding_argument,
     padding_mode_argument,
     sequence,
+    spatial_rank,
 )
 
 _NAMES = ("input", "filters", "strides", "dilations")
@@ -137,15 +138,7 @@ def convolution(
     (1, 3, 4, 5, 3)
     """
     filters = array("convolution", "filters", filters)
-    rank = filters.ndim - 2
-    if rank not in (1, 2, 3):
-        shape = filters.shape
-        raise ShapeError(
-            f"convolution: filters must have 3, 4 or 5 dimensions, not {len(shape)} (filters.shape={shape})",
-            "convolution",
-            "filters",
-            (shape,),
-        )
+    rank = spatial_rank("convolution", filters)
     return _forward(
         "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,

@@ -7,7 +7,6 @@ from typing import Any
 from cyconv import _plan
 from cyconv._problem import (
     Array,
-    ShapeError,
     array,
     data_format_argument,
     groups_argument,
@@ -15,6 +14,7 @@ from cyconv._problem import (
     padding_argument,
     sequence,
     shape_argument,
+    spatial_rank,
     transposed_problem,
 )
 
@@ -359,7 +359,7 @@ def conv_transpose(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
-    """N-D transposed convolution, N = 1, 2 or 3 by the length of output_shape, or else the rank of the filters.
+    """N-D transposed convolution, N = 1, 2 or 3 by the rank of the filters.
 
     ``out[b, i*sh + k*dh - top, j*sw + l*dw - left, m] += input[b, i, j, c] * filters[k, l, m, c]`` for N = 2.
 
@@ -429,13 +429,7 @@ def conv_transpose(
     (1, 8, 8, 5)
     """
     filters = array("conv_transpose", "filters", filters)
-    output_shape = shape_argument("conv_transpose", "output_shape", output_shape, optional=True)
-    rank = (filters.ndim if output_shape is None else len(output_shape)) - 2
-    if rank not in (1, 2, 3):
-        raise ShapeError(
-            f"conv_transpose: output_shape must have 3, 4 or 5 elements, not {output_shape} (filters.shape={filters.shape})",
-            "conv_transpose", "output_shape", (filters.shape,),
-        )  # fmt: skip
+    rank = spatial_rank("conv_transpose", filters)
     return _transposed(
         "conv_transpose", _NAMES, rank, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
         bias, activation, residual, out, num_threads, padding_mode, groups,

@@ -34,6 +34,7 @@ from cyconv._problem import (
     padding_mode_argument,
     sequence,
     shape_argument,
+    spatial_rank,
     transposed_problem,
 )
 from cyconv._runtime import empty
@@ -105,11 +106,8 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     (x_name, f_name), threads, depthwise = rule.names, a["num_threads"], rule.kind == "depthwise"
     x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
     _, g, _ = operands(op, x_name, x, "out_backprop", a["out_backprop"])
-    n, s_name, d_name = (
-        rule.rank or f.ndim - 2,
-        "stride" if "stride" in a else "strides",
-        "rate" if "rate" in a else "dilations",
-    )
+    n = rule.rank or spatial_rank(op, f)
+    s_name, d_name = "stride" if "stride" in a else "strides", "rate" if "rate" in a else "dilations"
     how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
     steps = (
         sequence(op, s_name, how[0]),

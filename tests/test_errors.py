@@ -117,7 +117,7 @@ def test_ranks(name):
             refused(case, says=[op.x], **{op.x: x[None]})
     refused(case, says=[op.x], **{op.x: x.ravel()})
     refused(case, says=[op.x], **{op.x: x.ravel()[0]})
-    # convolution takes its rank from the filters, and what does not fit then may be another argument.
+    # These two take their rank from the filters, and what does not fit then may be another argument.
     says = [op.filters] if name not in ("convolution", "conv_transpose") else []
     refused(case, says=says, **{op.filters: w[0]})
     refused(case, says=says, **{op.filters: w[None]})
@@ -403,9 +403,9 @@ def test_output_shapes(name):
         np.array(right, float),
         [None] * len(right),
     ):
-        # conv_transpose takes its rank from output_shape.
-        says = ["output_shape"] if name != "conv_transpose" else []
-        refused(case, (TypeError, ValueError), says=says, output_shape=bad)
+        refused(case, (TypeError, ValueError), says=["output_shape"], output_shape=bad)
+    if rank > 1:
+        assert case.call(output_shape=right[1:-1]).shape == tuple(right)
 
 
 @transposed
