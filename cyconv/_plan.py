@@ -28,7 +28,7 @@ from cyconv._problem import (
     dtype_code,
     operands,
     out_argument,
-    residual_argument,
+    output_like,
     shape_argument,
 )
 from cyconv._runtime import settings
@@ -125,7 +125,7 @@ def check(
     op = problem.op
     return Extras(
         None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
-        None if residual is None else residual_argument(op, residual, problem.out_shape, dtype),
+        None if residual is None else output_like(op, "residual", residual, problem.out_shape, dtype),
         _IDENTITY if activation is None else activation_argument(op, activation, problem.dtype),
         None if out is None else out_argument(op, out, problem.out_shape, dtype),
     )

@@ -678,23 +678,14 @@ def bias_argument(
     return np.ascontiguousarray(bias, dtype=COMPUTE[code])
 
 
-def residual_argument(op: str, residual: Any, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
-    """An array of the output's shape and dtype, added before the activation."""
-    if residual is None:
-        return None
-    added = array(op, "residual", residual)
-    if added.dtype != dtype:
-        raise TypeError(
-            f"{op}: residual is {added.dtype} but the output is {dtype}; convert it with residual.astype(...)"
-        )
-    if added.shape != shape:
-        raise ShapeError(
-            f"{op}: residual.shape={added.shape}, but the output has {shape}",
-            op,
-            "residual",
-            (added.shape, shape),
-        )
-    return added
+def output_like(op: str, arg: str, value: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """An array of the output's shape and dtype: a residual, which is added before the activation, or a gradient."""
+    like = array(op, arg, value)
+    if like.dtype != dtype:
+        raise TypeError(f"{op}: {arg} is {like.dtype} but the output is {dtype}; convert it with {arg}.astype(...)")
+    if like.shape != shape:
+        raise ShapeError(f"{op}: {arg}.shape={like.shape}, but the output has {shape}", op, arg, (like.shape, shape))
+    return like
 
 
 def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:

@@ -549,32 +549,38 @@ def bias_add(
     array([[1., 2.],
            [1., 2.]])
     """
-    x, b = array("bias_add", "value", value), array("bias_add", "bias", bias)
-    if data_format is not None and not isinstance(data_format, str):
-        raise TypeError(f"bias_add: data_format must be a string, not {data_format!r}")
-    first = data_format is not None and (data_format == "channels_first" or data_format.startswith("NC"))
-    if (
-        not first
-        and data_format is not None
-        and not (data_format == "channels_last" or data_format.startswith("N") and data_format.endswith("C"))
-    ):
-        raise ValueError(
-            f"bias_add: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {data_format!r}"
-        )
-    if x.dtype != b.dtype:
-        raise TypeError(
-            f"bias_add: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)"
-        )
-    if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
-        raise TypeError(f"bias_add: value has dtype {x.dtype}; only numbers can be added")
-    if x.ndim < 2 or b.ndim != 1 or b.shape[0] != x.shape[1 if first else -1]:
-        raise ShapeError(
-            f"bias_add: value.shape={x.shape}, bias.shape={b.shape}: value needs 2 dimensions or more, and bias one value for each "
-            f"of its channels (dimension {1 if first else x.ndim - 1})",
-            "bias_add", "bias", (x.shape, b.shape),
-        )  # fmt: skip
-    if first:
-        b = b.reshape(-1, *(1,) * (x.ndim - 2))
+    x, b, axis = bias_operands("bias_add", value, bias, data_format)
     target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
-    result: Array = np.add(x, b, out=target)
+    try:
+        result: Array = np.add(x, b.reshape(-1, *(1,) * (x.ndim - 1 - axis)), out=target)
+    except MemoryError as error:
+        raise MemoryError(f"bias_add: {error}") from None
     return result if out is None else out
+
+
+def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
+    """The axis of the channels of an array of any rank from two."""
+    name = data_format_argument(op, data_format)
+    name = "channels_last" if name is None else name
+    first = name == "channels_first" or name.startswith("NC")
+    if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
+        raise ValueError(f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {name!r}")
+    if x.ndim < 2:
+        raise ShapeError(f"{op}: {arg} must have at least 2 dimensions ({arg}.shape={x.shape})", op, arg, (x.shape,))
+    return 1 if first else x.ndim - 1
+
+
+def bias_operands(op: str, value: Any, bias: Any, data_format: Any) -> tuple[Array, Array, int]:
+    """The checked arguments of bias_add, and the axis of the channels."""
+    x, b = array(op, "value", value), array(op, "bias", bias)
+    axis = channel_axis(op, "value", x, data_format)
+    if x.dtype != b.dtype:
+        raise TypeError(f"{op}: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")
+    if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
+        raise TypeError(f"{op}: value has dtype {x.dtype}; only numbers can be added")
+    if b.shape != x.shape[axis : axis + 1]:
+        raise ShapeError(
+            f"{op}: bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
+            f"(value.shape={x.shape})", op, "bias", (x.shape, b.shape),
+        )  # fmt: skip
+    return x, b, axis

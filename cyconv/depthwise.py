@@ -21,6 +21,9 @@ from cyconv._problem import (
     sequence,
 )
 
+#: The names of a separable convolution's arguments.
+STAGES = ("input", "depthwise_filter", "strides", "dilations")
+
 
 def depthwise_conv2d(
     input: Any,
@@ -207,17 +210,37 @@ def separable_conv2d(
     >>> nn.separable_conv2d(x, np.ones((1, 2, 2, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([33.])
     """
-    op, names = "separable_conv2d", ("input", "depthwise_filter", "strides", "dilations")
+    op = "separable_conv2d"
+    filters, rest = staged(
+        op, pointwise_filter, depthwise_filter, depthwise_bias, depthwise_activation,
+        strides, padding, data_format, dilations, padding_mode, groups,
+    )  # fmt: skip
+    return _plan.execute(
+        separable_problem, op, STAGES, 2, rest, input, filters, bias, activation, residual, out, num_threads
+    )
+
+
+def staged(
+    op: str,
+    pointwise_filter: Any,
+    filter: Any,
+    bias: Any,
+    activation: Any,
+    strides: Any,
+    padding: Any,
+    data_format: Any,
+    dilations: Any,
+    padding_mode: Any,
+    groups: Any,
+) -> tuple[StagedFilters, tuple[Any, ...]]:
+    """The filters of a separable convolution and what lies between its stages; the rest of its arguments in kind."""
     rest = (
         sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
         sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
     )  # fmt: skip
-    f, point, code = operands(op, "depthwise_filter", depthwise_filter, "pointwise_filter", pointwise_filter)
-    if depthwise_bias is not None:
+    f, point, code = operands(op, "depthwise_filter", filter, "pointwise_filter", pointwise_filter)
+    if bias is not None:
         filter_shape(op, "depthwise_filter", f.shape, 2)
-        depthwise_bias = bias_argument(op, depthwise_bias, f.shape[2] * f.shape[3], f.dtype, code, "depthwise_bias")
-    between = activation_argument(op, depthwise_activation, code, "depthwise_activation")
-    filters = StagedFilters(f, point, depthwise_bias, between)
-    return _plan.execute(
-        separable_problem, op, names, 2, rest, input, filters, bias, activation, residual, out, num_threads
-    )
+        bias = bias_argument(op, bias, f.shape[2] * f.shape[3], f.dtype, code, "depthwise_bias")
+    between = activation_argument(op, activation, code, "depthwise_activation")
+    return StagedFilters(f, point, bias, between), rest

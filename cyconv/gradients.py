@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,7 @@ from cyconv._problem import (
     transposed_problem,
 )
 from cyconv._runtime import empty
+from cyconv.convolution import channel_axis
 
 #: NumPy's names of the padding modes that read other positions, by number.
 _NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wrap"}
@@ -748,15 +750,8 @@ def bias_add_grad(
     """
     op = "bias_add_grad"
     g = array(op, "out_backprop", out_backprop)
-    name = data_format_argument(op, data_format) or "N..C"
-    first = name == "channels_first" or name.startswith("NC")
-    if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
-        raise ValueError(f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {name!r}")
-    if g.ndim < 2:
-        raise ShapeError(
-            f"{op}: out_backprop must have at least 2 dimensions ({g.shape=})", op, "out_backprop", (g.shape,)
-        )
-    return _into(op, out, _channel_sums(op, g, 1 if first else -1, num_threads))
+    axis = channel_axis(op, "out_backprop", g, data_format)
+    return _into(op, out, _channel_sums(op, g, axis, num_threads))
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
@@ -764,7 +759,7 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
     g = np.moveaxis(g, axis, -1)
     channels = g.shape[-1]
     if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
-        return g.reshape(-1, channels).sum(0, dtype=g.dtype)  # type: ignore[no-any-return]
+        return g.reshape(math.prod(g.shape[:-1]), channels).sum(0, dtype=g.dtype)  # type: ignore[no-any-return]
     code = dtype_code(op, "out_backprop", g.dtype)
     g = g[:, np.newaxis] if g.ndim == 2 else g
     n = min(3, g.ndim - 2)

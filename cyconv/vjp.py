@@ -16,35 +16,35 @@ import numpy as np
 
 from cyconv import _isa, _threads
 from cyconv._filter_gradient import activation_gradient
+from cyconv._plan import check
 from cyconv._problem import (
     ACTIVATIONS,
     Array,
     Epilogue,
+    Problem,
+    SeparableProblem,
     Shape,
-    ShapeError,
-    activation_argument,
-    array,
     data_format_argument,
     forward_problem,
     groups_argument,
-    layout,
     no_meaning,
     operands,
+    output_like,
     padding_argument,
     padding_mode_argument,
+    separable_problem,
     sequence,
     shape_argument,
     spatial_rank,
     transposed_problem,
 )
 from cyconv._runtime import empty
-from cyconv.convolution import atrous_conv2d, bias_add, conv1d, conv2d, conv3d, convolution
-from cyconv.depthwise import depthwise_conv2d, separable_conv2d
+from cyconv.convolution import atrous_conv2d, bias_add, bias_operands, conv1d, conv2d, conv3d, convolution
+from cyconv.depthwise import STAGES, depthwise_conv2d, separable_conv2d, staged
 from cyconv.gradients import (
     _backprop_filter,
     _backprop_input,
     _channel_sums,
-    bias_add_grad,
     conv2d_backprop_filter,
     conv2d_backprop_input,
 )
@@ -70,16 +70,25 @@ class _Rule(NamedTuple):
 Gradients = dict[str, Callable[[], Array]]
 
 
-def _undo(rule: _Rule, op: str, a: dict[str, Any], g: Array, code: int) -> Array:
-    """g past the op's activation: times its slope, taken from the op's output, or from what the activation took."""
-    epilogue = activation_argument(op, a["activation"], code)
+def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem | SeparableProblem) -> Array:
+    """out_backprop past the op's activation: times its slope, taken from the op's output, or from what the activation took.
+
+    With it the arguments that are of the output's shape, or of no account otherwise, are checked in the name of `op`.
+    """
+    threads = _threads.wanted(op, a["num_threads"])
+    g = output_like(op, "out_backprop", a["out_backprop"], problem.out_shape, dtype)
+    y = a["output"] if a["output"] is None else output_like(op, "output", a["output"], problem.out_shape, dtype)
+    epilogue = check(problem, dtype, a["bias"], a["activation"], a["residual"], None).epilogue
     if not epilogue.activation:
         return g
     before = _needs_argument(epilogue)
-    if (y := a["output"]) is None or before:
+    if y is None or before:
         plain = {k: v for k, v in a.items() if k not in ("out_backprop", "output", "wrt")}
         y = rule.op(**plain | ({"activation": None} if before else {}))
-    return _slope(op, array(op, "output", y), g, epilogue, code, a["num_threads"])
+    result = empty(g.shape, g.dtype)
+    y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
+    activation_gradient(y, g, result, epilogue, problem.dtype, threads, _isa.current())
+    return result
 
 
 def _needs_argument(epilogue: Epilogue) -> bool:
@@ -88,24 +97,10 @@ def _needs_argument(epilogue: Epilogue) -> bool:
     return epilogue.activation >= silu or (epilogue.activation == leaky and epilogue.low < 0)
 
 
-def _slope(op: str, y: Array, g: Array, epilogue: Epilogue, code: int, num_threads: Any) -> Array:
-    """g * f'(y) in one pass."""
-    if y.shape != g.shape or y.dtype != g.dtype:
-        raise ShapeError(
-            f"{op}: out_backprop is {g.dtype}{list(g.shape)}, but the output is {y.dtype}{list(y.shape)}",
-            op, "out_backprop", (g.shape, y.shape),
-        )  # fmt: skip
-    y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
-    result = empty(g.shape, g.dtype)
-    activation_gradient(y, g, result, epilogue, code, _threads.wanted(op, num_threads), _isa.current())
-    return result
-
-
 def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of a forward, depthwise or transposed convolution."""
     (x_name, f_name), threads, depthwise = rule.names, a["num_threads"], rule.kind == "depthwise"
     x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
-    _, g, _ = operands(op, x_name, x, "out_backprop", a["out_backprop"])
     n = rule.rank or spatial_rank(op, f)
     s_name, d_name = "stride" if "stride" in a else "strides", "rate" if "rate" in a else "dilations"
     how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
@@ -126,12 +121,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     else:
         names, mode = (x_name, f_name, s_name, d_name), padding_mode_argument(op, how[6])
         problem = forward_problem(op, names, n, x.shape, f.shape, code, *steps, mode, groups)
-    if problem.out_shape != g.shape:
-        raise ShapeError(
-            f"{op}: out_backprop.shape={g.shape}, but the op's output has {problem.out_shape} ({x_name}.shape={x.shape}, "
-            f"{f_name}.shape={f.shape})", op, "out_backprop", (x.shape, f.shape, g.shape),
-        )  # fmt: skip
-    g = _undo(rule, op, a, g, code)
+    g = _undo(rule, op, a, x.dtype, problem)
     layout_name = "channels_last" if problem.channels_last else "channels_first"
     gradients: Gradients = {
         "residual": lambda: g.copy(),
@@ -149,13 +139,14 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
 def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of the pointwise stage, and then of the depthwise one."""
     threads, data_format = a["num_threads"], a["data_format"]
-    x, f, code = operands(op, "input", a["input"], "depthwise_filter", a["depthwise_filter"])
-    point, g, _ = operands(op, "pointwise_filter", a["pointwise_filter"], "out_backprop", a["out_backprop"])
-    g = _undo(rule, op, a, g, code)
-    channels = 3 if layout(op, data_format_argument(op, data_format), 2) else 1
-    shared = ("strides", "padding", "data_format", "dilations", "padding_mode", "num_threads", "groups")
-    first = {k: a[k] for k in shared} | {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
-    between = activation_argument(op, first["activation"], code)
+    how = {k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "groups")}
+    extras = {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
+    filters, rest = staged(op, a["pointwise_filter"], a["depthwise_filter"], **extras, **how)
+    x, f, code = operands(op, "input", a["input"], "depthwise_filter", filters.depthwise)
+    problem = separable_problem(op, STAGES, 2, x.shape, filters.shape, code, *rest)
+    g = _undo(rule, op, a, x.dtype, problem)
+    point, between, first = filters.pointwise, filters.epilogue, how | extras | {"num_threads": threads}
+    channels = 3 if problem.first.channels_last else 1
 
     @lru_cache(1)
     def middle() -> Array:
@@ -176,7 +167,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
         "depthwise_filter": lambda: inner()["depthwise_filter"],
         "depthwise_bias": lambda: inner()["depthwise_bias"],
         "pointwise_filter": lambda: conv2d_backprop_filter(
-            middle(), point.shape, g, 1, "VALID", data_format or "NHWC", num_threads=threads
+            middle(), point.shape, g, 1, "VALID", data_format, num_threads=threads
         ),
         "residual": lambda: g.copy(),
         "bias": lambda: _channel_sums(op, g, channels, threads),
@@ -184,12 +175,10 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
 
 
 def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
-    x, g = array(op, "value", a["value"]), array(op, "out_backprop", a["out_backprop"])
-    if x.shape != g.shape or x.dtype != g.dtype:
-        raise ShapeError(
-            f"{op}: {g.shape=} {g.dtype}, but {x.shape=} {x.dtype}", op, "out_backprop", (x.shape, g.shape)
-        )
-    return {"value": lambda: g.copy(), "bias": lambda: bias_add_grad(g, a["data_format"])}
+    """Of bias_add."""
+    x, _, axis = bias_operands(op, a["value"], a["bias"], a["data_format"])
+    g = output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
+    return {"value": lambda: g.copy(), "bias": lambda: _channel_sums(op, g, axis, None)}
 
 
 _DOC = """The vector-Jacobian product of `{op}`: its gradients for a given gradient of its output.

@@ -556,6 +556,11 @@ def test_outputs_that_no_machine_holds(name):
             refused(case, (MemoryError, ValueError), **{op.x: x}, **changes)
 
 
+def test_a_sum_that_no_machine_holds():
+    with pytest.raises(MemoryError, match=r"^bias_add: "):
+        nn.bias_add(paper(2**50, 4), np.ones(4, np.float32))
+
+
 @forward
 def test_a_batch_beyond_31_bits(name):
     case = example(OPS[name], sizes=(1, 1, 1)[: OPS[name].ranks[-1]])

@@ -1,5 +1,6 @@
 """Gradients: against their formulas, as adjoints, against finite differences, and whatever the threads and the memory order."""
 
+import inspect
 import itertools
 import math
 import random
@@ -439,6 +440,7 @@ def tf_cases():
     yield "bias_add_grad", (one(3, f4),)
     yield "bias_add_grad", (one((3, 2), "U1"),)
     yield "bias_add_grad", (one((3, 2), f4), "NHW")
+    yield "bias_add_grad", (one((3, 2), f4), "")
 
 
 @pytest.mark.parametrize(("name", "args"), list(tf_cases()))
@@ -480,6 +482,57 @@ def test_vjp_refuses_in_words():
     assert [d.shape for d in nn.conv2d_vjp(x, w, g, 1, "SAME", wrt="filters")] == [w.shape]
 
 
+VJPS = {
+    "conv2d_vjp": {},
+    "conv2d_transpose_vjp": {"output_shape": (1, 4, 4, 3)},
+    "depthwise_conv2d_vjp": {},
+    "separable_conv2d_vjp": {"pointwise_filter": np.ones((1, 1, 3, 3), np.float32)},
+    "bias_add_vjp": {},
+}
+X = np.ones((1, 4, 4, 3), np.float32)
+HOSTILE = {
+    "input": (None, X[0], X[1:], X[..., :2], X.astype("f8"), X.astype("U1")),
+    "value": (None, X[0, 0, 0], X[1:], X[..., :2], X.astype("f8"), X.astype("U1")),
+    "filters": (None, X[0], np.ones((3, 3, 3, 0), np.float32), np.ones((0, 3, 3, 3), np.float32)),
+    "filter": (None, X[0], np.ones((3, 3, 2, 1), np.float32)),
+    "depthwise_filter": (None, X[0], np.ones((3, 3, 2, 1), np.float32)),
+    "pointwise_filter": (None, X[0], X.ravel(), np.ones((1, 1, 2, 3), np.float32), np.ones((2, 1, 3, 3), np.float32)),
+    "out_backprop": (None, X[0], X[1:], X[..., :2], X[:, 1:], X.astype("f8"), "abc"),
+    "strides": (0, "1", [1, 1, 1], 3),
+    "padding": ("same?", -1, 2, None),
+    "data_format": ("NHW", 3, [], "NCHW"),
+    "dilations": (0, 1.5, [1, 1, 1]),
+    "bias": ("abc", X, np.ones(2, np.float32), np.ones(3)),
+    "residual": ("abc", X[0], X.astype("f8")),
+    "activation": ("relu?", ("clip", 2, 1)),
+    "depthwise_bias": ("abc", X, np.ones(2, np.float32), np.ones(3)),
+    "depthwise_activation": ("relu?", ("clip", 2, 1)),
+    "num_threads": (0, 1.5, "2"),
+    "padding_mode": ("mirror", ("constant", "a")),
+    "groups": (2, 0, "1"),
+    "output": ("abc", X[0], X.astype("f8")),
+    "output_shape": (5, (1, 9, 9, 3), (1, 4, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("name", VJPS)
+def test_vjps_refuse_in_their_own_name(name):
+    """Every argument is checked, whichever gradients are asked for."""
+    multiplier = 1 if "depthwise" in name or "separable" in name else 3
+    everything = {"input": X, "value": X, "out_backprop": X, "strides": 1, "padding": "SAME"}
+    everything |= dict.fromkeys(("filters", "filter", "depthwise_filter"), np.ones((3, 3, 3, multiplier), np.float32))
+    everything |= {"bias": np.ones(3, np.float32), **VJPS[name]}
+    vjp = getattr(nn, name)
+    takes = inspect.signature(vjp).parameters
+    given = {argument: value for argument, value in everything.items() if argument in takes}
+    for wrt in ("bias", next(iter(takes))):
+        vjp(**given, wrt=wrt)
+        for argument in HOSTILE.keys() & takes.keys() - ({"output"} if name == "bias_add_vjp" else set()):
+            for bad in HOSTILE[argument]:
+                with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
+                    vjp(**given | {argument: bad}, wrt=wrt)
+
+
 def test_empty():
     x, g = np.ones((0, 4, 4, 3), np.float32), np.ones((0, 4, 4, 8), np.float32)
     assert np.array_equal(nn.conv2d_backprop_filter(x, (3, 3, 3, 8), g, 1, "SAME"), np.zeros((3, 3, 3, 8)))
@@ -490,6 +543,8 @@ def test_empty():
     )
     assert np.array_equal(dx, np.zeros((3, 1, 1, 2)))
     assert np.array_equal(nn.bias_add_grad(np.ones((0, 5))), np.zeros(5))
+    for dtype in ("float32", "int64", "complex64"):
+        assert nn.bias_add_grad(np.ones((3, 0), dtype)).shape == (0,)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "int8", "uint64", "complex64", "float64"])
