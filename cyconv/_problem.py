@@ -457,11 +457,11 @@ def forward_problem(
     dilations: int | Shape | None,
     mode: tuple[int, float],
     groups: int | None,
+    depthwise: bool = False,
 ) -> Problem:
     """A forward convolution, dense, grouped or depthwise (whose filters are read as (spatial..., C, multiplier))."""
     x_arg, f_arg, s_arg, d_arg = args
     channels_last = layout(op, data_format, n)
-    depthwise = f_arg in ("filter", "depthwise_filter")
     batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
     filter_shape(op, f_arg, f_shape, n)
     shapes = f"{x_arg}.shape={x_shape}, {f_arg}.shape={f_shape}"
@@ -520,7 +520,7 @@ def separable_problem(
     *rest: Any,
 ) -> SeparableProblem:
     """A depthwise problem, which the rest of the arguments belong to, and the pointwise one after it."""
-    first = forward_problem(op, args, n, x_shape, f_shapes[0], dtype, *rest)
+    first = forward_problem(op, args, n, x_shape, f_shapes[0], dtype, *rest, True)
     middle = f_shapes[0][-2] * f_shapes[0][-1]
     if f_shapes[1][:-1] != (*(1,) * n, middle):
         raise ShapeError(

@@ -114,6 +114,7 @@ def depthwise_conv2d(
         (
             sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
             sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
+            True,
         ),
         input, filter, bias, activation, residual, out, num_threads,
     )  # fmt: skip

@@ -160,9 +160,9 @@ def _backprop_filter(
     x, g, code = operands(op, "input", input, "out_backprop", out_backprop)
     sizes = shape_argument(op, "filter_sizes", filter_sizes) or ()
     problem = forward_problem(
-        op, ("input", "filter" if depthwise else "filter_sizes", "strides", "dilations"), n, x.shape, sizes, code,
+        op, ("input", "filter_sizes", "strides", "dilations"), n, x.shape, sizes, code,
         sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), None,
+        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), None, depthwise,
     )  # fmt: skip
     if g.shape != problem.out_shape:
         raise ShapeError(

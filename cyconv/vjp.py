@@ -120,7 +120,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
         problem = transposed_problem(op, names, n, x.shape, f.shape, code, sizes, *steps, more, groups)
     else:
         names, mode = (x_name, f_name, s_name, d_name), padding_mode_argument(op, how[6])
-        problem = forward_problem(op, names, n, x.shape, f.shape, code, *steps, mode, groups)
+        problem = forward_problem(op, names, n, x.shape, f.shape, code, *steps, mode, groups, depthwise)
     g = _undo(rule, op, a, x.dtype, problem)
     layout_name = "channels_last" if problem.channels_last else "channels_first"
     gradients: Gradients = {

@@ -450,6 +450,15 @@ def test_hostile_arguments_are_refused_in_words(name, args):
     assert name in str(error.value)
 
 
+def test_sizes_of_filters_are_named_as_they_are_given():
+    x, g = np.ones((1, 4, 4, 3), np.float32), np.ones((1, 4, 4, 3), np.float32)
+    for name in ("conv2d_backprop_filter", "depthwise_conv2d_backprop_filter"):
+        for sizes in ((), (3, 3, 2, 1), (3, 3, 0, 1), (3, 3, 3), (2**31 - 1, 3, 4, 3)):
+            with pytest.raises(nn.ShapeError, match=f"^{name}: .*filter_sizes") as error:
+                getattr(nn, name)(x, sizes, g, 1, "SAME")
+            assert error.value.arg == "filter_sizes"
+
+
 def test_vjp_refuses_in_words():
     x, w, g = np.ones((1, 4, 4, 3), np.float32), np.ones((3, 3, 3, 8), np.float32), np.ones((1, 4, 4, 8), np.float32)
     for changes, word in (
