@@ -89,6 +89,12 @@ def forward_axis(size: int, taps: int, stride: int, dilation: int, padding: Padd
     return Axis(size, taps, output_size(size, taps, stride, dilation, pad), stride, dilation, pad[0])
 
 
+def margins(axis: Axis) -> tuple[int, int]:
+    """How far windows reach out before their input and behind it: what a padded copy would have there."""
+    end = (axis.out - 1) * axis.stride + effective(axis.taps, axis.dilation)
+    return axis.lo, max(0, end - axis.lo - axis.size)
+
+
 def outputs_inside(axis: Axis | JobAxis) -> list[tuple[int, int]]:
     """For every tap the outputs [first, end) that meet the input with it."""
     s, out = axis.stride, axis.out

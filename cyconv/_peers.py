@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import Axis, forward_axis
+from ._geometry import Axis, forward_axis, margins
 
 Array = NDArray[Any]
 Run = Callable[[], Any]
@@ -91,9 +91,7 @@ def channels_first(layer: Layer, filters: list[Array]) -> list[Array]:
 
 def padding(layer: Layer) -> list[tuple[int, int]]:
     """Explicit (before, after) pairs."""
-    axes = layer.axes()
-    ends = [(a.out - 1) * a.stride + (a.taps - 1) * a.dilation + 1 for a in axes]
-    return [(a.lo, max(0, end - a.size - a.lo)) for a, end in zip(axes, ends, strict=True)]
+    return [margins(axis) for axis in layer.axes()]
 
 
 def numpy(threads: int) -> Make:

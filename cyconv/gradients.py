@@ -28,11 +28,8 @@ from cyconv._problem import (
     out_argument,
     padding_argument,
     padding_mode_argument,
-    padding_of,
     sequence,
     shape_argument,
-    spatial,
-    split_shape,
     transposed_problem,
 )
 from cyconv._runtime import empty
@@ -83,8 +80,8 @@ def _backprop_input(
         )  # fmt: skip
 
     whole = problem(sizes, padding, code)
-    one, window = (1,) * n, sizes[-n - 1 :]
-    if padding == "VALID" and layout(op, data_format, n) and not depthwise and out is None and f.shape[:-1] == window:
+    last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
+    if padding == "VALID" and last and not depthwise and out is None and f.shape[:-1] == window:
         # One window, the whole input: a product, not sums over positions of which all but one lie outside.
         if f.shape[:n] != one == g.shape[-n - 1 : -1]:
             flat = (*one, f.size // f.shape[-1])
@@ -93,26 +90,22 @@ def _backprop_input(
                 op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
             ).reshape(sizes)  # fmt: skip
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
-    if one_tap and whole.groups == 1 and layout(op, data_format, n) and out is None and g.size and f.size:
+    if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
             return _of_few_pixels(op, f.reshape(1, *f.shape[n:]), g, code, num_threads).reshape(sizes)
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)
-    last = layout(op, data_format, n)
-    batch, spatials, channels = split_shape(op, "input_sizes", sizes, n, last, not depthwise)
-    steps = zip(
-        spatials, f.shape, spatial(op, "strides", strides, n, last), spatial(op, "dilations", dilations, n, last)
-    )
-    pads = [geometry.pads(*step, padding_of(op, padding, n, last), i) for i, step in enumerate(steps)]
-    extended = tuple(size + lo + hi for size, (lo, hi) in zip(spatials, pads))
+    axes = whole.axes[-n:]
+    around = [geometry.margins(a) for a in axes]
+    extended = tuple(lo + a.size + hi for a, (lo, hi) in zip(axes, around))
     dtype = g.dtype
     if dtype.itemsize == 2:  # the folds add up in float32, too
         g, f, code = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32")
-    padded = problem(join_shape(batch, extended, channels, last), "VALID", code)
+    padded = problem(join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
     x = _plan.run(padded, g, f, None, None, None, None, num_threads)
-    for axis, (size, (lo, hi)) in enumerate(zip(spatials, pads), len(batch) + (not last)):
-        x = _fold(x, axis, size, lo, hi, mode)
+    for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
+        x = _fold(x, axis, a.size, lo, hi, mode)
     if target is None:
         return np.array(x, dtype, order="C")
     target[...] = x
