@@ -13,7 +13,8 @@ import numpy as np
 
 import cyconv
 
-OPS = [name for name in cyconv.__all__ if "conv" in name]
+#: What `explain` takes: ops that have filters to pack.
+OPS = [name for name in cyconv.__all__ if "conv" in name and not name.endswith(("_vjp", "_input", "_filter"))]
 
 
 def positive(text: str) -> int:
@@ -61,7 +62,7 @@ def explain(args: argparse.Namespace) -> None:
         settings = {name: value(text) for name, text in (text.split("=", 1) for text in args.call if "=" in text)}
         arrays = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
         print(cyconv.explain(getattr(cyconv, args.op), *arrays, **settings))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError) as error:
         raise argparse.ArgumentError(None, str(error)) from None
 
 

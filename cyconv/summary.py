@@ -85,7 +85,7 @@ def _operands(op: str, layer: Sequence[Any]) -> tuple[list[Array], dict[str, Any
     return arrays, dict(options)
 
 
-def _cost(layer: Any, shape: Shape, size: int) -> tuple[str, Shape, int, int]:
+def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
     """Name, output shape, parameters and FLOPs of a layer."""
     layer = layer if isinstance(layer, (tuple, list)) else (layer,)
     if not layer or not callable(layer[0]):
@@ -94,12 +94,16 @@ def _cost(layer: Any, shape: Shape, size: int) -> tuple[str, Shape, int, int]:
     filters, options = _operands(name, layer)
     bias = options.pop("bias", None)
     if any(f.ndim > 2 for f in filters):  # no image: nothing to compute
-        target = options.get("output_shape")
-        if target is not None and len(target) == len(shape):
+        target: Any = options.get("output_shape")
+        if np.shape(target) == (len(shape),):
             options["output_shape"] = (0, *target[1:])
-        out = op(np.empty((0, *shape[1:]), np.float32), *filters, **options).shape
+        out = np.shape(op(np.empty((0, *shape[1:]), np.float32), *filters, **options))
     else:
-        out = op(np.zeros((1, *shape[1:]), np.float32), *filters, **options).shape
+        out = np.shape(op(np.zeros((1, *shape[1:]), np.float32), *filters, **options))
+    if len(out) < 2:
+        raise ShapeError(
+            f"summary: {name} gives an array of shape {out}, not a batch of anything", "summary", "layers", (out,)
+        )
     first = str(options.get("data_format", "")).startswith(("NC", "channels_first"))
     channels = out[1] if first else out[-1]
     positions = shape if name.endswith("_transpose") else out
@@ -166,11 +170,14 @@ def summary(
     """
     sizes = shape_argument("summary", "input_shape", input_shape) or ()
     shape = (integer("summary", "batch", batch), *(integer("summary", "input_shape", n) for n in sizes))
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"summary: dtype: {error}") from None
     size, first, rows = kind.itemsize, shape, list[Row]()
     held = [math.prod(shape) * size]
     for layer in layers:
-        name, shape, parameters, flops = _cost(layer, shape, size)
+        name, shape, parameters, flops = _cost(layer, shape)
         held.append(math.prod(shape) * size)
         rows.append(Row(name, shape, parameters, flops * (3 if training else 1), parameters * size, held[-1]))
     if not rows:

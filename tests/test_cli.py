@@ -1,5 +1,6 @@
 """The command line: what it prints, draws and refuses."""
 
+import inspect
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pytest
 
 import cyconv
 from cyconv import _bench, _demo, _info, _peers
+from cyconv.__main__ import OPS as OPS_WITH_PLANS
 from cyconv.__main__ import main
 
 ROOT = Path(cyconv.__file__).parents[1]  # where `python -m cyconv` finds it, installed or built in place
@@ -271,6 +273,12 @@ def test_explain_tells_what_a_call_would_do(capsys):
     assert "not winograd" in printed
 
 
+def test_explain_knows_the_ops_that_have_plans():
+    for name in OPS_WITH_PLANS:
+        assert "residual" in inspect.signature(getattr(cyconv, name)).parameters
+    assert {"conv1d", "atrous_conv2d", "separable_conv2d", "conv_transpose"} < set(OPS_WITH_PLANS)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -278,6 +286,7 @@ def test_explain_tells_what_a_call_would_do(capsys):
         (["1x30x30x4", "3x3x4x8", "strides=1"], "padding"),
         (["1x30x30x4", "3x3xfour", "strides=1", "padding=SAME"], "four"),
         (["1x30x30x4", "3x3x4x8", "strides=1", "padding=SAME", "colour=1"], "colour"),
+        (["1x30x30x4", "99999x99999x4x99999", "strides=1", "padding=SAME"], "99999"),
     ],
 )
 def test_explain_refuses_in_one_line(call, error, capsys):

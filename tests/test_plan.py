@@ -126,6 +126,13 @@ def test_what_a_plan_says_of_itself(name):
     assert op.__name__ in repr(plan)
 
 
+def test_bytes_beyond_64_bits():
+    plan = nn.plan(nn.conv2d, np.ones((1, 1, 4, 4), np.float32), strides=2**31 - 1, padding="VALID")
+    explanation = plan.explain((2**10, 2**31 - 1, 2**31 - 1, 4))
+    assert explanation.nbytes == 4 * (2**10 * (2**31 - 1) ** 2 * 4 + 2**10 * 4 + 16)
+    assert explanation.predicted_seconds > 1e9
+
+
 def test_flops_are_counted_as_of_a_direct_convolution():
     plan = nn.plan(nn.conv2d, np.ones((3, 3, 32, 48), np.float32), strides=1, padding="VALID")
     assert plan.flops((2, 20, 21, 32)) == 2 * 2 * 18 * 19 * 9 * 32 * 48

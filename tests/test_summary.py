@@ -81,6 +81,11 @@ def test_refuses_in_words():
         ([np.tanh], (8, 2.5, 3), "input_shape"),
         ([np.tanh], None, "input_shape"),
         ([np.tanh], 8, "input_shape"),
+        ([lambda x: 3], (8, 8, 3), "summary: <lambda>"),
+        ([np.sum], (8, 8, 3), "summary: sum"),
+        ([(nn.conv2d_transpose, (3, 3, 8, 3), {"output_shape": 3, "strides": 2})], (8, 8, 3), "output_shape"),
     ):
         with pytest.raises((ValueError, TypeError), match=word):
             nn.summary(layers, shape)
+    with pytest.raises(TypeError, match=r"^summary: dtype"):
+        nn.summary([np.tanh], (8, 8, 3), dtype="float31")
