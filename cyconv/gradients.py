@@ -576,6 +576,7 @@ def depthwise_conv2d_backprop_input(
     padding: Any,
     data_format: str | None = "NHWC",
     dilations: Any = None,
+    name: str | None = None,
     *,
     out: Any = None,
     num_threads: int | None = None,
@@ -595,6 +596,8 @@ def depthwise_conv2d_backprop_input(
         (N, H', W', Cin*M): the gradient with respect to the output, of the filter's dtype.
     strides, padding, data_format, dilations, padding_mode
         As of `depthwise_conv2d`.
+    name : str, optional
+        Ignored; TensorFlow's.
     out : ndarray, optional
         Where to put the result: its shape and dtype, any strides.
     num_threads : int, optional
@@ -642,6 +645,7 @@ def depthwise_conv2d_backprop_filter(
     padding: Any,
     data_format: str | None = "NHWC",
     dilations: Any = None,
+    name: str | None = None,
     *,
     out: Any = None,
     num_threads: int | None = None,
@@ -661,6 +665,8 @@ def depthwise_conv2d_backprop_filter(
         (N, H', W', Cin*M): the gradient with respect to the output, of the input's dtype.
     strides, padding, data_format, dilations, padding_mode
         As of `depthwise_conv2d`.
+    name : str, optional
+        Ignored; TensorFlow's.
     out : ndarray, optional
         Where to put the result: its shape and dtype, any strides.
     num_threads : int, optional

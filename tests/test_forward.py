@@ -67,10 +67,16 @@ SIGNATURES = {
     ),
     "atrous_conv2d_transpose": "value, filters, output_shape, rate, padding, name=None",
     "bias_add": "value, bias, data_format=None, name=None",
+    "depthwise_conv2d_backprop_input": (
+        "input_sizes, filter, out_backprop, strides, padding, data_format='NHWC', dilations=None, name=None"
+    ),
+    "depthwise_conv2d_backprop_filter": (
+        "input, filter_sizes, out_backprop, strides, padding, data_format='NHWC', dilations=None, name=None"
+    ),
 }
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_positional_arguments_are_tensorflows(name):
     parameters = inspect.signature(getattr(nn, name)).parameters.values()
     positional = [p.replace(annotation=p.empty) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
