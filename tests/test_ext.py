@@ -57,6 +57,14 @@ def test_autograd_other_ops():
     check_grads(module.bias_add, modes=["rev"], order=2)(X, B[:3])
 
 
+def test_autograd_of_a_sum_of_what_is_not_finite():
+    module = adapter("autograd")
+    import autograd
+
+    g = np.array([[np.inf, 1.0], [np.nan, 2.0]])
+    assert np.array_equal(autograd.grad(lambda g: module.bias_add_grad(g)[1])(g), [[0, 1], [0, 1]])
+
+
 # ---- torch -----------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +160,18 @@ def test_jax_other_ops():
         )
         for a, b, argument in zip(found, wanted, names):
             assert np.allclose(a, b, rtol=1e-5, atol=1e-5), (name, argument)
+
+
+def test_jax_takes_steps_as_arrays():
+    module = adapter("jax")
+    import jax
+
+    x, w, up = (jax.numpy.asarray(a, "float32") for a in (X, W, rng.standard_normal((3, 2, 2, 3))))
+    pads, two = np.array([[1, 1], [0, 1]]), np.array([2, 1])
+    y = module.conv2d(x, w, two, pads, dilations=two)
+    assert np.array_equal(y, nn.conv2d(np.asarray(x), np.asarray(w), two, pads, dilations=two))
+    assert jax.grad(lambda x: module.conv2d(x, w, two, pads, dilations=two).sum())(x).shape == x.shape
+    assert jax.jit(lambda x: module.conv2d_transpose(x, up, np.array([2, 10, 12, 2]), 2))(x).shape == (2, 10, 12, 2)
 
 
 # ---- keras -----------------------------------------------------------------------------------------------------------

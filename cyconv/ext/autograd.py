@@ -10,13 +10,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from autograd.extend import defvjp, primitive
 
 import cyconv
 
 bias_add, bias_add_grad = primitive(cyconv.bias_add), primitive(cyconv.bias_add_grad)
 defvjp(bias_add, lambda y, x, b, *a: lambda g: g, lambda y, x, b, *a: lambda g: bias_add_grad(g, *a))
-defvjp(bias_add_grad, lambda y, g, *a: lambda v: bias_add(0 * g, v, *a))
+defvjp(bias_add_grad, lambda y, g, *a: lambda v: bias_add(np.zeros(g.shape, g.dtype), v, *a))
 
 
 def _biased(y: Any, bias: Any, args: tuple[Any, ...], extras: dict[str, Any]) -> Any:

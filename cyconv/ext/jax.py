@@ -17,13 +17,16 @@ import numpy as np
 
 import cyconv
 
+#: The operands of ops; other arrays, strides say, are no values to differentiate by.
+IMAGES = {"input", "value", "residual"}
+OPERANDS = {*IMAGES, "filters", "filter", "depthwise_filter", "pointwise_filter", "bias", "depthwise_bias"}
+
 
 def _shape(op: Callable[..., Any], arrays: dict[str, Any], options: dict[str, Any]) -> Any:
     """What op gives for such arrays: found by running it on none of the images."""
     first = next(iter(arrays.values()))
-    images = {"input", "value", "residual"}
-    empty = {n: np.zeros((0, *a.shape[1:]) if n in images else a.shape, a.dtype) for n, a in arrays.items()}
-    if len(options.get("output_shape") or ()) == first.ndim:
+    empty = {n: np.zeros((0, *a.shape[1:]) if n in IMAGES else a.shape, a.dtype) for n, a in arrays.items()}
+    if np.shape(options.get("output_shape", ())) == (first.ndim,):
         options = options | {"output_shape": (0, *options["output_shape"][1:])}
     return jax.ShapeDtypeStruct((first.shape[0], *op(**empty, **options).shape[1:]), first.dtype)
 
@@ -34,7 +37,7 @@ def _wrap(op: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(op)
     def function(*args: Any, **kwargs: Any) -> Any:
         arguments = inspect.signature(op).bind(*args, **kwargs).arguments
-        arrays = {n: a for n, a in arguments.items() if isinstance(a, (jax.Array, np.ndarray)) and n != "output_shape"}
+        arrays = {n: a for n, a in arguments.items() if n in OPERANDS and isinstance(a, (jax.Array, np.ndarray))}
         options = {n: a for n, a in arguments.items() if n not in arrays}
 
         def forward(*values: Any) -> Any:
