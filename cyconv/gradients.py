@@ -750,7 +750,11 @@ def bias_add_grad(
     op = "bias_add_grad"
     g = array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
-    return _into(op, out, _channel_sums(op, g, axis, num_threads))
+    sums = _channel_sums(op, g, axis, num_threads)
+    if out is None:
+        return sums
+    out_argument(op, out, sums.shape, sums.dtype)[...] = sums
+    return out  # type: ignore[no-any-return]
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
@@ -770,11 +774,3 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
     result = np.empty(channels, g.dtype)
     _driver(problem, _plan.forced_algorithm()).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
     return result
-
-
-def _into(op: str, out: Any, result: Array) -> Array:
-    """The result, in `out` where one is given."""
-    if out is None:
-        return result
-    out_argument(op, out, result.shape, result.dtype)[...] = result
-    return out  # type: ignore[no-any-return]
