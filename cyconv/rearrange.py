@@ -81,22 +81,20 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
     op = "space_to_batch"
     x = array(op, "input", input)
     block, pads = _block(op, x, block_shape, "paddings", paddings)
-    n = len(block)
+    n, rest = len(block), x.shape[len(block) + 1 :]
+    sizes = [lo + size + hi for (lo, hi), size in zip(pads, x.shape[1:])]
+    for i, (size, b) in enumerate(zip(sizes, block)):
+        if size % b:
+            raise ShapeError(
+                f"{op}: spatial axis {i} of input, {x.shape[i + 1]} positions, has {size} with paddings {pads[i]}, which {b} "
+                f"(block_shape={block}) does not divide; pad {-size % b} more", op, "paddings", (x.shape,),
+            )  # fmt: skip
     if any(pair != (0, 0) for pair in pads):
-        padded = empty(
-            op, (len(x), *(lo + size + hi for (lo, hi), size in zip(pads, x.shape[1:])), *x.shape[n + 1 :]), x.dtype
-        )
+        padded = empty(op, (len(x), *sizes, *rest), x.dtype)
         padded[...] = 0
         padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))] = x
         x = padded
-    for i, (size, b) in enumerate(zip(x.shape[1:], block)):
-        if size % b:
-            raise ShapeError(
-                f"{op}: spatial axis {i} has {size} positions with padding {pads[i]}, which {b} (block_shape={block}) does not "
-                f"divide; pad {-size % b} more", op, "paddings", (np.shape(input),)
-            )  # fmt: skip
-    sizes = [size // b for size, b in zip(x.shape[1:], block)]
-    rest = x.shape[n + 1 :]
+    sizes = [size // b for size, b in zip(sizes, block)]
     apart = (x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *rest)
     order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))
     return _dealt(op, x, apart, order, (x.shape[0] * math.prod(block), *sizes, *rest))
@@ -150,7 +148,10 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
     for i, (size, cut) in enumerate(zip(sizes, cuts)):
         if sum(cut) > size:
             raise ShapeError(
-                f"{op}: crops {cut} take more than the {size} positions of spatial axis {i}", op, "crops", (x.shape,)
+                f"{op}: crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
+                op,
+                "crops",
+                (x.shape,),
             )
     rest = x.shape[n + 1 :]
     apart = (*block, x.shape[0] // count, *x.shape[1:])

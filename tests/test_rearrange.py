@@ -147,6 +147,8 @@ def test_hostile_arguments(name):
 
 def test_sizes_beyond_all_memory():
     most = 2**31 - 1
+    with pytest.raises(nn.ShapeError, match=r"space_to_batch: .*paddings"):  # before anything is padded
+        nn.space_to_batch(X, 2, [(most, most), (most, 0)])
     huge = as_strided(X, (2**20, 2**15, 2**15, 4), (0, 0, 0, 0))
     for name, *arguments in (
         ("space_to_batch", X, 1, [(most, 0), (most, 0)]),
