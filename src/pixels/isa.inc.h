@@ -13,27 +13,6 @@
 #define KERNELS_H "kernels.inc.h"
 #include "types.inc.h"
 
-#undef T
-#undef TN
-#define T float
-#define TN f32
-#include "vector.h"
-PLANES(float, 1)
-PLANES(half, 0)
-PLANES(bfloat, 0)
-#undef T
-#undef TN
-#define T double
-#define TN f64
-#include "vector.h"
-PLANES(double, 1)
-#undef T
-#undef TN
-#define T int32_t
-#define TN i32
-#include "vector.h"
-PLANES(int32_t, 1)
-
 #define OF_WIDTH(filters, tn)                                                                                          \
     {JOIN(tile_##filters##x1, tn, ISA), JOIN(tile_##filters##x2, tn, ISA), JOIN(tile_##filters##xmost, tn, ISA)}
 #define ROWS_TO(filters) {ROWS_OF(filters, 1), ROWS_OF(filters, 2), ROWS_OF(filters, MOST)}

@@ -337,14 +337,15 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
 }
 
 #define PLANES_OF(S, n) EACH_OF(n, count, d[j * plane + i] = LOAD_##S((const S *)src + i * n + j)) return;
-#define PLANES(S, SAME)                                                                                                \
+#define PLANES(S)                                                                                                      \
     static void NAME(planes_##S)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t count, ptrdiff_t si,           \
                                  ptrdiff_t channels, ptrdiff_t sj)                                                     \
     {                                                                                                                  \
+        const int same = __builtin_types_compatible_p(S, T);                                                           \
         T *restrict d = (T *)dst;                                                                                      \
         if (si == sizeof(S)) {                                                                                         \
             for (ptrdiff_t j = 0; j < channels; j++)                                                                   \
-                if (SAME)                                                                                              \
+                if (same)                                                                                              \
                     NAME(copy)(d + j * plane, (const T *)(src + j * sj), count);                                       \
                 else                                                                                                   \
                     for (ptrdiff_t i = 0; i < count; i++)                                                              \
@@ -352,7 +353,7 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
             return;                                                                                                    \
         }                                                                                                              \
         const int dense = channels > 1 && sj == sizeof(S) && si == channels * sj;                                      \
-        switch (SAME && dense && count >= VL ? channels : 0) {                                                         \
+        switch (same && dense && count >= VL ? channels : 0) {                                                         \
         case 2: NAME(unzip)(d, plane, (const T *)src, count, 2); return;                                               \
         case 4: NAME(unzip)(d, plane, (const T *)src, count, 4); return;                                               \
         case 8: NAME(unzip)(d, plane, (const T *)src, count, 8); return;                                               \
@@ -362,9 +363,16 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
-        if (!SAME || sj != sizeof(S) || !NAME(to_planes)(d, plane, src, count, si, channels))                         \
+        if (!same || sj != sizeof(S) || !NAME(to_planes)(d, plane, src, count, si, channels))                         \
             for (ptrdiff_t i0 = 0; i0 < count; i0 += 16)                                                               \
                 for (ptrdiff_t j = 0; j < channels; j++)                                                               \
                     for (ptrdiff_t i = i0; i < count && i < i0 + 16; i++)                                              \
                         d[j * plane + i] = LOAD_##S(src + i * si + j * sj);                                            \
     }
+
+#define STORED_f32(X) X(float) X(half) X(bfloat)
+#define STORED_f64(X) X(double)
+#define STORED_i32(X) X(int32_t)
+#define EACH_STORED_(tn, X) STORED_##tn(X)
+#define EACH_STORED(tn, X) EACH_STORED_(tn, X)
+EACH_STORED(TN, PLANES)
