@@ -463,15 +463,17 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
 
 cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *source) noexcept nogil:
     """The meetings of a tile of so many output rows, in the order of the taps, and their sources."""
-    cdef ptrdiff_t outer, i, first, last, tap, vector = r.k.lanes * r.csize, down = job.ax[1].dilation if job.step == 1 else 1
+    cdef ptrdiff_t outer, d, h, i, first, last, tap, filters
+    # From one row of input to the next: in the array or, where a row of taps is folded, in the row.
+    cdef ptrdiff_t down = 0 if job.fold else job.ax[1].dilation if job.step == 1 else 1
+    cdef ptrdiff_t along = r.k.lanes * r.csize if job.fold else 0
     cdef bint together = rows == job.rows and (job.tail > 0 if job.fold else job.height == 1)
     cdef meeting *m0 = m
     cdef Source *source0 = source
-    cdef Source start
     for outer in range(job.outer):
-        start.d, start.h, start.shift = outer * job.ax[0].dilation, 0, 0
+        d, h, filters = outer * job.ax[0].dilation, 0, outer * job.run * job.slots
         if job.fold:
-            start.d, start.h = outer // job.ax[1].taps * job.ax[0].dilation, outer % job.ax[1].taps * job.ax[1].dilation
+            d, h = outer // job.ax[1].taps * job.ax[0].dilation, outer % job.ax[1].taps * job.ax[1].dilation
         for i in range((rows - 1) * job.step + job.height if job.fold or not together else 0):
             first = ceil_div(i - job.height + 1, job.step) if i >= job.height else 0
             last = min(rows - 1, i // job.step)
@@ -479,25 +481,18 @@ cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *sourc
                 continue
             tap = i - first * job.step
             m.range, m.taps = <int> (first * ROWS + last), <int> job.run
-            m.filter = outer * job.run * job.slots + tap % job.step * (job.slots // job.step) + tap // job.step
-            source[0] = start
-            if job.fold:
-                source.shift = i * vector
-            else:
-                source.h = i * down
+            m.filter = filters + tap % job.step * (job.slots // job.step) + tap // job.step
+            source.d, source.h, source.shift = d, h + i * down, i * along
             m += 1
             source += 1
+        # The tail of a folded row, or a row by itself: each row of output meets its own.
         for i in range(rows if job.tail > 0 or not job.fold and together else 0):
-            source[0] = start
-            if job.fold:
-                source.shift = (job.height + i) * vector
-            else:
-                source.h = i * job.step * down
+            source.d, source.h, source.shift = d, h + i * job.step * down, (job.height + i) * along
             source += 1
             if i == 0 or not together:
                 m.range = ALL if together else <int> (i * ROWS + i)
                 m.taps = <int> (job.tail * r.cg if job.fold else job.run)
-                m.filter = outer * job.run * job.slots + (job.height if job.fold else 0)
+                m.filter = filters + (job.height if job.fold else 0)
                 m += 1
     job.count[rows], job.inputs[rows] = m - m0, source - source0
 
