@@ -619,13 +619,13 @@ cdef class Pixels:
     cdef int out_ndim
     cdef readonly object problem, general, layout
     cdef str op
-    cdef readonly double flops
+    cdef readonly double flops, work
 
     def __cinit__(self, problem):
         cdef int i, j
         self.problem, self.op, self.general = problem, problem.op, Convolution(problem)
         self.mode, self.constant, self.images = problem.padding_mode, problem.padding_value, prod(problem.batch)
-        self.flops = self.general.flops
+        self.flops = self.work = self.general.flops
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
@@ -645,11 +645,6 @@ cdef class Pixels:
 
     def __dealloc__(self):
         free(self.jobs)
-
-    @property
-    def work(self):
-        """Floating-point operations that are done."""
-        return self.flops
 
     cdef int describe(self, Run *r, int isa, Memory *memory) except -1:
         """What does not depend on a call's arrays."""
@@ -807,13 +802,12 @@ cdef class Pixels:
 
     cdef ptrdiff_t place(self, Run *r, char *base, int threads) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
-        cdef ptrdiff_t used = 0, rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0, i, n, most, q, phase
+        cdef ptrdiff_t used = aligned((r.groups * r.mg + FILTERS) * r.csize), pointers, i, n, most, q, phase
+        cdef ptrdiff_t rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0
         cdef int j
+        cdef char *own
         cdef Job *job
-        if base != NULL:
-            memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
-            r.bias = base
-        used = aligned((r.groups * r.mg + FILTERS) * r.csize)
+        r.bias = base
         for j in range(r.njobs):
             job = r.jobs + j
             most = job.rows
@@ -822,42 +816,39 @@ cdef class Pixels:
             for n in range(1, most + 1):
                 i = job.outer * ((n - 1) * job.step + job.height + n)
                 input = max(input, i)
-                if base != NULL:
-                    job.meetings[n] = <meeting *> (base + used)
-                    job.source[n] = <Source *> (job.meetings[n] + i)
-                    meet(r, job, n, job.meetings[n], job.source[n])
+                job.meetings[n] = <meeting *> (base + used)
+                job.source[n] = <Source *> (job.meetings[n] + i)
                 used += i * (sizeof(meeting) + sizeof(Source))
-            for i in range(2):
                 if base != NULL:
-                    job.offset[i] = <ptrdiff_t *> (base + used)
-                    for q in range(job.run):
-                        n = q // r.cg * job.ax[2].dilation
-                        phase = n % job.ax[2].stride
-                        job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
-                                            ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
+                    meet(r, job, n, job.meetings[n], job.source[n])
+            for i in range(2):
+                job.offset[i] = <ptrdiff_t *> (base + used)
                 used += job.run * sizeof(ptrdiff_t)
+                for q in range(job.run if base != NULL else 0):
+                    n = q // r.cg * job.ax[2].dilation
+                    phase = n % job.ax[2].stride
+                    job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
+                                        ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
             planes = max(planes, span_of(&job.ax[0], job.span[0].box))
             rows = max(rows, span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box))
             tile = max(tile, job.rows * job.tile_pitch * (r.mg if r.store == INTERLEAVED else r.filters) * r.csize)
             strip = max(strip, job.ring * job.row_bytes)
             outside = max(outside, job.row_bytes)
         used = aligned(used)
+        r.outside = base + used
+        r.scratch = <Scratch *> (base + used + aligned(outside))
         if base != NULL:
+            memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
             r.k.fill(base + used, outside // r.csize, r.constant)
-            r.outside = base + used
-        used += aligned(outside)
-        if base != NULL:
-            r.scratch = <Scratch *> (base + used)
-        used += aligned(threads * sizeof(Scratch))
-        for j in range(threads):
-            if base != NULL:
-                r.scratch[j].rows = <const char **> (base + used)
-                r.scratch[j].input = r.scratch[j].rows + rows
-                r.scratch[j].found = <ptrdiff_t *> (r.scratch[j].input + input)
-                r.scratch[j].tile = base + used + aligned((rows + input + planes) * sizeof(void *))
-                r.scratch[j].strip = r.scratch[j].tile + aligned(tile)
-            used += aligned((rows + input + planes) * sizeof(void *)) + aligned(tile) + aligned(strip)
-        return used
+        used += aligned(outside) + aligned(threads * sizeof(Scratch))
+        pointers, tile, strip = aligned((rows + input + planes) * sizeof(void *)), aligned(tile), aligned(strip)
+        for j in range(threads if base != NULL else 0):
+            own = base + used + j * (pointers + tile + strip)
+            r.scratch[j].rows = <const char **> own
+            r.scratch[j].input = r.scratch[j].rows + rows
+            r.scratch[j].found = <ptrdiff_t *> (r.scratch[j].input + input)
+            r.scratch[j].tile, r.scratch[j].strip = own + pointers, own + pointers + tile
+        return used + threads * (pointers + tile + strip)
 
 
 include "gradient.pxi"
