@@ -311,13 +311,12 @@ def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | Pi
         return driver
     _, h, w = problem.jobs[0]
     lanes, most = _LANES // 2 if problem.dtype == 1 else _LANES, max(problem.in_channels, problem.out_channels)
-    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1 or 0 in problem.outs:
+    if (h.stride, w.stride) != (1, 1) or h.taps * w.taps == 1:
         return driver
     # Making planes takes the longer the more channels there are.
     if not forced and (problem.small_groups or 2 * most > lanes or h.out * w.out < (256 if most <= 4 else 1024)):
         return driver
-    pixels = PixelsGradient(problem, driver)
-    return pixels if pixels.fits(_isa.current()) else driver
+    return PixelsGradient(problem, driver)
 
 
 def _sum_over_pixels(problem: Problem, forced: str | None) -> FilterGradient:

@@ -191,6 +191,17 @@ def test_windows_that_span_more_than_integers_hold(rank, dilation):
         assert not gradient(x, f.shape, x, 1, pads, dilations=dilation).any()
 
 
+@pytest.mark.skipif(len(ISAS) < 2, reason="there is one ISA")
+def test_filter_gradients_do_not_depend_on_the_isa_of_a_call_before():
+    """The sums of wide vectors do not fit the scratch, those of narrow ones do."""
+    x, g = np.random.default_rng(5).standard_normal((2, 1, 40, 40, 4), dtype=np.float32)
+    made = []
+    for isa, algorithm in ((ISAS[-1], "auto"), (ISAS[0], "auto"), (ISAS[0], "pixels")):
+        with nn.isa(isa), nn.algorithm(algorithm):
+            made.append(nn.conv2d_backprop_filter(x, (25, 25, 4, 4), g, 1, "SAME"))
+    assert np.array_equal(made[1], made[2])
+
+
 def test_auto_is_the_default_for_filter_gradients_too():
     x, g = np.random.default_rng(5).standard_normal((2, 1, 40, 40, 1), dtype=np.float32)
     with nn.algorithm("auto"):

@@ -121,7 +121,7 @@ cdef class PixelsGradient:
     cdef object general
 
     def __cinit__(self, problem, general):
-        """general: the driver that sums up where this one's result is not finite."""
+        """general: the driver that sums up where this one's result is not finite, or its scratch too small."""
         cdef int i
         self.problem, self.general = problem, general
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
@@ -169,12 +169,6 @@ cdef class PixelsGradient:
         t.parts = max(1, min(t.all, PARTS))
         t.job.pitch = t.x_plane
         return True
-
-    def fits(self, int isa):
-        """Whether the planes and the sums fit the scratch."""
-        cdef Gradient t
-        memset(&t, 0, sizeof(t))
-        return self.describe(&t, isa)
 
     def run(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray out, int threads, int isa):
         """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
