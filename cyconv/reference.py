@@ -449,11 +449,12 @@ def max_pool_with_argmax(
 
 
 def max_pool_grad(
-    orig_input: Any, orig_output: Any, grad: Any, ksize: Any, strides: Any, padding: Any, data_format: Any = None
-) -> Array:
+    orig_input: Any, orig_output: Any, grad: Any, ksize: Any, strides: Any, padding: Any, data_format: Any = None,
+    *, dilations: Any = None
+) -> Array:  # fmt: skip
     """dx[n,i,c] = sum of dy[n,o,c] over the windows o whose first maximum is at i."""
     like, (dtype, answer) = _layout(np.ndim(orig_input) - 2, data_format), _dtypes(grad)
-    x, axes = _window(orig_input, like, _dtypes(orig_input)[0], ksize, strides, padding, None)
+    x, axes = _window(orig_input, like, _dtypes(orig_input)[0], ksize, strides, padding, dilations)
     g, by, dx = like.canonical(grad, dtype), _largest(x, axes)[1], np.zeros(x.shape, dtype)
     for number, (_, xs, ys) in enumerate(_taps(axes)):
         dx[xs] += np.where(by[ys] == number, g[ys], 0)
@@ -461,11 +462,12 @@ def max_pool_grad(
 
 
 def avg_pool_grad(
-    orig_input_shape: Any, grad: Any, ksize: Any, strides: Any, padding: Any, data_format: Any = None
-) -> Array:
+    orig_input_shape: Any, grad: Any, ksize: Any, strides: Any, padding: Any, data_format: Any = None,
+    *, dilations: Any = None
+) -> Array:  # fmt: skip
     """dx[n,i,c] = sum of dy[n,o,c] / (inputs in window o) over the windows o that hold i."""
     like, (dtype, answer) = _layout(len(orig_input_shape) - 2, data_format), _dtypes(grad)
-    x, axes = _window(np.zeros(orig_input_shape), like, dtype, ksize, strides, padding, None)
+    x, axes = _window(np.zeros(orig_input_shape), like, dtype, ksize, strides, padding, dilations)
     share = like.canonical(grad, dtype) / _count(x, axes)
     for _, xs, ys in _taps(axes):
         x[xs] += share[ys]

@@ -86,14 +86,28 @@ def draw_pool(op: Op, rng: random.Random, g: Geometry) -> Case:
     return Case(op, g, {"input": x}, args, out, math.prod(g.taps), g.exact or not mean)
 
 
+def small_window(rng: random.Random, g: Geometry) -> Geometry:
+    """Of 1 to 3 taps along each axis, mostly as many: such gradients have kernels, which go by stride and dilation."""
+    one = rng.randint(2, 3), rng.randint(1, 4), rng.randint(1, 3)
+    taps, strides, dilations = zip(
+        *(one if rng.random() < 0.8 else (rng.randint(1, 3), rng.randint(1, 6), rng.randint(1, 4)) for _ in g.taps)
+    )
+    return g._replace(taps=taps, strides=strides, dilations=dilations)
+
+
 def draw_gradient(op: Op, rng: random.Random, g: Geometry) -> Case:
     """Small integers: every order gives the same sum, but of shares of them."""
     mean = "avg" in op.name
+    if rng.random() < 0.4 and 0 not in g.sizes:
+        g = small_window(rng, g)._replace(padding="SAME" if rng.random() < 0.5 else "FULL")
     g = pool_geometry(op, rng, g._replace(dtype="float32" if mean and g.dtype == "int32" else g.dtype))
     args = pool_args(op, rng, g)
+    if op.dilations and (set(g.dilations) != {1} or rng.random() < 0.2):
+        args |= spell(rng, g, op.dilations, g.dilations)
     shape = g.shape(g.sizes, g.groups * g.channels)
     x = pixels(rng, shape, g)
-    y = reference.max_pool(x, args["ksize"], args["strides"], args["padding"], args["data_format"])
+    names = ("data_format", "ksize", "strides", "padding", "dilations")
+    y = reference._pool(x, g.rank, False, *(args.get(name) for name in names))
     grad = values(rng, y.shape, g.dtype, True)
     if mean:
         args["orig_input_shape"] = rng.choice((list, tuple, np.array))(shape)
@@ -107,11 +121,7 @@ POOLS = {
     for op in (
         Op("pool", draw_pool, (1, 2, 3)),
         *(Op(f"{kind}_pool{n}", draw_pool, r, dilations="") for kind in ("max", "avg") for n, r in RANKS.items()),
-        *(
-            Op(f"{kind}_pool{n}_grad", draw_gradient, r, x="grad", dilations="")
-            for kind in ("max", "avg")
-            for n, r in RANKS.items()
-        ),
+        *(Op(f"{kind}_pool{n}_grad", draw_gradient, r, x="grad") for kind in ("max", "avg") for n, r in RANKS.items()),
     )
 }
 MANY = {"pool": 600, "max_pool": 900, "avg_pool": 600, "max_pool_grad": 900, "avg_pool_grad": 600}
@@ -148,7 +158,7 @@ def test_argmax_equals_the_formula():
 
 def test_gradient_through_argmax_is_that_of_max_pool():
     for seed in range(150):
-        case = draw(POOLS["max_pool2d_grad"], seed)
+        case = draw(POOLS["max_pool2d_grad"]._replace(dilations=""), seed)
         case.args["data_format"] = case.args["data_format"] or "NHWC"
         expected = case.call()
         x, g = (np.ascontiguousarray(case.arrays[name]) for name in ("orig_input", "grad"))
