@@ -75,7 +75,7 @@ typedef struct {
     char *dst;                              /* IN, OUT at that tap */
     ptrdiff_t taps[2], step[2];             /* rows of taps, along d and h, bytes */
     ptrdiff_t own[3][2];                    /* taps [first, end) along d, h, w that may be written */
-    ptrdiff_t newer;                        /* rows of taps from this on are zeros where windows slide, and not read */
+    ptrdiff_t newer;                        /* of windows that slide: rows of taps from this on are zeros, and not read */
     ptrdiff_t columns, column_step;         /* taps of a row, bytes from one to the next, */
     const ptrdiff_t *column;                /* or where each lies; NULL only of more than 3 */
     ptrdiff_t windows, src_step, grad_step; /* bytes */
@@ -88,6 +88,24 @@ typedef struct {
     double sign;
 } route_args;
 typedef void (*route_fn)(const route_args *);
+
+/* The rows of taps of windows of one plane, where all of them may be written; else 0. */
+static inline ptrdiff_t own_rows(const route_args *a)
+{
+    const int all = a->own[0][1] - a->own[0][0] == 1 && a->own[1][1] - a->own[1][0] == a->taps[1] &&
+                    a->own[2][1] - a->own[2][0] == a->columns;
+    return all && a->taps[0] == 1 ? a->taps[1] : 0;
+}
+
+/* The columns from a window to the next, one or two, where what they share stays in registers: of three columns, in a row
+ * of taps or three; else 0. */
+static inline ptrdiff_t slide_of(const route_args *a)
+{
+    const ptrdiff_t rows = own_rows(a);
+    if (a->windows < 2 || a->columns != 3 || (rows != 1 && rows != 3))
+        return 0;
+    return a->src_step == a->column_step ? 1 : a->src_step == 2 * a->column_step ? 2 : 0;
+}
 
 /* Every second of n elements to first, from the first on, the others to second; and back. */
 typedef void (*split_fn)(void *first, void *second, const void *src, ptrdiff_t n);

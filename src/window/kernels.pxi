@@ -53,6 +53,7 @@ cdef extern from "kernels.h" nogil:
         const char *weights
         ptrdiff_t weight_step[3]
         double sign
+    ptrdiff_t slide_of(const route_args *)
     ctypedef struct lrn_args:
         const void *x
         const void *dy

@@ -221,24 +221,17 @@ INLINE void NAME(route_windows)(const route_args *args, const int R, const int K
 static void NAME(route)(const route_args *a)
 {
 #define ROUTE(R, K, S, fresh) NAME(route_windows)(a, R, K, S, fresh, 0, 1)
-    const int all_own = OWN(0, 0, 0) && OWN(0, a->taps[1] - 1, a->columns - 1);
-    const ptrdiff_t rows = a->taps[0] == 1 && all_own ? a->taps[1] : 0, columns = a->columns;
-    const int whole = a->windows > 1 && columns > 1 && a->src_step % a->column_step == 0; /* or no column is shared */
-    const ptrdiff_t step = whole ? a->src_step / a->column_step : columns;
-    if (rows == 3 && columns == 3 && step == 1)
-        ROUTE(3, 3, 1, 0);
-    else if (rows == 3 && columns == 3 && step == 2)
-        ROUTE(3, 3, 2, 0);
+    const ptrdiff_t rows = own_rows(a), columns = a->columns, slide = slide_of(a);
+    if (slide && rows == 3)
+        slide == 1 ? ROUTE(3, 3, 1, 0) : ROUTE(3, 3, 2, 0);
+    else if (slide)
+        slide == 1 ? ROUTE(1, 3, 1, 0) : ROUTE(1, 3, 2, 0);
     else if (rows == 3 && columns == 3 && !a->fresh)
         ROUTE(3, 3, 3, 0);
     else if (rows == 2 && columns == 2 && a->fresh)
         ROUTE(2, 2, 2, 1);
     else if (rows == 2 && columns == 2)
         ROUTE(2, 2, 2, 0);
-    else if (rows == 1 && columns == 3 && step == 1)
-        ROUTE(1, 3, 1, 0);
-    else if (rows == 1 && columns == 3 && step == 2)
-        ROUTE(1, 3, 2, 0);
     else if (rows == 1 && columns == 2 && a->fresh)
         ROUTE(1, 2, 2, 1);
     else if (a->column)

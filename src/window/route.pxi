@@ -16,7 +16,7 @@ cdef struct Routes:
     ptrdiff_t count[3]
     ptrdiff_t pitch          # planar: from a phase of a row to the next, elements
     bint clear               # whether rows of dx are cleared before the first window that meets them
-    bint slides              # whether windows that are all inside go by the kernels that keep columns in registers
+    bint adjacent            # whether a row's taps are next to each other, in one plane
     ptrdiff_t column[MOST_COLUMNS]
     route_args a
 
@@ -80,14 +80,14 @@ cdef void clear_rows(Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdif
     """Rows that no window before the next row of windows, of so many rows of taps, meets. Where these slide, they take the
     columns that they come to as zeros (`newer`), but for the first window's."""
     cdef const JobAxis *x = t.r.forward.ax
-    cdef ptrdiff_t first, last, start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
+    cdef ptrdiff_t first, last, tap, start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
     inside(t, &first, &last)
-    t.a.newer = rows
-    if (t.slides and to_d - d == 1 and rows == x[1].taps and t.a.own[1][0] == 0 and t.a.own[1][1] == rows
-            and to_h - h <= rows and last - first > 1):
+    t.a.windows, t.a.newer = last - first, rows
+    taps_of(x + 2, first, start, t.box.count[2], &tap, &t.a.columns, t.a.own[2])
+    if t.adjacent and to_d - d == 1 and rows == x[1].taps and to_h - h <= rows and slide_of(&t.a):
         t.a.newer = rows - (to_h - h)
         clear(t, d, to_d, h, to_h, start, first * x[2].stride - x[2].lo)
-        start = (last - 1) * x[2].stride - x[2].lo + x[2].stride
+        start = last * x[2].stride - x[2].lo
     clear(t, d, to_d, h, to_h, start, end)
 
 
@@ -272,8 +272,7 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         fetch(r, &r.grad, n, box, t.around.start, t.around.count, scratch + r.area[GRADS], &t.grad)
         dense(r, t.lo, t.count, scratch + r.area[RESULT], &t.dx)
     t.clear = not r.tiled
-    t.slides = (r.weights == NULL and x[0].taps == 1 and (x[1].taps == 1 or x[1].taps == 3) and x[2].taps == 3
-                and x[2].stride <= 2 and x[1].dilation == 1 and x[2].dilation == 1)
+    t.adjacent = r.weights == NULL and x[0].taps == 1 and x[1].dilation == 1 and x[2].dilation == 1
     t.a.step[0], t.a.step[1] = x[0].dilation * t.x.s[0], x[1].dilation * t.x.s[1]
     t.a.column_step = x[2].dilation * t.x.s[2]
     for i in range(min(x[2].taps, MOST_COLUMNS)):
