@@ -128,8 +128,8 @@ cdef inline void reach(const JobAxis *a, ptrdiff_t start, ptrdiff_t count, ptrdi
 
 
 cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
-    """The lanes of a pixel: in a strip, whole vectors."""
-    return t.units if r.direct else r.pitch
+    """The lanes of a pixel: in a strip, whole vectors, but not those of channels that the last chunk has not."""
+    return t.units if r.direct else ceil_div(t.units, r.k.lanes) * r.k.lanes
 
 
 # ---- stretches --------------------------------------------------------------------------------------------------
