@@ -8,11 +8,14 @@ import random
 import numpy as np
 import pytest
 from ops import Case, Geometry, Op, arrange, spell, spell_padding, sweep, values
-from test_guard_pages import in_a_child
+from test_guard_pages import fence, in_a_child
 from test_guard_pages import sweep as fenced_sweep
 from test_peers import peer
 
 import cyconv as nn
+from cyconv import _isa, reference
+from cyconv._problem import DTYPES
+from cyconv._windows import FILTER_GRAD, MAX, described, windows
 
 
 def fit(g: Geometry) -> Geometry:
@@ -62,6 +65,39 @@ def test_equals_the_formula(name):
 def test_no_op_strays(name):
     code, words = in_a_child(fenced_sweep, OPS[name], range(5000, 5100))
     assert code == 0, words
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_large_windows(channels, dtype):
+    """Whose input does not fit the scratch, and which are taken in pieces."""
+    rng = np.random.default_rng(channels)
+    x = rng.integers(-50, 50, (1, 130, 124, channels)).astype(dtype)
+    w = rng.integers(-50, 50, (125, 120, channels)).astype(dtype)
+    for data_format, a in (("NHWC", x), ("NCHW", np.moveaxis(x, -1, 1).copy())):
+        for op in ("dilation2d", "erosion2d"):
+            expected = getattr(reference, op)(x, w, (2, 1), "VALID")
+            y = getattr(nn, op)(a, w, (2, 1), "VALID", data_format, 1)
+            assert np.array_equal(y if data_format == "NHWC" else np.moveaxis(y, 1, -1), expected), (op, data_format)
+
+
+def test_reads_nothing_beyond_the_filters():
+    """The driver's are a copy with whole vectors for each tap: fence that."""
+
+    def call(words, channels, kind):
+        x = np.ones((1, 5, 6, channels), np.float16)
+        out = np.empty((1, 3, 2, channels) if kind == FILTER_GRAD else x.shape, x.dtype)
+        weights = fence(np.zeros((3, 2, -(-channels // 16) * 16), np.float32), True)
+        g = described("dilation2d", (3, 2), 1, "SAME", None, 1)
+        window = windows("dilation2d", "input", kind, 2, x.shape, DTYPES.index("float16"), g)
+        for isa in nn.available_isas():
+            with nn.isa(isa):
+                window.run(x, x if kind == FILTER_GRAD else None, weights, 1.0, out, None, False, 1, _isa.current())
+        return 0
+
+    for channels in (3, 17, 33, 70, 130):
+        for kind in (MAX, FILTER_GRAD):
+            assert in_a_child(call, channels, kind)[0] == 0, (channels, kind)
 
 
 @pytest.mark.parametrize("shape", [(2, 23, 41, 3), (1, 19, 70, 1), (2, 9, 13, 33)])

@@ -108,7 +108,9 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
     if (a->accumulate)
         UNROLL for (int i = 0; i < p * q; i++) {
             acc[i] = LOAD((const T *)(a->dst + to + i / q * a->dst_step[1]) + i % q * VL);
-            if (located)
+            if (reduction == SUMMIT)
+                acc[i] *= sign;
+            if (located && a->by)
                 by[i] = LOAD_NUMBERS((const I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL);
         }
     const int by_columns = (reduction == MAXIMUM || reduction == TOTAL) && a->by_columns;
