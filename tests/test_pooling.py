@@ -285,6 +285,18 @@ def test_large_windows(name, dtype):
         assert np.array_equal(shares, nn.avg_pool_grad(shape, np.asfortranarray(grad), *args, num_threads=2))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("channels", [1, 20])
+def test_the_first_tap_of_all_is_in_the_first_piece_that_has_one(dtype, channels):
+    """Of the least number everywhere, in windows that begin outside of the input, by more than a piece."""
+    x = np.full((1, channels, 1, 24000), -np.inf if dtype != "int32" else np.iinfo(dtype).min, dtype)
+    y, at = nn.max_pool_with_argmax(x, (1, 21000), 9000, [(0, 0), (18000, 18000)], "NCHW")
+    first = np.maximum(np.arange(5) * 9000 - 18000, 0) * channels + np.arange(channels)[:, None]
+    assert np.array_equal(at[0, :, 0], first)
+    dx = nn.max_pool_grad(x, y, np.ones_like(y), (1, 21000), 9000, [(0, 0), (18000, 18000)], "NCHW")
+    assert dx.sum() == y.size
+
+
 # ---- NaN, -inf, ties -------------------------------------------------------------------------------------------------
 
 

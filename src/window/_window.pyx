@@ -306,7 +306,8 @@ cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, 
 
 cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
     """One window at a time, some of its taps at a time, in order; the result adds up in scratch."""
-    cdef ptrdiff_t room = STRIP_BYTES // (r.pitch * r.csize), i
+    cdef ptrdiff_t room = STRIP_BYTES // (r.pitch * r.csize), i, k0, k1
+    cdef bint inside
     cdef ptrdiff_t[3] lo
     cdef ptrdiff_t[3] count
     cdef ptrdiff_t[3] each
@@ -319,16 +320,18 @@ cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *ar
         t.first[i], t.last[i] = 0, min(each[i], x[i].taps)
     t.accumulate = False
     while not r.call.cancelled:
-        t.last_piece = True
+        t.last_piece = inside = True
         for i in range(3):
             reach(x + i, t.start[i], 1, t.first[i], t.last[i], lo + i, count + i)
+            stretch_of(x + i, t.start[i], t.start[i] + 1, t.first[i], t.last[i], &k0, &k1)
             t.last_piece = t.last_piece and t.last[i] == x[i].taps
+            inside = inside and k1 > k0
         if r.kind == MEAN_GRAD:
             share(r, t, n, lo, count, area, &t.src)
         else:
             fetch(r, v, n, t, lo, count, area, &t.src)
         sweep(r, t)
-        t.accumulate = True
+        t.accumulate = t.accumulate or inside  # what has no tap has no first one
         for i in range(2, -1, -1):
             t.first[i] += each[i]
             if t.first[i] < x[i].taps:
