@@ -129,9 +129,12 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
             "ksize",
             (shape,),
         )
-    if kind == ARGMAX and math.prod(sizes) * channels > LIMIT and dtype != DTYPES.index("float64"):
+    steps = [math.prod(sizes[i + 1 :]) * channels for i in range(len(sizes))]
+    farthest = sum((a.taps - 1) * a.dilation * step for a, step in zip(result, steps))
+    if kind == ARGMAX and max(math.prod(sizes) * channels, farthest) > LIMIT and dtype != DTYPES.index("float64"):
         raise ShapeError(
-            f"{op}: an image of more than {LIMIT} elements ({arg}.shape={shape}) has positions for float64 only",
+            f"{op}: an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
+            f"{_ksize(op)}={ksize}) has positions for float64 only",
             op,
             arg,
             (shape,),

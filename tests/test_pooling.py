@@ -297,6 +297,16 @@ def test_the_first_tap_of_all_is_in_the_first_piece_that_has_one(dtype, channels
     assert dx.sum() == y.size
 
 
+def test_positions_that_do_not_fit_are_refused():
+    """They are counted from a window's corner, which may be far outside of the image."""
+    x = np.arange(48, dtype=np.float32).reshape(1, 4, 4, 3)
+    y, at = nn.max_pool_with_argmax(x.astype(np.float64), (400_000_000, 1), 1, "SAME")
+    assert np.array_equal(at[0], np.broadcast_to(np.arange(36, 48).reshape(4, 3), (4, 4, 3)))
+    assert np.array_equal(y[0, 0], x[0, 3])
+    with pytest.raises(nn.ShapeError, match=r"max_pool_with_argmax: .* positions"):
+        nn.max_pool_with_argmax(x, (400_000_000, 1), 1, "SAME")
+
+
 # ---- NaN, -inf, ties -------------------------------------------------------------------------------------------------
 
 
