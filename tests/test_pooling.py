@@ -285,6 +285,21 @@ def test_large_windows(name, dtype):
         assert np.array_equal(shares, nn.avg_pool_grad(shape, np.asfortranarray(grad), *args, num_threads=2))
 
 
+@pytest.mark.parametrize("data_format", ["NWC", "NCW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_windows_far_apart(data_format, dtype):
+    """A vector of them meets more input than the scratch holds."""
+    x = np.random.default_rng(0).integers(-50, 50, (1, 1, 3200000)).astype(dtype)
+    taps = np.lib.stride_tricks.sliding_window_view(x, 3, -1)[..., ::200000, :]
+    x = x if data_format == "NCW" else np.moveaxis(x, 1, -1)
+    y, mean = (op(x, 3, 200000, "VALID", data_format) for op in (nn.max_pool, nn.avg_pool))
+    assert np.array_equal(y.ravel(), taps.max(-1).ravel())
+    assert np.array_equal(mean.ravel(), (taps.sum(-1, dtype=np.float32) / np.float32(3)).astype(dtype).ravel())
+    image = (x[:, None] if data_format == "NWC" else x[:, :, None], (1, 3), (1, 200000), "VALID")
+    at = nn.max_pool_with_argmax(*image, {"NWC": "NHWC", "NCW": "NCHW"}[data_format])[1]
+    assert np.array_equal(at.ravel(), taps.argmax(-1).ravel() + np.arange(0, 3200000, 200000))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("channels", [1, 20])
 def test_the_first_tap_of_all_is_in_the_first_piece_that_has_one(dtype, channels):

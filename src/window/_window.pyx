@@ -690,7 +690,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     cdef ptrdiff_t lanes = r.k.lanes, units, wanted = 4 * threads if threads > 1 else 1
     cdef const JobAxis *x = r.forward.ax
     cdef ptrdiff_t[3] least
-    cdef double work, each = 1
+    cdef double work, room, each = 1
     cdef bint fits
     cdef int i
     if not lay_out(r, v, native, lanes):
@@ -715,7 +715,8 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             r.boxes[i] = ceil_div(r.frame[i], r.box[i])
             work *= r.box[i]
             units *= r.boxes[i]
-        fits = measure(r) <= STRIP_BYTES
+        room = measure(r)
+        fits = room <= STRIP_BYTES
         if fits and (r.kind == FILTER_GRAD or work < LEAST_WORK or (work < BOX_WORK and units >= wanted)):
             return True
         if r.planar and r.chunk > 1:
@@ -726,13 +727,14 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             r.box[0] = (r.box[0] + 1) // 2
         elif r.box[1] > 1 and (not fits or r.box[1] > least[1]):
             r.box[1] = (r.box[1] + 1) // 2
-        elif r.box[2] > (lanes if r.planar else 1) and (not fits or r.box[2] > least[2]):
+        elif (r.box[2] > (lanes if r.planar and (room <= SCRATCH_BYTES or r.kind == MAX_GRAD) else 1)
+              and (not fits or r.box[2] > least[2])):
             r.box[2] = (r.box[2] + 1) // 2
             r.pairs = False
         elif not r.planar and r.chunk > lanes:
             r.chunk = max(lanes, r.chunk // 2 // lanes * lanes)
         else:
-            return measure(r) <= SCRATCH_BYTES
+            return room <= SCRATCH_BYTES
 
 
 cdef class Window:
