@@ -300,6 +300,16 @@ def test_windows_far_apart(data_format, dtype):
     assert np.array_equal(at.ravel(), taps.argmax(-1).ravel() + np.arange(0, 3200000, 200000))
 
 
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("channels", [1, 20])
+def test_gradients_of_means_of_mostly_padding(data_format, channels):
+    """Each input is in more windows than fit the scratch."""
+    shape = (1, 6, 3, channels) if data_format == "NHWC" else (1, channels, 6, 3)
+    args = ((20000, 2), 1, "FULL", data_format)
+    g = np.ones_like(nn.avg_pool(np.zeros(shape), *args))
+    assert np.allclose(nn.avg_pool_grad(shape, g, *args), reference.avg_pool_grad(shape, g, *args), rtol=1e-11)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("channels", [1, 20])
 def test_the_first_tap_of_all_is_in_the_first_piece_that_has_one(dtype, channels):

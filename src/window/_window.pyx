@@ -652,7 +652,7 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
     for i in range(3):
         window *= x[i].taps
         if r.kind == MEAN_GRAD:
-            gathered *= min(<double> x[i].out, span(x + i, 1) / x[i].stride + 1)
+            gathered *= min(<double> x[i].out, <double> (x[i].taps - 1) * x[i].dilation / x[i].stride + 1)
         else:
             gathered *= span(x + i, 1)
     cdef bint backward = r.kind >= MAX_GRAD, pixels = v.sc == r.size and r.channels > 1
