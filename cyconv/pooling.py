@@ -530,7 +530,10 @@ def _max_pool_grad(
     if dx is not None:
         return dx
     # Windows so large that the winners around a pixel do not fit the driver's scratch: through an array of positions.
-    _, at = _argmax(op, x, n, g, np.dtype(np.int64), False, num_threads)
+    try:
+        _, at = _argmax(op, x, n, g, np.dtype(np.int64), False, num_threads)
+    except ShapeError:  # more of them than float32's have numbers for
+        _, at = _argmax(op, x.astype(np.float64), n, g, np.dtype(np.int64), False, num_threads)
     dx = _scatter(at, dy, x.shape, COMPUTE[code], layout(op, g.data_format, n), False).astype(x.dtype, "C")
     if out is None:
         return dx

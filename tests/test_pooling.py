@@ -332,6 +332,16 @@ def test_positions_that_do_not_fit_are_refused():
         nn.max_pool_with_argmax(x, (400_000_000, 1), 1, "SAME")
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_gradients_of_far_dilations_need_no_such_positions(isa):
+    x = np.random.default_rng(0).standard_normal((1, 180, 210, 1)).astype(np.float32)
+    args = (3, (23, 2), "SAME")
+    y = nn.pool(x, (3, 3), "MAX", *args[1:], dilations=10**9)
+    with nn.isa(isa):
+        dx = nn.max_pool_grad(x, y, y, *args, dilations=10**9)
+    assert np.array_equal(dx, reference.max_pool_grad(x, y, y, *args, dilations=10**9))
+
+
 # ---- NaN, -inf, ties -------------------------------------------------------------------------------------------------
 
 
