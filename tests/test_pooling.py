@@ -244,6 +244,21 @@ def test_planes_that_no_window_meets_get_nothing():
         assert not dx.any()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_boxes_between_windows_stay_in_their_scratch(axis):
+    """What no window meets once took the rows to the next window along: a child, as that ends the process."""
+
+    def call(words):
+        shape, k, s = (1, 6000, 9, 17), (2, 2), (2900, 1)
+        x = np.random.default_rng(0).integers(-9, 9, shape).astype(np.float16)
+        x, k, s = (x, k, s) if axis == 0 else (x.swapaxes(1, 2).copy(), k[::-1], s[::-1])
+        y = reference.max_pool(x, k, s, "VALID")
+        dx = nn.max_pool_grad(x, y, y, k, s, "VALID")
+        return int(not np.array_equal(dx, reference.max_pool_grad(x, y, y, k, s, "VALID")))
+
+    assert in_a_child(call)[0] == 0
+
+
 # Windows too large for a strip, which are taken in pieces; and those whose winners do not fit the scratch.
 LARGE = {
     "NHWC": ((1, 96, 99, 3), (96, 90), 4),

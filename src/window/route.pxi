@@ -251,8 +251,10 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
     around_of(r, box, &t.around)
     for i in range(3):  # the box, and what the windows around it meet
         reach(x + i, t.around.start[i], t.around.count[i], 0, x[i].taps, t.lo + i, t.count + i)
+        if t.around.count[i] == 0:
+            t.lo[i], t.count[i] = box.start[i], 0
         end = max(t.lo[i] + t.count[i], box.start[i] + box.count[i])
-        t.lo[i] = min(t.lo[i], box.start[i]) if t.around.count[i] else box.start[i]
+        t.lo[i] = min(t.lo[i], box.start[i])
         t.count[i] = end - t.lo[i]
         t.a.weight_step[i] = r.weight_step[i]
     t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
