@@ -244,6 +244,19 @@ def test_planes_that_no_window_meets_get_nothing():
         assert not dx.any()
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_few_large_windows_take_no_time(isa):
+    """A box of each pixel, to fit a cache, routed all of them again: 25 s."""
+    x = np.random.default_rng(0).standard_normal((1, 93, 146, 70)).astype(np.float16)
+    args = ((83, 14), (32, 74), "VALID")
+    y = nn.pool(x, args[0], "MAX", *args[1:], dilations=(1, 10))
+    started = time.monotonic()
+    with nn.isa(isa):
+        dx = nn.max_pool_grad(x, y, y, *args, dilations=(1, 10))
+    assert time.monotonic() - started < 5
+    assert np.array_equal(dx.sum((1, 2)), y.sum((1, 2)))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_boxes_between_windows_stay_in_their_scratch(axis):
     """What no window meets once took the rows to the next window along: a child, as that ends the process."""

@@ -691,15 +691,17 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     cdef const JobAxis *x = r.forward.ax
     cdef ptrdiff_t[3] least
     cdef double work, room, each = 1
-    cdef bint fits
     cdef int i
     if not lay_out(r, v, native, lanes):
         return False
     for i in range(3):
         r.box[i] = 1 if r.pieces else max(1, r.frame[i])
-        # The winners around a box are found again for each: no box smaller than a few windows, unless it must be.
-        least[i] = 4 * ((x[i].taps - 1) * x[i].dilation + 1) if r.kind == MAX_GRAD else 1
+        # The winners around a box are found again for each: no box smaller than a few windows, unless it must be. (Boxes of
+        # a pixel each, to fit L2, took 25 s for one window of 83 x 131.)
+        least[i] = max(1, 4 * ((x[i].taps - 1) * x[i].dilation + 1)) if r.kind == MAX_GRAD else 1  # it may overflow
         each *= min(<double> x[i].taps, x[i].size)
+    if r.planar:
+        least[2] = max(least[2], lanes)
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
@@ -716,19 +718,17 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
             work *= r.box[i]
             units *= r.boxes[i]
         room = measure(r)
-        fits = room <= STRIP_BYTES
-        if fits and (r.kind == FILTER_GRAD or work < LEAST_WORK or (work < BOX_WORK and units >= wanted)):
+        if room <= STRIP_BYTES and (r.kind == FILTER_GRAD or work < LEAST_WORK or (work < BOX_WORK and units >= wanted)):
             return True
         if r.planar and r.chunk > 1:
             r.chunk = (r.chunk + 1) // 2
         elif not r.planar and r.kind == MAX_GRAD and r.chunk > (4 * lanes if r.direct else lanes):
             r.chunk = ceil_div(r.chunk // 2, lanes) * lanes
-        elif r.box[0] > 1 and (not fits or r.box[0] > least[0]):
+        elif r.box[0] > (least[0] if room <= SCRATCH_BYTES else 1):
             r.box[0] = (r.box[0] + 1) // 2
-        elif r.box[1] > 1 and (not fits or r.box[1] > least[1]):
+        elif r.box[1] > (least[1] if room <= SCRATCH_BYTES else 1):
             r.box[1] = (r.box[1] + 1) // 2
-        elif (r.box[2] > (lanes if r.planar and (room <= SCRATCH_BYTES or r.kind == MAX_GRAD) else 1)
-              and (not fits or r.box[2] > least[2])):
+        elif r.box[2] > (least[2] if room <= SCRATCH_BYTES else lanes if r.planar and r.kind == MAX_GRAD else 1):
             r.box[2] = (r.box[2] + 1) // 2
             r.pairs = False
         elif not r.planar and r.chunk > lanes:
