@@ -33,7 +33,7 @@ def _normalise(
     radius = integer(op, "depth_radius", depth_radius, 0)
     try:
         bias, alpha, beta = (float(v) for v in scalars)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{op}: bias, alpha and beta must be numbers, not {scalars!r}") from None
     target = None if out is None else out_argument(op, out, x.shape, x.dtype)
     in_place = (

@@ -138,7 +138,7 @@ X = np.ones((1, 2, 3, 4), np.float32)
     [
         *({"input": x} for x in (X[0], X[None], X.astype(int), X.astype(np.int32), None, "x", np.ma.masked_array(X))),
         *({"depth_radius": r} for r in (-1, 1.5, True, None, "2", 2**31)),
-        *({name: v} for name in ("bias", "alpha", "beta") for v in ("a", None, [1, 2])),
+        *({name: v} for name in ("bias", "alpha", "beta") for v in ("a", None, [1, 2], 10**400)),
         *({"data_format": f} for f in ("NWC", 3, ["NHWC"], np.zeros(2))),
         *({"out": o} for o in (X[:, :1], 3, X.astype(np.float64))),
         {"num_threads": 0},
