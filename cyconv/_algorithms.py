@@ -305,7 +305,6 @@ def _gradient_transforms(taps: int) -> list[tuple[int, int]]:
 
 def filter_gradient(problem: Problem, forced: str | None) -> FilterGradient | PixelsGradient:
     """The driver of a filter gradient: pixels as lanes where channels and filters fill no vector, else a sum over pixels."""
-    forced = None if forced == "auto" else forced
     driver = _sum_over_pixels(problem, forced)
     if forced not in (None, "pixels"):
         return driver

@@ -202,13 +202,6 @@ def test_filter_gradients_do_not_depend_on_the_isa_of_a_call_before():
     assert np.array_equal(made[1], made[2])
 
 
-def test_auto_is_the_default_for_filter_gradients_too():
-    x, g = np.random.default_rng(5).standard_normal((2, 1, 40, 40, 1), dtype=np.float32)
-    with nn.algorithm("auto"):
-        auto = nn.conv2d_backprop_filter(x, (5, 5, 1, 1), g, 1, "SAME")
-    assert np.array_equal(auto, nn.conv2d_backprop_filter(x, (5, 5, 1, 1), g, 1, "SAME"))
-
-
 def test_filter_gradients_of_no_pixels():
     x, g = np.ones((1, 5, 2, 1), np.float32), np.ones((1, 4, 0, 1), np.float32)
     with nn.algorithm("pixels"):

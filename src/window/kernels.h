@@ -71,13 +71,13 @@ typedef void (*rows_fn)(const rows_args *);
 /* The gradient of the maxima of some windows: each adds its own to dst where its first maximum lies; NaN is the
  * largest. src and dst are laid out alike. */
 typedef struct {
-    const char *src, *grad;                 /* IN of the first window, and its first tap */
-    char *dst;                              /* IN, OUT at that tap */
-    ptrdiff_t taps[2], step[2];             /* rows of taps, along d and h, bytes */
-    ptrdiff_t own[3][2];                    /* taps [first, end) along d, h, w that may be written */
-    ptrdiff_t newer;                        /* of windows that slide: rows of taps from this on are zeros, and not read */
-    ptrdiff_t columns, column_step;         /* taps of a row, bytes from one to the next, */
-    const ptrdiff_t *column;                /* or where each lies; NULL only of more than 3 */
+    const char *src, *grad;         /* IN of the first window, and its first tap */
+    char *dst;                      /* IN, OUT at that tap */
+    ptrdiff_t taps[2], step[2];     /* rows of taps, along d and h, bytes */
+    ptrdiff_t own[3][2];            /* taps [first, end) along d, h, w that may be written */
+    ptrdiff_t newer;                /* of windows that slide: rows of taps from this on are zeros, and not read */
+    ptrdiff_t columns, column_step; /* taps of a row, bytes from one to the next, */
+    const ptrdiff_t *column;        /* or where each lies; NULL only of more than 3 */
     ptrdiff_t windows, src_step, grad_step; /* bytes */
     ptrdiff_t lanes, lane_step;             /* a vector at least; elements from one to the next, 2 for pairs */
     int fresh;                              /* no other windows meet these taps: dst is written, zeros too */
@@ -97,8 +97,8 @@ static inline ptrdiff_t own_rows(const route_args *a)
     return all && a->taps[0] == 1 ? a->taps[1] : 0;
 }
 
-/* The columns from a window to the next, one or two, where what they share stays in registers: of three columns, in a row
- * of taps or three; else 0. */
+/* The columns from a window to the next, one or two, where what they share stays in registers: of three columns, in a
+ * row of taps or three; else 0. */
 static inline ptrdiff_t slide_of(const route_args *a)
 {
     const ptrdiff_t rows = own_rows(a);
