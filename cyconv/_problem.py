@@ -348,8 +348,9 @@ def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activa
     low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "leaky_relu": (0.2, 0.0)}.get(name, (0.0, 0.0))
     if values:
         low, high = values[0], values[-1]
-    if DTYPES[dtype] == "int32":  # whole numbers that there are
-        low, high = (float(math.trunc(min(max(v, -(2.0**31)), 2.0**31 - 1))) for v in (low, high))
+        if DTYPES[dtype] == "int32":  # whole numbers that there are, where a result can be one of them
+            low, high = (float(math.trunc(v)) if math.isfinite(v) else v for v in (low, high))
+            low, high = min(low, 2.0**31 - 1), max(high, -(2.0**31))
     return Epilogue(ACTIVATIONS[name], low, high)
 
 
