@@ -80,22 +80,28 @@ def _backprop_input(
         )  # fmt: skip
 
     whole = problem(sizes, padding, code)
+    target = None if out is None else out_argument(op, out, sizes, g.dtype)
+
+    def given(made: Array) -> Array:
+        if target is None:
+            return made
+        target[...] = made
+        return out  # type: ignore[no-any-return]
+
     last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
-    if padding == "VALID" and last and not depthwise and out is None and f.shape[:-1] == window:
+    if padding == "VALID" and last and not depthwise and f.shape[:-1] == window:
         # One window, the whole input: a product, not sums over positions of which all but one lie outside.
         if f.shape[:n] != one == g.shape[-n - 1 : -1]:
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
-            return _backprop_input(
-                op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads
-            ).reshape(sizes)  # fmt: skip
+            dx = _backprop_input(op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads)
+            return given(dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
             return _of_few_pixels(op, f.reshape(1, *f.shape[n:]), g, code, num_threads).reshape(sizes)
     if not mode or 0 in sizes:
         return _plan.run(whole, g, f, None, None, None, out, num_threads)
-    target = None if out is None else out_argument(op, out, sizes, g.dtype)
     axes = whole.axes[-n:]
     around = [geometry.margins(a) for a in axes]
     extended = tuple(lo + a.size + hi for a, (lo, hi) in zip(axes, around))
@@ -106,10 +112,7 @@ def _backprop_input(
     x = _plan.run(padded, g, f, None, None, None, None, num_threads)
     for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
         x = _fold(x, axis, a.size, lo, hi, mode)
-    if target is None:
-        return np.array(x, dtype, order="C")
-    target[...] = x
-    return out  # type: ignore[no-any-return]
+    return given(np.array(x, dtype, order="C") if target is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:

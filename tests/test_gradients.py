@@ -634,6 +634,17 @@ def test_a_window_as_large_as_the_input_that_fits_nowhere():
     assert np.array_equal(x, np.zeros((5, 3, 3, 2), np.float32))
 
 
+@pytest.mark.parametrize("taps", [(3,), (4, 5), (3, 6, 3)])
+def test_a_window_as_large_as_the_input_has_the_same_bits_in_out(taps):
+    rng, op = np.random.default_rng(5), getattr(nn, f"conv{len(taps)}d_backprop_input")
+    f = rng.standard_normal((*taps, 16, 48), dtype=np.float32)
+    for batch in (1, 3, 40):
+        g = rng.standard_normal((batch, *(1,) * len(taps), 48), dtype=np.float32)
+        out = np.empty((batch, *taps, 16), np.float32)
+        assert op(out.shape, f, g, 1, "VALID", out=out) is out
+        assert bits(out) == bits(op(out.shape, f, g, 1, "VALID"))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
 @pytest.mark.parametrize("lead", [(1,), (3,), (2, 2), (20,)])
 def test_of_few_pixels_by_one_tap(lead, dtype):
