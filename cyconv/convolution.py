@@ -123,8 +123,8 @@ def convolution(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -215,8 +215,8 @@ def conv1d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -305,8 +305,8 @@ def conv2d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -397,8 +397,8 @@ def conv3d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -486,8 +486,8 @@ def atrous_conv2d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. Large float32 filters along stride-1 axes may go through
-    Winograd's transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -518,7 +518,7 @@ def bias_add(
     Parameters
     ----------
     value : array
-        Two dimensions or more, of numbers of any kind.
+        Two dimensions or more, of numbers of any kind; integers wrap.
     bias : array
         (C,), of the same dtype.
     data_format : str, optional

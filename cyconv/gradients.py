@@ -227,6 +227,7 @@ def conv1d_backprop_input(
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
+    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -291,7 +292,8 @@ def conv1d_backprop_filter(
     Notes
     -----
     Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
-    layout. An empty batch gives zeros.
+    layout. An empty batch gives zeros. float32 of sixteen channels or more may go through Winograd's transforms, as in
+    `conv2d`.
 
     References
     ----------
@@ -358,6 +360,7 @@ def conv2d_backprop_input(
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
+    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -422,7 +425,8 @@ def conv2d_backprop_filter(
     Notes
     -----
     Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
-    layout. An empty batch gives zeros.
+    layout. An empty batch gives zeros. float32 of sixteen channels or more may go through Winograd's transforms, as in
+    `conv2d`.
 
     References
     ----------
@@ -489,6 +493,7 @@ def conv3d_backprop_input(
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
+    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -553,7 +558,8 @@ def conv3d_backprop_filter(
     Notes
     -----
     Each element is one sum, in float32 for half precisions, in an order that depends on neither threads nor memory
-    layout. An empty batch gives zeros.
+    layout. An empty batch gives zeros. float32 of sixteen channels or more may go through Winograd's transforms, as in
+    `conv2d`.
 
     References
     ----------

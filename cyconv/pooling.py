@@ -337,7 +337,8 @@ def pool(
     Returns
     -------
     ndarray
-        (N, *o, C) in the order of `data_format`.
+        (N, *o, C) in the order of `data_format`. Where all taps lie outside, the mean is 0 and the maximum -inf, or the
+        smallest int32.
 
     Raises
     ------

@@ -85,8 +85,8 @@ def conv1d_transpose(
     filters : array
         (kw, Cout/groups, Cin), of the same dtype: output channels before input channels.
     output_shape : sequence of int, or None
-        The whole shape in data_format order (in 2-D also (H', W') alone); its forward convolution must have input's size.
-        None for the size input implies: SAME size*stride, else the smallest.
+        The whole shape in data_format order (in 2-D and 3-D also the sizes alone); its forward convolution must have input's size.
+        None for the size input implies: SAME, CAUSAL size*stride, else the smallest.
     strides : int or sequence
         Outputs from one input to the next; one number, or one for each spatial axis, or for all axes.
     padding : str, int or pairs
@@ -114,7 +114,7 @@ def conv1d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or what Cout is a multiple of where output_shape is None.
+        A check, or, where output_shape is None, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -131,7 +131,8 @@ def conv1d_transpose(
     Notes
     -----
     The adjoint of the forward convolution with the same filters: padding is that one's. It is computed as `stride`
-    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted.
+    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted. float32 of twelve
+    channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -180,8 +181,8 @@ def conv2d_transpose(
     filters : array
         (kh, kw, Cout/groups, Cin), of the same dtype: output channels before input channels.
     output_shape : sequence of int, or None
-        The whole shape in data_format order (in 2-D also (H', W') alone); its forward convolution must have input's size.
-        None for the size input implies: SAME size*stride, else the smallest.
+        The whole shape in data_format order (in 2-D and 3-D also the sizes alone); its forward convolution must have input's size.
+        None for the size input implies: SAME, CAUSAL size*stride, else the smallest.
     strides : int or sequence
         Outputs from one input to the next; one number, or one for each spatial axis, or for all axes.
     padding : str, int or pairs
@@ -209,7 +210,7 @@ def conv2d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or what Cout is a multiple of where output_shape is None.
+        A check, or, where output_shape is None, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -226,7 +227,8 @@ def conv2d_transpose(
     Notes
     -----
     The adjoint of the forward convolution with the same filters: padding is that one's. It is computed as `stride`
-    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted.
+    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted. float32 of twelve
+    channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -276,8 +278,8 @@ def conv3d_transpose(
     filters : array
         (kd, kh, kw, Cout/groups, Cin), of the same dtype: output channels before input channels.
     output_shape : sequence of int, or None
-        The whole shape in data_format order (in 2-D also (H', W') alone); its forward convolution must have input's size.
-        None for the size input implies: SAME size*stride, else the smallest.
+        The whole shape in data_format order (in 2-D and 3-D also the sizes alone); its forward convolution must have input's size.
+        None for the size input implies: SAME, CAUSAL size*stride, else the smallest.
     strides : int or sequence
         Outputs from one input to the next; one number, or one for each spatial axis, or for all axes.
     padding : str, int or pairs
@@ -305,7 +307,7 @@ def conv3d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or what Cout is a multiple of where output_shape is None.
+        A check, or, where output_shape is None, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -322,7 +324,8 @@ def conv3d_transpose(
     Notes
     -----
     The adjoint of the forward convolution with the same filters: padding is that one's. It is computed as `stride`
-    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted.
+    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted. float32 of twelve
+    channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -370,8 +373,8 @@ def conv_transpose(
     filters : array
         (kh, kw, Cout/groups, Cin), of the same dtype: output channels before input channels.
     output_shape : sequence of int, or None
-        The whole shape in data_format order (in 2-D also (H', W') alone); its forward convolution must have input's size.
-        None for the size input implies: SAME size*stride, else the smallest.
+        The whole shape in data_format order (in 2-D and 3-D also the sizes alone); its forward convolution must have input's size.
+        None for the size input implies: SAME, CAUSAL size*stride, else the smallest.
     strides : int or sequence
         Outputs from one input to the next; one number, or one for each spatial axis, or for all axes.
     padding : str, int or pairs
@@ -399,7 +402,7 @@ def conv_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or what Cout is a multiple of where output_shape is None.
+        A check, or, where output_shape is None, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -416,7 +419,8 @@ def conv_transpose(
     Notes
     -----
     The adjoint of the forward convolution with the same filters: padding is that one's. It is computed as `stride`
-    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted.
+    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted. float32 of twelve
+    channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -465,8 +469,8 @@ def atrous_conv2d_transpose(
     filters : array
         (kh, kw, Cout/groups, Cin), of the same dtype: output channels before input channels.
     output_shape : sequence of int, or None
-        The whole shape in data_format order (in 2-D also (H', W') alone); its forward convolution must have value's size.
-        None for the size value implies: SAME size*stride, else the smallest.
+        The whole shape in data_format order (in 2-D and 3-D also the sizes alone); its forward convolution must have value's size.
+        None for the size value implies: SAME, CAUSAL size*stride, else the smallest.
     rate : int or sequence
         The distance between taps: one number, or one for each spatial axis.
     padding : str, int or pairs
@@ -492,7 +496,7 @@ def atrous_conv2d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or what Cout is a multiple of where output_shape is None.
+        A check, or, where output_shape is None, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -509,7 +513,8 @@ def atrous_conv2d_transpose(
     Notes
     -----
     The adjoint of the forward convolution with the same filters: padding is that one's. It is computed as `stride`
-    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted.
+    stride-1 convolutions an axis, each writing every stride-th output once; no zeros are inserted. float32 of twelve
+    channels or more may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
