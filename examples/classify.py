@@ -85,10 +85,10 @@ def main() -> None:
     larger = np.stack([square(Image.fromarray(photo), 299) for photo in photos])
     features, milliseconds = inference(Network(inception), larger.astype(np.float32) / 255)
     features -= features.mean(0)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)  # 0 of one photograph alone
     alike = features @ features.T
     print(f"\nInception v3: {milliseconds:.1f} ms an image, {features.shape[1]} pooled features")
-    for name, row in zip(names, alike - 2 * np.eye(len(names))):
+    for name, row in zip(names, alike - 2 * np.eye(len(names))) if len(names) > 1 else ():
         print(f"{name:>12}: most like {names[row.argmax()]} ({row.max():.2f})")
     save(sheet(names, photos, labels, probabilities, alike), chosen.output)
 

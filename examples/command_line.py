@@ -2,7 +2,7 @@
 
 import io
 import os
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ try:
     import matplotlib
     import tqdm  # noqa: F401  (missing packages are named here, once for all programs)
     from matplotlib.figure import Figure
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 except ImportError as error:
     raise SystemExit(f"{error.name} is not installed; the examples need it: pip install 'cyconv[examples]'") from None
 
@@ -28,6 +28,20 @@ def existing(path: Path | str) -> Path:
     return Path(path)
 
 
+def positive(text: str) -> int:
+    """How often, or how many: 1, 2, ..."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not 1, 2, ...")
+    return int(text)
+
+
+def picture(text: str) -> Path:
+    """A file in a folder that must be there, before anything is computed."""
+    if not Path(text).parent.is_dir():
+        raise ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    return Path(text)
+
+
 def parser(description: str | None, output: str, *folders: str) -> ArgumentParser:
     """A parser with an option for the picture and for each folder, "models" and "data"."""
     made = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
@@ -35,7 +49,9 @@ def parser(description: str | None, output: str, *folders: str) -> ArgumentParse
         default = os.environ.get(f"CYCONV_{name.upper()}", name)
         text = f"folder of the {name} (default: $CYCONV_{name.upper()}, else ./{name})"
         made.add_argument(f"--{name}", type=existing, default=default, metavar="DIR", help=text)
-    made.add_argument("--output", type=Path, default=output, metavar="PNG", help="the picture (default: %(default)s)")
+    made.add_argument(
+        "--output", type=picture, default=output, metavar="PNG", help="the picture (default: %(default)s)"
+    )
     return made
 
 
@@ -44,8 +60,8 @@ def photograph(path: str) -> Image.Image:
     try:
         with Image.open(existing(path)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, IsADirectoryError):
-        raise SystemExit(f"{path} is not an image") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SystemExit(f"{path} is not an image that Pillow can read: {error}") from None
 
 
 def square(image: Image.Image, size: int) -> Array:

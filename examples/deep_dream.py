@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from command_line import Array, existing, parser, photograph, save
+from command_line import Array, existing, parser, photograph, positive, save
 from matplotlib.figure import Figure
 from network import Layer, Network, recorded
 from operations import resize
@@ -94,10 +94,10 @@ def main() -> None:
     options.add_argument("image", nargs="?", help="a photograph; it is made at most 450 pixels wide")
     options.add_argument("--layers", nargs="+", default=["mixed3"], metavar="NAME", help="default: mixed3")
     options.add_argument(
-        "--octaves", type=int, default=3, help="sizes, of which the image's own is the last (default: 3)"
+        "--octaves", type=positive, default=3, help="sizes, of which the image's own is the last (default: 3)"
     )
     options.add_argument("--scale", type=float, default=1.3, help="from an octave to the next (default: 1.3)")
-    options.add_argument("--steps", type=int, default=10, help="in each octave (default: 10)")
+    options.add_argument("--steps", type=positive, default=10, help="in each octave (default: 10)")
     options.add_argument("--rate", type=float, default=0.01, help="mean change of a pixel in a step (default: 0.01)")
     chosen = options.parse_args()
     folder = chosen.models / "inception_v3_trunk"
@@ -110,7 +110,10 @@ def main() -> None:
             picture = Image.fromarray(photos["china"])
     picture.thumbnail((450, 450))
     image = np.asarray(picture)[None].astype(np.float32) / 255
-    network = Network(folder, chosen.layers)
+    try:
+        network = Network(folder, chosen.layers)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     octaves = range(1 - chosen.octaves, 1)
     start = time.perf_counter()
     dreamed = dream(network, image, octaves, chosen.scale, chosen.steps, chosen.rate)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from adam import Adam
-from command_line import ACCENT, GREY, Array, existing, parser, save
+from command_line import ACCENT, GREY, Array, existing, parser, positive, save
 from matplotlib.figure import Figure
 from tqdm import trange
 
@@ -20,15 +20,22 @@ import cyconv as nn
 
 RATES = (1, 2, 4, 8, 16, 32)  # dilations; with 3 taps the field is 1 + 2 * 63 weeks
 HORIZON = YEAR = 52
+LEAST = 300  # weeks: of fewer one of the three parts would be empty
 
 
 def read(path: Path) -> tuple[Array, Array]:
     """Dates and values of a file with two columns; missing values are interpolated."""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")][1:]
-    dates, values = zip(*(line.split(",") for line in lines))
-    series = np.array([float(value or "nan") for value in values])
-    there, t = ~np.isnan(series), np.arange(len(series))
-    return np.array(dates, "datetime64[D]"), np.interp(t, t[there], series[there])
+    try:
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")][1:]
+        dates, values = zip(*(line.split(",") for line in lines))
+        series = np.array([float(value or "nan") for value in values])
+        there, t = ~np.isnan(series), np.arange(len(series))
+        read = np.array(dates, "datetime64[D]"), np.interp(t, t[there], series[there])
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: a heading, and then date,value in each line, are wanted: {error}") from None
+    if len(series) < LEAST or not np.ptp(read[1][: len(series) * 6 // 10]):
+        raise SystemExit(f"{path}: {LEAST} weeks or more are wanted, not {len(series)}, of values that change")
+    return read
 
 
 class Forecaster:
@@ -85,8 +92,8 @@ def main() -> None:
     options.add_argument(
         "series", nargs="?", type=existing, default=default, metavar="SERIES.csv", help="date,value; weekly"
     )
-    options.add_argument("--steps", type=int, default=300, help="of training (default: 300)")
-    options.add_argument("--channels", type=int, default=16, help="default: 16")
+    options.add_argument("--steps", type=positive, default=300, help="of training (default: 300)")
+    options.add_argument("--channels", type=positive, default=16, help="default: 16")
     chosen = options.parse_args()
     dates, series = read(chosen.series)
     weeks = len(series)

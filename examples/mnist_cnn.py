@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from adam import Adam
-from command_line import ACCENT, GREY, Array, existing, parser, save
+from command_line import ACCENT, GREY, Array, existing, parser, positive, save
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -240,10 +240,10 @@ def draw(path: Path, network: Network, losses: list[float], accuracies: list[flo
 def main() -> None:
     arguments = parser(__doc__, "mnist_cnn.png", "data")
     arguments.add_argument(
-        "--epochs", type=int, default=12, metavar="N", help="how often each image is seen (default: %(default)s)"
+        "--epochs", type=positive, default=12, metavar="N", help="how often each image is seen (default: %(default)s)"
     )
     arguments.add_argument(
-        "--images", type=int, default=60000, metavar="N", help="train on the first N images only (default: all)"
+        "--images", type=positive, default=60000, metavar="N", help="train on the first N images only (default: all)"
     )
     arguments.add_argument(
         "--rate", type=float, default=2e-3, metavar="R", help="Adam's learning rate at the start (default: %(default)s)"

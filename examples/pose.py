@@ -75,7 +75,7 @@ def main() -> None:
             (y0, x0), (y1, x1) = ends
             person.plot([x0, x1], [y0, y1], color=ACCENT, lw=2.5)
     for axis in (person, probable):
-        y, x = np.transpose(list(seen.values()))
+        y, x = np.reshape(list(seen.values()), (-1, 2)).T
         axis.scatter(x, y, c="white", edgecolors=ACCENT, s=30, zorder=3)
         axis.set(xlim=(0, image.width), ylim=(image.width, 0))
         axis.set_axis_off()

@@ -18,10 +18,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's 
 def salience(network: Network, image: Image.Image) -> Array:
     """How much each pixel belongs to the object that stands out, 0 to 1."""
     pixels = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
-    x = (pixels / pixels.max() - MEAN) / DEVIATION
+    x = (pixels / max(pixels.max(), 1) - MEAN) / DEVIATION
     (y,) = network(x[None].astype(np.float32), progress=True).values()
     found = y[0, ..., 0]
-    found = (found - found.min()) / np.ptp(found)
+    found = (found - found.min()) / np.maximum(np.ptp(found), np.float32(1e-12))
     return np.asarray(Image.fromarray(found).resize(image.size, Image.Resampling.BILINEAR))
 
 

@@ -7,6 +7,7 @@ Dice = 2 |A and B| / (|A| + |B|).
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 from command_line import ACCENT, Array, existing, parser, save
@@ -17,13 +18,25 @@ from operations import interpolate
 SIZE = 128
 
 
+def read(path: Path) -> Array:
+    """An array of numbers along three axes."""
+    try:
+        volume = np.load(path)
+    except (OSError, ValueError, EOFError):
+        volume = None
+    if not isinstance(volume, np.ndarray) or volume.ndim != 3 or not volume.size or volume.dtype.kind not in "iuf":
+        raise SystemExit(f"{path} is not a .npy file of a volume of numbers")
+    return volume
+
+
 def dice(a: Array, b: Array) -> float:
     return float(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
 
 
 def segment(network: Network, volume: Array) -> Array:
     """The probability of brain for every voxel, after resizing to 128 x 128 x 128."""
-    x = volume[None, ..., None].astype(np.float32) / volume.max()
+    x = volume[None, ..., None].astype(np.float32)
+    x /= x.max() or 1
     for axis in (1, 2, 3):
         if x.shape[axis] != SIZE:
             x = interpolate(x, SIZE, axis, half_pixel=True)
@@ -42,7 +55,7 @@ def sheet(volume: Array, probability: Array) -> Figure:
         above.imshow(image, "gray")
         above.contour(p, [0.5], colors=ACCENT)
         above.set_title(f"{name}, section {middle[axis]}", color="white")
-        below.imshow(image * mask, "gray", vmax=image[mask].max())
+        below.imshow(image * mask, "gray", vmax=image[mask].max(initial=0))
     for axis in axes.flat:
         axis.set_axis_off()
     return figure
@@ -56,7 +69,7 @@ def main() -> None:
     verify(folder)
 
     if chosen.volume:
-        volume, mask = np.load(chosen.volume), None
+        volume, mask = read(chosen.volume), None
     else:
         with np.load(existing(chosen.data / "mri_ch2_128.npz")) as head:
             volume = head["img_u8"]
@@ -69,6 +82,8 @@ def main() -> None:
 
     size = " x ".join(map(str, volume.shape))
     print(f"\n{size} voxels in {seconds:.2f} s: {(probability > 0.5).mean():.1%} are brain")
+    if not (probability > 0.5).any():
+        raise SystemExit("there is nothing to draw")
     if mask is not None:
         print(f"Dice with the recorded mask: {dice(probability > 0.5, mask):.5f}")
         print(f"largest difference from the recorded probabilities: {np.abs(probability - recorded).max():.1e}")

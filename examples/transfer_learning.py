@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from adam import Adam
-from command_line import ACCENT, GREY, Array, existing, parser, photograph, save
+from command_line import ACCENT, GREY, Array, existing, parser, photograph, positive, save
 from matplotlib.figure import Figure
 from network import Network
 from operations import softmax
@@ -122,12 +122,14 @@ def sheet(names: list[str], confusion: Array, history: Array, reached: float) ->
 def main() -> None:
     options = parser(__doc__, "transfer_learning.png", "models", "data")
     options.add_argument("--trunk", choices=TRUNKS, default="efficientnet_lite0", help="default: %(default)s")
-    options.add_argument("--per-class", type=int, default=30, metavar="N", help="training photographs (default: 30)")
-    options.add_argument("--views", type=int, default=4, metavar="N", help="random views of each (default: 4)")
     options.add_argument(
-        "--judged", type=int, metavar="N", help="validation and test photographs of each class (default: all)"
+        "--per-class", type=positive, default=30, metavar="N", help="training photographs (default: 30)"
     )
-    options.add_argument("--epochs", type=int, default=60, metavar="N", help="default: 60")
+    options.add_argument("--views", type=positive, default=4, metavar="N", help="random views of each (default: 4)")
+    options.add_argument(
+        "--judged", type=positive, metavar="N", help="validation and test photographs of each class (default: all)"
+    )
+    options.add_argument("--epochs", type=positive, default=60, metavar="N", help="default: 60")
     options.add_argument("--seed", type=int, default=0, help="of the views and of the training (default: 0)")
     chosen = options.parse_args()
     folder, rng = existing(chosen.data / "clothing10_299"), np.random.default_rng(chosen.seed)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -108,6 +109,60 @@ def test_absent_folder_is_named(tmp_path):
     assert done.returncode != 0
     assert done.stderr.startswith("there is no nowhere")
     assert done.stderr.count("\n") == 1
+
+
+def test_files_that_are_something_else_are_named(tmp_path, network):
+    """Before anything is computed, in one line."""
+    other, cut = tmp_path / "other", tmp_path / "cut.png"
+    other.write_text("date,value\n1958-03-29,316.1\n")
+    import_module("PIL.Image").fromarray(np.arange(3000, dtype=np.uint8).reshape(20, 50, 3)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:90])
+    np.save(tmp_path / "flat.npy", np.ones((3, 3)))
+    reads = [
+        ("command_line", "photograph", cut, "Pillow can read"),
+        ("command_line", "photograph", other, "Pillow can read"),
+        ("segment_volume", "read", other, "a volume of numbers"),
+        ("segment_volume", "read", tmp_path / "flat.npy", "a volume of numbers"),
+        ("pitch", "read_wav", other, "not a WAV file"),
+        ("forecast", "read", other, "300 weeks or more are wanted, not 1"),
+        ("forecast", "read", cut, "date,value"),
+    ]
+    for module, function, path, said in reads:
+        with pytest.raises(SystemExit, match=said):
+            getattr(import_module(module), function)(path)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "said"),
+    [
+        ("forecast.py", ("--steps", "0"), "'0' is not 1, 2"),
+        ("forecast.py", ("--output", "nowhere/a.png"), "there is no folder nowhere"),
+        ("mnist_cnn.py", ("--epochs", "-1"), "'-1' is not 1, 2"),
+    ],
+)
+def test_options_that_make_no_sense(program, arguments, said, tmp_path):
+    folders = ("--data", tmp_path) if program == "mnist_cnn.py" else ()
+    done = run(program, *folders, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [("classify.py", "alone"), ("pose.py", "nose"), ("salient.py", "stand out")]
+)
+def test_a_photograph_of_nothing(program, said, models, data, tmp_path):
+    import_module("PIL.Image").new("RGB", (60, 40)).save(tmp_path / "alone.jpg")
+    done = run(program, tmp_path / "alone.jpg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert "nan" not in done.stdout
+
+
+def test_a_volume_of_nothing(models, data, tmp_path):
+    np.save(tmp_path / "nothing.npy", np.zeros((9, 10, 11)))
+    done = run("segment_volume.py", tmp_path / "nothing.npy", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1] == "there is nothing to draw"
+    assert "0.0% are brain" in done.stdout
 
 
 def test_network_speed(models, tmp_path):
