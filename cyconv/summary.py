@@ -97,9 +97,12 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
         target: Any = options.get("output_shape")
         if np.shape(target) == (len(shape),):
             options["output_shape"] = (0, *target[1:])
-        out = np.shape(op(np.empty((0, *shape[1:]), np.float32), *filters, **options))
+        made = op(np.empty((0, *shape[1:]), np.float32), *filters, **options)
     else:
-        out = np.shape(op(np.zeros((1, *shape[1:]), np.float32), *filters, **options))
+        made = op(np.zeros((1, *shape[1:]), np.float32), *filters, **options)
+    if isinstance(made, tuple):
+        raise TypeError(f"summary: {name} gives {len(made)} arrays, and the next layer takes one")
+    out = np.shape(made)
     if len(out) < 2:
         raise ShapeError(
             f"summary: {name} gives an array of shape {out}, not a batch of anything", "summary", "layers", (out,)
@@ -111,9 +114,10 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
         2
         * shape[0]
         * (math.prod(positions[2:]) if first else math.prod(positions[1:-1]))
-        * sum(f.size for f in filters)
+        * sum(f.size for f in filters if f.ndim > 1)
     )
     biases = 0 if bias is None or bias is False else channels
+    biases += 0 if options.get("depthwise_bias") is None else np.size(options["depthwise_bias"])
     return name, (shape[0], *out[1:]), sum(f.size for f in filters) + biases, flops
 
 

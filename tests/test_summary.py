@@ -65,6 +65,13 @@ def test_every_kind_of_layer():
     assert table.rows[1].name == "tanh"
 
 
+def test_biases_are_parameters_and_no_operations():
+    how = {"strides": 1, "padding": "SAME", "bias": True, "depthwise_bias": np.ones(6, np.float32)}
+    table = nn.summary([(nn.separable_conv2d, (3, 3, 3, 2), (1, 1, 6, 4), how), (nn.bias_add, (4,))], (8, 8, 3))
+    assert [row.parameters for row in table.rows] == [54 + 24 + 6 + 4, 4]
+    assert [row.flops for row in table.rows] == [2 * 64 * (54 + 24), 0]
+
+
 def test_layouts():
     first = {"strides": 2, "padding": "SAME", "bias": True, "data_format": "NCHW"}
     table = nn.summary([(nn.conv2d, (3, 3, 3, 100), first)], (3, 200, 300))
@@ -83,6 +90,7 @@ def test_refuses_in_words():
         ([np.tanh], 8, "input_shape"),
         ([lambda x: 3], (8, 8, 3), "summary: <lambda>"),
         ([np.sum], (8, 8, 3), "summary: sum"),
+        ([(nn.max_pool_with_argmax, {"ksize": 2, "strides": 2, "padding": "SAME"})], (8, 8, 3), "gives 2 arrays"),
         ([(nn.conv2d_transpose, (3, 3, 8, 3), {"output_shape": 3, "strides": 2})], (8, 8, 3), "output_shape"),
     ):
         with pytest.raises((ValueError, TypeError), match=word):
