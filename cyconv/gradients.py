@@ -768,6 +768,7 @@ def bias_add_grad(
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
     """The sum over all axes but one."""
+    threads = _threads.wanted(op, num_threads)
     g = np.moveaxis(g, axis, -1)
     channels = g.shape[-1]
     if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
@@ -781,5 +782,5 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
         1, "VALID", None, 1, (0, 0.0), None,
     )  # fmt: skip
     result = np.empty(channels, g.dtype)
-    _driver(problem, _plan.forced_algorithm()).run(ones, g, result, _threads.wanted(op, num_threads), _isa.current())
+    _driver(problem, _plan.forced_algorithm()).run(ones, g, result, threads, _isa.current())
     return result

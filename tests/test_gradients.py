@@ -567,6 +567,8 @@ def test_bias_add_grad(dtype):
         exact = g.astype("c16" if g.dtype.kind == "c" else "f8").sum(tuple(range(g.ndim - 1)))
         assert np.array_equal(out, exact.astype(dtype)), shape
         assert np.array_equal(nn.bias_add_grad(np.moveaxis(g, -1, 1), "NC..."), out)
+    with pytest.raises(ValueError, match="bias_add_grad: num_threads"):
+        nn.bias_add_grad(g, num_threads=0)
 
 
 # ---- peers -----------------------------------------------------------------------------------------------------------
