@@ -19,7 +19,7 @@ OPS = [name for name in cyconv.__all__ if "conv" in name and not name.endswith((
 
 def positive(text: str) -> int:
     """A number of threads."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads (1, 2, ...)")
     return int(text)
 

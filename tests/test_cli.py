@@ -304,7 +304,10 @@ def test_help(arguments, capsys):
     assert capsys.readouterr().out.startswith("usage: python -m cyconv")
 
 
-@pytest.mark.parametrize("arguments", [["demo", "--threads", "0"], ["bench", "--threads", "two"], ["fly"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo", "--threads", "0"], ["demo", "--threads", "2147483648"], ["bench", "--threads", "two"], ["fly"], []],
+)
 def test_wrong_arguments_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
