@@ -353,6 +353,23 @@ def test_the_slope_in_every_type(dtype):
         assert np.allclose(elu.astype(np.float64), exact, rtol=4 * float(ml_dtypes.finfo(y.dtype).eps))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_what_is_infinite_is_at_no_end_of_a_clamp(dtype):
+    """As in TensorFlow: relu's slope at infinity is 1, which float16 reaches soon. Vectors and what is left of them."""
+    x = np.tile(np.array([np.inf, -np.inf, np.nan, 0, 1, -1, 6], DTYPES[dtype]), 7)[None, :, None]
+    w, g = np.ones((1, 1, 1), x.dtype), np.full_like(x, 3)
+    for activation, slope in (
+        ("relu", (1, 0, 0, 0, 1, 0, 1)),
+        ("relu6", (0, 0, 0, 0, 1, 0, 0)),
+        (("clip", -np.inf, 6), (0, 1, 0, 1, 1, 1, 0)),
+        (("clip", -np.inf, np.inf), (1, 1, 0, 1, 1, 1, 1)),
+    ):
+        for isa in nn.available_isas():
+            with nn.isa(isa):
+                (d,) = nn.conv1d_vjp(x, w, g, 1, "VALID", activation=activation, wrt="residual")
+            assert np.array_equal(d.ravel(), np.tile(slope, 7) * 3), (activation, isa)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.5, 2.5), (-1.5, 2**40), (-1e300, -1e299), (2**40, 2**41), (-2.9, -0.1)])
 def test_clamps_of_integers_between_their_like(low, high):
     """Bounds are rounded towards zero and brought to the nearest int32, the slope too."""

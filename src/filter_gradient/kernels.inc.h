@@ -212,14 +212,14 @@ ROWS_2(TILES, 2)
     }                                                                                                                  \
     break;
 
-/* As TensorFlow has it, no gradient passes at the ends of a clamp, and NaN counts as outside. */
+/* As TensorFlow has it, no gradient passes at the ends of a clamp, and NaN counts as outside; an infinite end is none. */
 #define SLOPE(S)                                                                                                       \
     static void NAME(slope_##S)(void *dst, const void *g, const void *from, ptrdiff_t n, int activation, double low_,  \
                                 double high_)                                                                          \
     {                                                                                                                  \
-        const BOUND low = (BOUND)low_, high = (BOUND)high_;                                                            \
+        const BOUND low = (BOUND)low_, high = (BOUND)high_, top = (BOUND)INFINITY;                                     \
         switch (activation) {                                                                                          \
-        case CLAMP: SLOPE_OF(S, (y > low) & (y < high) ? dy : 0)                                                       \
+        case CLAMP: SLOPE_OF(S, ((y > low) & (y < high)) | (y == top) | (y == -top) ? dy : 0)                          \
         case LEAKY_RELU: SLOPE_OF(S, y > 0 ? dy : dy * low)                                                            \
         case ELU: SLOPE_OF(S, y < 0 ? dy * (y + 1) : dy)                                                               \
         case SIGMOID: SLOPE_OF(S, dy * y * (1 - y))                                                                    \
