@@ -183,7 +183,7 @@ def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
 
 _DOC = """The vector-Jacobian product of `{op}`: its gradients for a given gradient of its output.
 
-For each argument a named in `wrt``: ``sum_o out_backprop[o] * d {op}(...)[o] / d a``.
+For each argument a named in `wrt`: ``sum_o out_backprop[o] * d {op}(...)[o] / d a``.
 
     Parameters
     ----------
@@ -208,8 +208,8 @@ For each argument a named in `wrt``: ``sum_o out_backprop[o] * d {op}(...)[o] / 
 
     Notes
     -----
-    The activation's slope is taken from the output, or for silu and gelu from what they are given, which is computed
-    again; at the ends of a clamp (relu, relu6, clip) it is 0, as TensorFlow has it.
+    The activation's slope is taken from the output, or for silu, gelu and a negative leak from what they are given, which
+    is computed again; at the ends of a clamp (relu, relu6, clip) it is 0, as TensorFlow has it.
 
     Examples
     --------
