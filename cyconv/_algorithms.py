@@ -5,7 +5,8 @@ and has
 
     pack(filters, isa)              the filters in the driver's own order, with .nbytes
     run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
-    workspace(threads, isa)         the most bytes of scratch of a call, packed filters apart
+    workspace(threads, isa)         the most bytes of scratch of a call by so many threads, packed filters apart
+    general                         what computes a call whose filters are not finite, if another driver does
     layout                          what a packing depends on but the channels: with equal ones, equal layouts share it
     flops, work                     floating-point operations, of a direct convolution and of what it does
 
@@ -27,6 +28,7 @@ from cyconv._gemm import Columns, Convolution
 from cyconv._geometry import JobAxis
 from cyconv._pixels import Pixels, PixelsGradient
 from cyconv._problem import Array, Problem
+from cyconv._runtime import MOST_THREADS
 from cyconv._winograd import Winograd
 
 
@@ -164,10 +166,6 @@ class Phases:
         out[...] = y
         return out
 
-    def workspace(self, threads: int, isa: int) -> int:
-        """The most of any."""
-        return int(max(d.workspace(threads, isa) for d in self.drivers))
-
 
 class PackedPhases:
     """What `Phases` packed."""
@@ -283,6 +281,14 @@ def _columns(problem: Problem, forced: bool) -> Any:
     if driver.workspace(1, _isa.current()) > MOST_COLUMN_SCRATCH:
         return "its filters have too many taps, or channels, for its scratch"
     return driver
+
+
+def most_scratch(driver: Any, threads: int, isa: int) -> int:
+    """The most bytes of scratch of a call that asks for so many threads: it may get fewer."""
+    drivers = driver.drivers if isinstance(driver, Phases) else [driver]
+    drivers = [*drivers, *(d.general for d in drivers if isinstance(d, Pixels | Winograd))]
+    teams = range(1, min(threads, MOST_THREADS) + 1)
+    return int(max(d.workspace(team, isa) for d in drivers for team in teams))
 
 
 #: Best first. Each is equal to reference.py within its documented bound; direct takes everything.

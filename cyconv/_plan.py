@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyconv import _isa, _runtime, _threads
-from cyconv._algorithms import ALGORITHMS, NAMES
+from cyconv._algorithms import ALGORITHMS, NAMES, most_scratch
 from cyconv._depthwise import Separable
 from cyconv._problem import (
     Array,
@@ -381,7 +381,7 @@ class Plan(_runtime.Quick):
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
         driver = choose(self._problem(shape), forced_algorithm()).driver
-        return int(driver.workspace(self._wanted(num_threads), _isa.current()))
+        return most_scratch(driver, self._wanted(num_threads), _isa.current())
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
@@ -394,7 +394,7 @@ class Plan(_runtime.Quick):
         work = driver.work / (peak * 0.85 * threads * (0.5 if size == 8 else 1))
         return Explanation(
             problem.op, name, refused, problem.out_shape, driver.flops, arrays + filters.nbytes,
-            driver.pack(filters, isa).nbytes, driver.workspace(threads, isa), threads, _isa.current_isa(),
+            driver.pack(filters, isa).nbytes, most_scratch(driver, threads, isa), threads, _isa.current_isa(),
             max(work, arrays / bandwidth) + 2e-6, getattr(driver, "phases", ""),
         )  # fmt: skip
 

@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ops import OPS
 
 import cyconv as nn
 from cyconv import _gemm, _runtime, _winograd
@@ -130,3 +132,30 @@ def test_no_memory_for_the_filters_of_a_call(module, algorithm, monkeypatch):
             nn.conv2d(x, f, 1, "SAME", out=out)
         monkeypatch.undo()
         assert np.array_equal(nn.conv2d(x, f, 1, "SAME"), out)
+
+
+@pytest.fixture(scope="session")
+def scratch_counter(tmp_path_factory):
+    gcc = os.environ.get("CC", "gcc")
+    if not shutil.which(gcc) or "libasan" in Path("/proc/self/maps").read_text():
+        pytest.skip("needs gcc, and a malloc that is not another's already")
+    library = tmp_path_factory.mktemp("scratch") / "scratch.so"
+    source = Path(__file__).with_name("scratch.c")
+    subprocess.run([gcc, "-O1", "-shared", "-fPIC", source, "-o", library, "-lpthread"], check=True)
+    return os.environ | {"LD_PRELOAD": str(library)}
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if "conv" in name and "backprop" not in name])
+def test_a_call_takes_no_more_scratch_than_its_plan_says(name, scratch_counter):
+    command = [sys.executable, Path(__file__).with_name("scratch.py"), name, "0", "40"]
+    done = subprocess.run(command, env=scratch_counter, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2, 300, 2**31 - 1])
+def test_scratch_of_any_team(threads):
+    """A team has so many threads at most; and no filters take no scratch."""
+    plan = nn.plan(nn.depthwise_conv2d, np.ones((3, 3, 20, 1)), strides=1, padding="SAME")
+    assert plan.workspace_bytes((1, 30, 30, 20), threads) <= plan.workspace_bytes((1, 30, 30, 20), 257)
+    plan = nn.plan(nn.conv2d, np.ones((5, 2, 1, 0)), strides=(1, 1, 1, 4), padding="SAME", data_format="NCHW")
+    assert plan.workspace_bytes((1, 1, 6, 5), threads) == 0

@@ -32,6 +32,9 @@ cdef extern from "outputs.h":
     void *output_realloc(void *, void *, size_t)
     void output_free(void *, void *, size_t)
 
+cdef extern from "team.h":
+    enum: _MOST_THREADS "MOST_THREADS"
+
 cdef extern from "runtime.h" nogil:
     int isa_detected(int isa)
     const char *isa_name(int isa)
@@ -42,6 +45,8 @@ cdef extern from "runtime.h" nogil:
 
 
 cnp.import_array()
+
+MOST_THREADS = _MOST_THREADS  # of a team
 
 
 def common_code(x, f):

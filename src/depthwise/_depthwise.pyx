@@ -595,17 +595,16 @@ cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
 
 
 cdef ptrdiff_t most_scratch(const Run *r, int threads, ptrdiff_t pixels, ptrdiff_t middle) noexcept:
-    """The most that a call may take, and share, of so many threads or fewer and wherever its arrays start: read as they lie
-    or not, and with a vector more or not."""
+    """The most that a call may take, and share, wherever its arrays start: read as they lie or not, and with a vector more
+    or not."""
     cdef Run one
     cdef ptrdiff_t most = 0
-    cdef int team, lie
-    for team in range(1, threads + 1):
-        for lie in range(4):
-            one = r[0]
-            one.direct, one.blocks = lie % 2, ceil_div(r.columns, r.k.lanes) + lie // 2
-            cut(&one, team, pixels)
-            most = max(most, shared_bytes(&one) + team * (<ptrdiff_t> sizeof(Scratch) + scratch_bytes(&one, middle)) + 64)
+    cdef int lie
+    for lie in range(4):
+        one = r[0]
+        one.direct, one.blocks = lie % 2, ceil_div(r.columns, r.k.lanes) + lie // 2
+        cut(&one, threads, pixels)
+        most = max(most, shared_bytes(&one) + aligned(threads * sizeof(Scratch)) + threads * scratch_bytes(&one, middle))
     return most
 
 
@@ -805,17 +804,21 @@ cdef class Depthwise:
         panels.dense = dense
         return panels
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+    cdef ptrdiff_t phase_bytes(self, int threads, int isa, int phases):
+        """Scratch and Run of one of so many phases."""
         cdef Run r
         cdef ptrdiff_t most = 0
-        if self.phases:
-            return sum([phase.workspace(threads, isa) for phase in self.phases])
         for folded in range(2):
             self.describe(&r, isa)
+            r.phases = phases
             if not folded or self.fold(&r):
                 most = max(most, most_scratch(&r, threads, 0, 0))
-        return most
+        return most + sizeof(Run)
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+        cdef list drivers = self.phases or [self]
+        return sum([(<Depthwise> driver).phase_bytes(threads, isa, len(drivers)) for driver in drivers])
 
     cdef Panels set_up(self, Run *r, const Run *like, const View *x, filters, bint residual, epilogue, int phases, int isa):
         """Everything of a call, whose views `like` has, that comes before its threads are known."""
@@ -987,7 +990,7 @@ cdef class Separable:
         return stages
 
     def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
         cdef Run r
         cdef Product p
         cdef ptrdiff_t most = 0

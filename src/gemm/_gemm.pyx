@@ -339,6 +339,15 @@ cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_
             dst += width * r.csize
 
 
+cdef inline ptrdiff_t window_bytes(const Run *r, const Job *job) noexcept nogil:
+    """The most that `chunked` gathers of a pixel's window at a time: one tap of a tile's columns at least where each channel
+    goes by itself, and else of some channels."""
+    cdef ptrdiff_t tap = r.cg * r.csize
+    if r.depthwise:
+        tap = min(r.cg, 2 * r.k.lanes // r.repeat + 2) * r.repeat * r.csize
+    return max(tap if r.depthwise else 0, min(WINDOW_BYTES, tap * (1 if r.exact else job.taps)))
+
+
 cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, tile_args *args,
                   tile_fn tile_of_full, tile_fn tile_of_one, Scratch *s) noexcept nogil:
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
@@ -1055,22 +1064,33 @@ cdef class Convolution:
         return panels
 
     def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart, whatever the array's strides."""
+        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
         cdef Run r
         cdef Memory memory
-        cdef ptrdiff_t area, runs
+        cdef ptrdiff_t most = 0, shared
+        cdef bint exact = self.dtype != 2 and self.has_padding()
+        cdef int source
+        if 0 in self.problem.out_shape:
+            return 0
         memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
-        r.x.n = 1
-        for n in self.problem.batch:
-            r.x.n *= n
+        r.x.n = prod(self.problem.batch)
         no_memory(&memory)
-        r.tilings = self.take_tilings(&memory)
-        self.place_panels(&r)
-        self.cut_all(&r, threads)
-        size = self.scratch_parts(&r, &area, &runs)
-        give_back(&memory)
-        return threads * size
+        try:
+            r.tilings = self.take_tilings(&memory)
+            self.place_panels(&r)
+            for source in range(WINDOWS + 1 if exact else WINDOWS):
+                # The strides that let most jobs read their input where it lies, and those that let the fewest.
+                r.x.sc, r.x.s[2], r.exact = r.size * (source == DIRECT), L1_PERIOD * (source == STRIP), source == WINDOWS
+                self.cut_all(&r, threads)
+                most = max(most, self.scratch_bytes(&r, threads))
+            if exact:  # once more
+                self.cut_all(&r, 1)
+                most += self.scratch_bytes(&r, 1)
+        finally:
+            give_back(&memory)
+        shared = self.padded(&r) + r.cg + 8 * r.k.lanes
+        return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + shared * r.csize + 3 * 64
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -1114,7 +1134,7 @@ cdef class Convolution:
         no_memory(&memory)
         try:
             r.tilings = self.take_tilings(&memory)
-            padded = r.groups * r.mg * self.together + 4 * r.k.lanes
+            padded = self.padded(&r)
             self.place_shared(&r, take(&memory, (padded + r.cg + 8 * r.k.lanes) * r.csize, self.op, "scratch"),
                               bias, padded)
             if isinstance(filters, Panels):
@@ -1149,6 +1169,10 @@ cdef class Convolution:
         if raised:
             raise raised[0]
         return out
+
+    cdef ptrdiff_t padded(self, const Run *r) noexcept:
+        """Elements of the bias and the zeros behind it."""
+        return r.groups * r.mg * self.together + 4 * r.k.lanes
 
     cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, ptrdiff_t padded) noexcept:
         """The bias with a tile's width of zeros behind it, a tile's width of zeros, and a run of the constant."""
@@ -1215,11 +1239,16 @@ cdef class Convolution:
             if r.tilings[j].source == STRIP:
                 area[0] = max(area[0], strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
             elif r.tilings[j].source == WINDOWS:
-                area[0] = max(area[0], TILE_ROWS * max(WINDOW_BYTES, 2 * r.repeat * r.csize))  # two channels' at least
+                area[0] = max(area[0], TILE_ROWS * window_bytes(r, self.jobs + j))
         runs[0] = (runs[0] + 7) // 8 * 8
         area[0] = aligned(area[0] + 4 * r.k.lanes * r.csize)
         return (LINE_ROWS * 2 * r.k.lanes * r.csize + area[0]
                 + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
+
+    cdef ptrdiff_t scratch_bytes(self, const Run *r, int threads) noexcept:
+        """All threads'."""
+        cdef ptrdiff_t area, runs
+        return aligned(threads * sizeof(Scratch)) + threads * self.scratch_parts(r, &area, &runs)
 
     cdef Tiling *take_tilings(self, Memory *memory) except NULL:
         cdef ptrdiff_t size = self.njobs * sizeof(Tiling)
@@ -1229,7 +1258,7 @@ cdef class Convolution:
         """Each thread's scratch, all in one piece."""
         cdef ptrdiff_t area, runs, tile = LINE_ROWS * 2 * r.k.lanes * r.csize
         cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = aligned(threads * sizeof(Scratch))
-        cdef Scratch *scratch = <Scratch *> take(memory, head + threads * each, self.op, "scratch")
+        cdef Scratch *scratch = <Scratch *> take(memory, self.scratch_bytes(r, threads), self.op, "scratch")
         cdef int j
         cdef char *p
         for j in range(threads):

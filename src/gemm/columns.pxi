@@ -325,7 +325,7 @@ cdef class Columns:
         return panels
 
     def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart."""
+        """The most bytes of scratch of a call by so many threads, packed filters apart."""
         cdef Spreading s
         self.describe(&s, isa)
         cut_sums(&s, threads)

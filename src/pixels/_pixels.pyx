@@ -692,7 +692,7 @@ cdef class Pixels:
         return panels
 
     def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart."""
+        """The most bytes of scratch of a call by so many threads, packed filters apart."""
         cdef Run r
         cdef Memory memory
         cdef ptrdiff_t most = 0
@@ -705,7 +705,7 @@ cdef class Pixels:
             self.cut_all(&r, threads)
             most = max(most, self.place(&r, NULL, threads))
             give_back(&memory)
-        return most
+        return most + aligned(self.njobs * sizeof(Job))
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):

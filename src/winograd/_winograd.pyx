@@ -791,20 +791,24 @@ cdef class Winograd:
                 made + tiles * r.blocks, calls)
 
     def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call, packed filters apart."""
+        """The most bytes of scratch of a call by so many threads, packed filters apart."""
         cdef Run r
-        cdef ptrdiff_t most = 0, copied = 0
+        cdef Scratch s
+        cdef ptrdiff_t most = 0, copied = 0, rows, strip
         cdef int j
-        for j in range(self.njobs):
-            for direct in (False, True):
+        for direct in (False, True):
+            rows = strip = 0
+            for j in range(self.njobs):
                 self.describe(&r, isa, j)
                 r.x.n, r.direct = prod(self.problem.batch), direct
                 if far_apart(&r) and not direct:
                     copied = r.x.n * r.groups * r.cg * r.size * prod(self.problem.sizes)
                     continue
                 self.cut(&r, threads)
-                most = max(most, self.scratch_bytes(&r))
-        return threads * most + copied
+                rows, strip = max(rows, r.rows), max(strip, 0 if direct else strip_bytes(&r, 0))
+            most = max(most, self.lay_out(&s, <char *> &s, &r, rows, strip))
+        most = aligned(threads * sizeof(Scratch)) + threads * most + copied
+        return most + aligned(self.shared_bytes(&r)) + self.njobs * sizeof(Run)
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -846,7 +850,7 @@ cdef class Winograd:
         team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
         try:
             padded = r.groups * r.mg + 4 * r.k.lanes
-            shared = allocate((padded + 2 * r.k.lanes + r.cg) * r.size, self.problem.op, "scratch")
+            shared = allocate(self.shared_bytes(&r), self.problem.op, "scratch")
             memset(shared, 0, (padded + 2 * r.k.lanes) * r.size)
             if bias is not None:
                 memcpy(shared, cnp.PyArray_DATA(bias), r.groups * r.mg * r.size)
@@ -899,6 +903,10 @@ cdef class Winograd:
         if call.not_finite:
             return self.general.run(x, w, bias, residual, epilogue, out, threads, isa)
         return out
+
+    cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
+        """Of the bias, zeros and a run of the constant."""
+        return (r.groups * r.mg + 6 * r.k.lanes + r.cg) * r.size
 
     cdef void cut(self, Run *r, int threads) noexcept:
         """Boxes of tiles, smaller ones until a thread's scratch is within its bound."""
