@@ -177,14 +177,15 @@ def packed(Py_ssize_t size, str op):
     """
     global slab, slab_used
     cdef Py_ssize_t start
+    cdef cnp.ndarray whole
     if not SLAB_LEAST <= size < SLAB_BYTES // 4:
         return kept_memory(size, op, "packed filters", empty)
     if slab is None or slab_used + size > SLAB_BYTES:
         fresh = kept_memory(SLAB_BYTES, op, "packed filters", empty)
-        slab, slab_used = fresh, 0  # others may have run meanwhile, but not from here to the last line
-    start = slab_used
+        slab, slab_used = fresh, 0  # others may have run meanwhile, but not from here to the last line,
+    whole, start = slab, slab_used
     slab_used += (size + 63) // 64 * 64
-    return slab[start:start + size]
+    return whole[start:start + size]  # which makes objects, so that others may run, by a finalizer
 
 
 cdef void bounds(cnp.ndarray a, char **low, char **high) noexcept:
