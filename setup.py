@@ -57,7 +57,6 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
-            "freethreading_compatible": True,
             "autotestdict": False,
             "auto_pickle": False,
         },
