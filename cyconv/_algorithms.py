@@ -5,7 +5,8 @@ and has
 
     pack(filters, isa)              the filters in the driver's own order, with .nbytes
     run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
-    workspace(threads, isa)         the most bytes of scratch of a call by so many threads, packed filters apart
+    workspace(threads, isa)         the most bytes of scratch of a call by so many threads that makes any output, packed filters
+                                    apart
     general                         what computes a call whose filters are not finite, if another driver does
     layout                          what a packing depends on but the channels: with equal ones, equal layouts share it
     flops, work                     floating-point operations, of a direct convolution and of what it does
@@ -283,8 +284,10 @@ def _columns(problem: Problem, forced: bool) -> Any:
     return driver
 
 
-def most_scratch(driver: Any, threads: int, isa: int) -> int:
+def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
     """The most bytes of scratch of a call that asks for so many threads: it may get fewer."""
+    if 0 in problem.out_shape:
+        return 0
     drivers = driver.drivers if isinstance(driver, Phases) else [driver]
     drivers = [*drivers, *(d.general for d in drivers if isinstance(d, Pixels | Winograd))]
     teams = range(1, min(threads, MOST_THREADS) + 1)

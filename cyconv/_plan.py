@@ -380,8 +380,9 @@ class Plan(_runtime.Quick):
 
     def workspace_bytes(self, shape: Any, num_threads: int | None = None) -> int:
         """The most bytes of scratch of one call, over all its threads."""
-        driver = choose(self._problem(shape), forced_algorithm()).driver
-        return most_scratch(driver, self._wanted(num_threads), _isa.current())
+        problem = self._problem(shape)
+        driver = choose(problem, forced_algorithm()).driver
+        return most_scratch(problem, driver, self._wanted(num_threads), _isa.current())
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
@@ -394,7 +395,7 @@ class Plan(_runtime.Quick):
         work = driver.work / (peak * 0.85 * threads * (0.5 if size == 8 else 1))
         return Explanation(
             problem.op, name, refused, problem.out_shape, driver.flops, arrays + filters.nbytes,
-            driver.pack(filters, isa).nbytes, most_scratch(driver, threads, isa), threads, _isa.current_isa(),
+            driver.pack(filters, isa).nbytes, most_scratch(problem, driver, threads, isa), threads, _isa.current_isa(),
             max(work, arrays / bandwidth) + 2e-6, getattr(driver, "phases", ""),
         )  # fmt: skip
 

@@ -159,3 +159,5 @@ def test_scratch_of_any_team(threads):
     assert plan.workspace_bytes((1, 30, 30, 20), threads) <= plan.workspace_bytes((1, 30, 30, 20), 257)
     plan = nn.plan(nn.conv2d, np.ones((5, 2, 1, 0)), strides=(1, 1, 1, 4), padding="SAME", data_format="NCHW")
     assert plan.workspace_bytes((1, 1, 6, 5), threads) == 0
+    plan = nn.plan(nn.depthwise_conv2d, np.ones((3, 3, 4, 0)), strides=1, padding="SAME")
+    assert plan.workspace_bytes((1, 5, 5, 4), threads) == 0
