@@ -1,6 +1,4 @@
-/* To be preloaded: how many bytes of aligned_alloc's blocks, which calls take their scratch from, live at once at most. */
-#define _GNU_SOURCE
-#include <dlfcn.h>
+/* To be preloaded: how many bytes of aligned_alloc's blocks, where calls have their scratch, live at once at most. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -46,5 +44,5 @@ void free(void *block)
 }
 
 /* From now on; what lives already does not count. */
-void scratch_from_here(void) { count = 0, live = peak = 0; }
+void scratch_from_here(void) { count = 0, live = 0, peak = 0; }
 size_t scratch_peak(void) { return peak; }
