@@ -15,7 +15,7 @@ class Window:
         sign: float,
         out: Array,
         positions: Array | None,
-        batch_in_index: bool,
+        counted: int,
         threads: int,
         isa: int,
     ) -> bool: ...

@@ -12,6 +12,7 @@ from cyconv import _geometry as geometry
 from cyconv import _isa, _runtime, _threads
 from cyconv._geometry import LIMIT, UNIT, JobAxis
 from cyconv._problem import (
+    COMPUTE,
     DTYPES,
     Array,
     Shape,
@@ -34,6 +35,8 @@ from cyconv._window import Window
 
 #: What the driver makes of its windows, in its order.
 MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD = range(6)
+#: Where ARGMAX's positions are.
+IN_IMAGE, IN_BATCH, TAP = range(3)
 Jobs = tuple[JobAxis, JobAxis, JobAxis]
 #: Of a gradient along an axis: a few hundred bytes each.
 MOST_PHASES = 1 << 22
@@ -190,9 +193,9 @@ def run(
     weights: Array | None = None,
     sign: float = 1.0,
     positions: Array | None = None,
-    batch_in_index: bool = False,
+    counted: int = IN_IMAGE,
 ) -> Array | None:
-    """Compute into out, or a new array; None where a gradient's windows are too large for the driver."""
+    """Compute into out, or a new array; None where a gradient's windows are too large for the driver's scratch."""
     p: Problem = window.problem
     target = None if out is None else out_argument(p.op, out, shape, dtype)
     inputs = [a for a in (x, grad, weights) if a is not None]
@@ -200,12 +203,58 @@ def run(
     result = target if target is not None and in_place else empty(p.op, shape, dtype)
     if not window.run(
         _seen(p, x), _seen(p, grad), weights, sign, _seen(p, result),
-        _seen(p, positions), batch_in_index, _threads.wanted(p.op, num_threads), _isa.current(),
+        _seen(p, positions), counted, _threads.wanted(p.op, num_threads), _isa.current(),
     ):  # fmt: skip
         return None
     if target is not None and not in_place:
         target[...] = result
     return result if out is None else out
+
+
+def gradient(
+    window: Window,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    out: Any,
+    num_threads: int | None,
+    x: Array,
+    grad: Array,
+    weights: Array | None = None,
+    sign: float = 1.0,
+) -> Array:
+    """Of maxima, by input or by filters; where windows are too large for the driver's scratch, through an array of the taps
+    that won."""
+    y = run(window, shape, dtype, out, num_threads, x, grad, weights, sign)
+    if y is not None:
+        return y
+    p: Problem = window.problem
+    winners = empty(p.op, p.out_shape, np.dtype(np.int64))
+    run(
+        Window(p._replace(kind=ARGMAX)), p.out_shape, dtype, None, num_threads, x,
+        weights=weights, sign=sign, positions=winners, counted=TAP,
+    )  # fmt: skip
+    by_filter = p.kind == FILTER_GRAD
+    sums = np.zeros(shape if by_filter else _channels_last(p, x).shape, COMPUTE[p.dtype])
+    for n, (taps, g) in enumerate(zip(_channels_last(p, winners), _channels_last(p, grad))):
+        at, step = (taps, 1) if by_filter else (0, 1)
+        rest = taps
+        for i, a in enumerate(reversed(() if by_filter else p.forward[3 - p.ndim :])):
+            rest, k = np.divmod(rest, a.taps)
+            first = (np.arange(a.out) * a.stride - a.lo).reshape(-1, *(1,) * (i + 1))
+            at, step = at + (first + k * a.dilation) * step, step * a.size
+        at = at * p.channels + np.arange(p.channels)
+        order = slice(None, None, 1 if by_filter else -1)  # of a row, as the driver's
+        at, found, g = (a[..., order, :] for a in (at, taps >= 0, g))
+        np.add.at(sums.reshape(-1) if by_filter else sums[n].reshape(-1), at[found], g[found].astype(sums.dtype))
+    y = empty(p.op, shape, dtype) if out is None else out
+    (y if by_filter else _channels_last(p, y))[...] = sums
+    return y
+
+
+def _channels_last(p: Problem, a: Array) -> Array:
+    """The array as the driver sees it, its channels last."""
+    seen: Array = _seen(p, a)
+    return seen if p.channels_last else np.moveaxis(seen, 1, -1)
 
 
 def _seen(p: Problem, a: Array | None) -> Any:

@@ -46,9 +46,10 @@ def _morphology(
     weights = np.zeros((*f.shape[:2], -(-f.shape[2] // 16) * 16), COMPUTE[code])
     weights[..., : f.shape[2]] = f[::-1, ::-1] if negated else f
     shape = {MAX: window.problem.out_shape, MAX_GRAD: x.shape, FILTER_GRAD: f.shape}[kind]
-    y = _windows.run(window, shape, x.dtype, out, num_threads, x, dy, weights, -1.0 if negated else 1.0)
-    if y is None:
-        raise MemoryError(f"{op}: a window of {f.shape[0]} x {f.shape[1]} taps is too large for a gradient")
+    sign = -1.0 if negated else 1.0
+    if dy is None:
+        return _windows.run(window, shape, x.dtype, out, num_threads, x, None, weights, sign)  # type: ignore[return-value]
+    y = _windows.gradient(window, shape, x.dtype, out, num_threads, x, dy, weights, sign)
     if negated and kind == FILTER_GRAD:
         y[...] = np.zeros((), y.dtype) - y[::-1, ::-1]  # not its negative: zeros stay +0
     return y
@@ -196,8 +197,6 @@ def dilation2d_backprop_input(
     ------
     ShapeError, ValueError, TypeError
         In words that name the argument, the rule and the numbers.
-    MemoryError
-        Where all windows around a pixel do not fit the scratch of a thread (beyond about 90 x 90 taps).
 
     Notes
     -----

@@ -21,7 +21,20 @@ from cyconv._problem import (
     sequence,
     shape_argument,
 )
-from cyconv._windows import ARGMAX, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry, described, empty, same_shape, windows
+from cyconv._windows import (
+    ARGMAX,
+    IN_BATCH,
+    IN_IMAGE,
+    MAX,
+    MAX_GRAD,
+    MEAN,
+    MEAN_GRAD,
+    Geometry,
+    described,
+    empty,
+    same_shape,
+    windows,
+)
 
 
 def _rank(op: str, arg: str, shape: Shape) -> int:
@@ -424,21 +437,16 @@ def max_pool_with_argmax(
             raise TypeError
     except TypeError:
         raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}") from None
-    x, g = array(op, "input", input), described(op, ksize, strides, padding, data_format, None)
-    return _argmax(op, x, 2, g, index, bool(include_batch_in_index), num_threads)
-
-
-def _argmax(
-    op: str, x: Array, n: int, g: Geometry, index: np.dtype[Any], batch: bool, num_threads: int | None
-) -> tuple[Array, Array]:
-    """The maxima, and their positions in each image or in the batch."""
-    window = windows(op, "input", ARGMAX, n, x.shape, dtype_code(op, "input", x.dtype), g)
+    x, batch = array(op, "input", input), bool(include_batch_in_index)
+    g = described(op, ksize, strides, padding, data_format, None)
+    window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)
     shape = window.problem.out_shape
     if index.itemsize == 4 and math.prod(x.shape if batch else x.shape[1:]) > np.iinfo(np.int32).max:
         raise ValueError(f"{op}: positions in an array of shape {x.shape} do not fit int32; use output_dtype=np.int64")
-    positions = empty(op, shape, index)
-    y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=positions, batch_in_index=batch)
-    return y, positions  # type: ignore[return-value]
+    at = empty(op, shape, index)
+    counted = IN_BATCH if batch else IN_IMAGE
+    y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=at, counted=counted)
+    return y, at  # type: ignore[return-value]
 
 
 def max_pool_grad_with_argmax(
@@ -495,27 +503,21 @@ def max_pool_grad_with_argmax(
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
     window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
     same_shape(op, window.problem.out_shape, grad=g, argmax=at)
-    most = x.size if include_batch_in_index else math.prod(x.shape[1:])
+    batch, image = bool(include_batch_in_index), math.prod(x.shape[1:])
+    most = x.size if batch else image
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
     target = None if out is None else out_argument(op, out, x.shape, x.dtype)
-    dx = _scatter(at, g, x.shape, COMPUTE[code], layout(op, data_format, 2), bool(include_batch_in_index)).astype(
-        x.dtype
-    )
+    if not batch:
+        at = at + np.arange(x.shape[0]).reshape(-1, 1, 1, 1) * image
+    last = layout(op, data_format, 2)
+    sums = np.zeros(x.shape if last else np.moveaxis(x, 1, -1).shape, COMPUTE[code])
+    np.add.at(sums.reshape(-1), at, g.astype(sums.dtype))
+    dx = (sums if last else np.moveaxis(sums, -1, 1)).astype(x.dtype)
     if target is None:
         return dx
     target[...] = dx
     return out  # type: ignore[return-value]
-
-
-def _scatter(at: Array, g: Array, shape: Shape, dtype: str, last: bool, batch: bool) -> Array:
-    """Add each g to its flat position in (*spatial, C) of its image, or of the batch; -1 is nowhere."""
-    image = shape[1:] if last else (*shape[2:], shape[1])
-    if not batch:
-        at = np.where(at < 0, -1, at + (np.arange(shape[0]) * math.prod(image)).reshape(-1, *(1,) * (at.ndim - 1)))
-    dx = np.zeros((shape[0], *image), dtype)
-    np.add.at(dx.reshape(-1), at[at >= 0], g[at >= 0].astype(dtype))
-    return dx if last else np.moveaxis(dx, -1, 1)
 
 
 def _max_pool_grad(
@@ -527,19 +529,7 @@ def _max_pool_grad(
     n = n or _rank(op, "orig_input", x.shape)
     window = windows(op, "orig_input", MAX_GRAD, n, x.shape, code, g)
     same_shape(op, window.problem.out_shape, orig_output=y, grad=dy)
-    dx = _windows.run(window, x.shape, x.dtype, out, num_threads, x, dy)
-    if dx is not None:
-        return dx
-    # Windows so large that the winners around a pixel do not fit the driver's scratch: through an array of positions.
-    try:
-        _, at = _argmax(op, x, n, g, np.dtype(np.int64), False, num_threads)
-    except ShapeError:  # more of them than float32's have numbers for
-        _, at = _argmax(op, x.astype(np.float64), n, g, np.dtype(np.int64), False, num_threads)
-    dx = _scatter(at, dy, x.shape, COMPUTE[code], layout(op, g.data_format, n), False).astype(x.dtype, "C")
-    if out is None:
-        return dx
-    out[...] = dx
-    return out  # type: ignore[no-any-return]
+    return _windows.gradient(window, x.shape, x.dtype, out, num_threads, x, dy)
 
 
 def _avg_pool_grad(

@@ -81,6 +81,44 @@ def test_large_windows(channels, dtype):
             assert np.array_equal(y if data_format == "NHWC" else np.moveaxis(y, 1, -1), expected), (op, data_format)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(
+    ("shape", "taps", "strides", "rates"),
+    [
+        ((1, 101, 102, 17), (3, 3), 1, 190),
+        ((2, 61, 50, 1), (150, 100), (3, 2), 1),
+        ((2, 150, 101, 3), (60, 3), (1, 2), (1, 41)),
+    ],
+)
+def test_gradients_of_large_windows_are_the_same_bits(dtype, shape, taps, strides, rates):
+    """However the input lies, and whether its windows fit the scratch or not."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(shape).astype(dtype), rng.standard_normal((*taps, shape[-1])).astype(dtype)
+    g = rng.standard_normal(nn.dilation2d(x, w, strides, "SAME", "NHWC", rates).shape).astype(dtype)
+    wide = np.float64 if dtype == "float64" else np.float32
+    direct = [np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 40 - shape[-1])]).astype(wide) for a in (x, w, g)]
+    planes = [np.moveaxis(a, -1, 1).copy() for a in (x, g)]
+    for name in ("dilation2d", "erosion2d"):
+        for wrt in ("input", "filter"):
+            op = getattr(nn, f"{name}_backprop_{wrt}")
+            expected = op(*direct, strides, rates, "SAME")[..., : shape[-1]].astype(dtype)
+            assert np.array_equal(op(x, w, g, strides, rates, "SAME"), expected), (name, wrt)
+            out = planes[0].copy() if wrt == "input" else np.empty(w.shape[::-1], dtype).T
+            y = op(planes[0], w, planes[1], strides, rates, "SAME", data_format="NCHW", out=out)
+            assert y is out
+            assert np.array_equal(np.moveaxis(y, 1, -1) if wrt == "input" else y, expected), (name, wrt)
+
+
+def test_gradients_of_large_windows_equal_the_formula():
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-9, 9, shape).astype(np.float16) for shape in ((1, 40, 31, 17), (130, 120, 17)))
+    g = rng.integers(-9, 9, (1, 14, 16, 17)).astype(np.float16)
+    for op in ("dilation2d_backprop_input", "dilation2d_backprop_filter"):
+        assert np.array_equal(
+            getattr(nn, op)(x, w, g, (3, 2), 1, "SAME"), getattr(reference, op)(x, w, g, (3, 2), 1, "SAME")
+        )
+
+
 def test_reads_nothing_beyond_the_filters():
     """The driver's are a copy with whole vectors for each tap: fence that."""
 
@@ -92,7 +130,7 @@ def test_reads_nothing_beyond_the_filters():
         window = windows("dilation2d", "input", kind, 2, x.shape, DTYPES.index("float16"), g)
         for isa in nn.available_isas():
             with nn.isa(isa):
-                window.run(x, x if kind == FILTER_GRAD else None, weights, 1.0, out, None, False, 1, _isa.current())
+                window.run(x, x if kind == FILTER_GRAD else None, weights, 1.0, out, None, 0, 1, _isa.current())
         return 0
 
     for channels in (3, 17, 33, 70, 130):

@@ -313,6 +313,41 @@ def test_large_windows(name, dtype):
         assert np.array_equal(shares, nn.avg_pool_grad(shape, np.asfortranarray(grad), *args, num_threads=2))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("ksize", [(70, 66), (3, 200), (50, 45)])
+def test_gradients_of_large_windows_are_the_same_bits(dtype, ksize):
+    """However the input lies, and whether its windows fit the scratch or not."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 4, (2, 90, 110, 17)).astype(dtype)
+    y = nn.max_pool(x, ksize, (2, 3), "SAME")
+    g = rng.standard_normal(y.shape).astype(dtype)
+    wide = np.float64 if dtype == "float64" else np.float32
+    direct = [np.pad(a, [(0, 0)] * 3 + [(0, 23)]).astype(wide) for a in (x, y, g)]
+    expected = nn.max_pool_grad(*direct, ksize, (2, 3), "SAME")[..., :17].astype(dtype)
+    assert np.array_equal(nn.max_pool_grad(x, y, g, ksize, (2, 3), "SAME"), expected)
+    for a in (x, np.ascontiguousarray(np.moveaxis(x, -1, 1))):
+        if a is not x:
+            y, g, expected = (np.moveaxis(b, -1, 1) for b in (y, g, expected))
+        data_format = "NHWC" if a is x else "NCHW"
+        out = a.copy()
+        assert nn.max_pool_grad(out, y, g, ksize, (2, 3), "SAME", data_format, out=out) is out
+        assert np.array_equal(out, expected)
+
+
+def test_gradients_of_large_windows_over_channels():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 60, 70, 90)).astype(np.float16)
+    ksize, strides = (1, 3, 60, 80), (1, 20, 9, 7)
+    y = nn.max_pool(x, ksize, strides, "SAME")
+    g = rng.standard_normal(y.shape).astype(np.float16)
+    expected = nn.max_pool3d_grad(*(a[..., None] for a in (x, y, g)), ksize[1:], strides[1:], "SAME")[..., 0]
+    assert np.array_equal(nn.max_pool_grad(x, y, g, ksize, strides, "SAME"), expected)
+    x, y, g, expected = (np.moveaxis(a, -1, 1) for a in (x, y, g, expected))
+    order = [0, 3, 1, 2]
+    ksize, strides = ([v[i] for i in order] for v in (ksize, strides))
+    assert np.array_equal(nn.max_pool_grad(x, y, g, ksize, strides, "SAME", "NCHW"), expected)
+
+
 @pytest.mark.parametrize("data_format", ["NWC", "NCW"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_windows_far_apart(data_format, dtype):

@@ -47,6 +47,10 @@ cdef enum:
     MAX, MEAN, ARGMAX, MAX_GRAD, MEAN_GRAD, FILTER_GRAD
 
 cdef enum:
+    # and where ARGMAX's positions are, also as there: taps of the window
+    IN_IMAGE, IN_BATCH, TAP
+
+cdef enum:
     # the parts of a thread's scratch
     INPUT, WINNERS, GRADS, RESULT, ROWS, AREAS
 
@@ -80,9 +84,9 @@ cdef struct Run:
     ptrdiff_t area[6]        # where each part of the scratch starts, and its end
     View x, grad, out, positions
     int position_size
-    ptrdiff_t position[3]    # how the flat position grows along each axis; image: elements of one
+    ptrdiff_t position[4]    # how it grows along each axis and the channels, and from an image to the next
     ptrdiff_t image
-    bint batch_in_index
+    ptrdiff_t numbers[3]     # how a tap's number does
     const char *weights
     ptrdiff_t weight_step[3]
     double sign
@@ -93,7 +97,6 @@ cdef struct Run:
 
 cdef struct Sweep:
     # Some outputs of a job, and where their input and their result are.
-    int reduction
     const JobAxis *ax
     Field src, dst
     char *by                 # beside dst for FIRST and SUMMIT
@@ -102,8 +105,6 @@ cdef struct Sweep:
     ptrdiff_t count[3]
     ptrdiff_t first[3]       # the taps that are taken: [first, last)
     ptrdiff_t last[3]
-    ptrdiff_t number
-    ptrdiff_t numbers[3]
     ptrdiff_t units, channel  # lanes or planes, and the first one's channel
     const JobAxis *along     # row by row: the jobs that take turns along a row
     ptrdiff_t phases
@@ -139,7 +140,7 @@ cdef inline void call(const Run *r, const Sweep *t, window_args *a) noexcept nog
     cdef int spacing = ADJACENT
     if a.lane_step != 1:
         spacing = ALTERNATE if a.lane_step == 2 else ANY
-    r.k.window[t.reduction][spacing](a)
+    r.k.window[r.reduction][spacing](a)
     if t.owner:
         poll(r.call)
 
@@ -161,9 +162,9 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
             a.count[1], a.src_step[1], a.dst_step[1] = next - o, w.stride * step, t.dst.s[2]
         if t.by != NULL:
             a.by = t.by + (a.dst - t.dst.at)
-        a.number = -1 if none or k1 == k0 else number + k0 * t.numbers[2]
+        a.number = -1 if none or k1 == k0 else number + k0 * r.numbers[2]
         a.weights = weights + k0 * r.weight_step[2]
-        if t.reduction == TOTAL and divisor > 0:
+        if divisor > 0:
             a.divisor = max(1.0, divisor * covered(w, o))
         if not t.values:
             a.dst = NULL
@@ -184,7 +185,7 @@ cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *d
     b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
     b.counts, b.spare = r.forward.ax + 2, not r.direct or r.kind == MEAN_GRAD
     b.jobs, b.phases, b.start, b.positions = t.along, t.phases, t.start[2], t.count[2]
-    r.k.rows[t.reduction](&b)
+    r.k.rows[r.reduction](&b)
     if t.owner:
         poll(r.call)
 
@@ -202,20 +203,20 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
     a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, r.weights != NULL and not r.planar, 1
     a.lanes, a.lane_step, a.by_columns = lanes_of(r, t), 1, r.by_columns
     for d in range(3):
-        a.numbers[d], a.weight_step[d] = t.numbers[d], r.weight_step[d]
+        a.numbers[d], a.weight_step[d] = r.numbers[d], r.weight_step[d]
     for d in range(t.start[0], t.start[0] + t.count[0]):
         h = t.start[1]
         while h < end and not r.call.cancelled:
             stretch_of(x, d, d + 1, t.first[0], t.last[0], &k0, &k1)
             a.taps[0], a.step[0] = k1 - k0, x[0].dilation * t.src.s[0]
             src = t.src.at + (d * x[0].stride - x[0].lo + k0 * x[0].dilation) * t.src.s[0]
-            number = t.number + k0 * t.numbers[0]
+            number = k0 * r.numbers[0]
             weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
             next = stretch_of(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
             rows = next - h
             a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
             src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
-            number += k0 * t.numbers[1]
+            number += k0 * r.numbers[1]
             weights += k0 * r.weight_step[1]
             dst = t.dst.at + d * t.dst.s[0] + h * t.dst.s[1]
             divisor = 0
@@ -415,9 +416,9 @@ cdef void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
 
 
 cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept nogil:
-    """The winners of a sweep as flat positions of the image, (d*H + h)*W + w)*C + c, or of the batch."""
+    """The winners of a sweep as flat positions of the image, ((d*H + h)*W + w)*C + c, or of the batch; or as tap numbers."""
     cdef const JobAxis *x = r.forward.ax
-    cdef ptrdiff_t d, h, p, base, first = n * r.image if r.batch_in_index else 0
+    cdef ptrdiff_t d, h, p, base, first = n * r.image
     cdef const View *v = &r.positions
     cdef char *out
     cdef const char *by
@@ -426,7 +427,7 @@ cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept no
             for h in range(t.start[1], t.start[1] + t.count[1]):
                 out = (v.data + n * v.sn + (t.channel + p) * v.sc + d * v.s[0] + h * v.s[1] + t.start[2] * v.s[2])
                 by = t.by + p * t.dst.unit + (d - t.start[0]) * t.dst.s[0] + (h - t.start[1]) * t.dst.s[1]
-                base = (first + t.channel + p + (d * x[0].stride - x[0].lo) * r.position[0]
+                base = (first + (t.channel + p) * r.position[3] + (d * x[0].stride - x[0].lo) * r.position[0]
                         + (h * x[1].stride - x[1].lo) * r.position[1]
                         + (t.start[2] * x[2].stride - x[2].lo) * r.position[2])
                 if r.planar:
@@ -434,16 +435,14 @@ cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept no
                                   x[2].stride * r.position[2], first - 1)
                 else:
                     r.k.positions(out, v.s[2], v.sc, r.position_size, by, r.pitch, t.count[2], t.units, base,
-                                  x[2].stride * r.position[2], 1, first - 1)
+                                  x[2].stride * r.position[2], r.position[3], first - 1)
 
 
 # ---- units of work ----------------------------------------------------------------------------------------------
 
 cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of outputs: MAX, MEAN, ARGMAX."""
-    cdef int i
     cdef Field result
-    t.reduction = r.reduction
     in_place(r, t, n, &result)
     if r.plain:
         t.dst = result
@@ -451,8 +450,6 @@ cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexce
         dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
     if r.kind == ARGMAX:
         t.by = scratch + r.area[WINNERS] - (scratch + r.area[RESULT] - t.dst.at)
-        for i in range(3):
-            t.numbers[i] = r.forward.ax[i].dilation * r.position[i]
     windows(r, t, n, scratch)
     if not r.plain:
         store(r, t, &result)
@@ -463,11 +460,8 @@ cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexce
 
 cdef void winners(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
     """The number of the first tap that gave each maximum of some outputs."""
-    cdef const JobAxis *x = r.forward.ax
-    t.reduction = r.reduction
-    t.numbers[0], t.numbers[1], t.numbers[2] = x[1].taps * x[2].taps, x[2].taps, 1
     dense(r, t.start, t.count, scratch + r.area[WINNERS], &t.dst)
-    t.by, t.values, t.number = t.dst.at, False, 0
+    t.by, t.values = t.dst.at, False
     windows(r, t, n, scratch)
 
 
@@ -497,7 +491,6 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     around_of(r, box, &around)
     if not r.pieces:
         share(r, box, n, around.start, around.count, scratch + r.area[GRADS], &t.src)
-    t.reduction = TOTAL
     t.ax = job.ax
     in_place(r, box, n, &result)
     box.dst = result
@@ -689,19 +682,17 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     """Boxes that fit L2 and are worth a place in the queue, and some for each thread; False where that cannot be."""
     cdef ptrdiff_t lanes = r.k.lanes, units, wanted = 4 * threads if threads > 1 else 1
     cdef const JobAxis *x = r.forward.ax
-    cdef ptrdiff_t[3] least
-    cdef double work, room, each = 1
+    cdef double[3] window
+    cdef double work, room, few, each = 1
     cdef int i
     if not lay_out(r, v, native, lanes):
         return False
     for i in range(3):
         r.box[i] = 1 if r.pieces else max(1, r.frame[i])
-        # The winners around a box are found again for each: no box smaller than a few windows, unless it must be. (Boxes of
-        # a pixel each, to fit L2, took 25 s for one window of 83 x 131.)
-        least[i] = max(1, 4 * ((x[i].taps - 1) * x[i].dilation + 1)) if r.kind == MAX_GRAD else 1  # it may overflow
+        # The winners around a box are found again for each: no box smaller than a few windows, or one where the scratch has
+        # no room. (Boxes of a pixel each, to fit L2, took 25 s for one window of 83 x 131.)
+        window[i] = (x[i].taps - 1) * <double> x[i].dilation + 1 if r.kind == MAX_GRAD else 0
         each *= min(<double> x[i].taps, x[i].size)
-    if r.planar:
-        least[2] = max(least[2], lanes)
     each = 1 + (each if r.kind < MAX_GRAD else each / (x[0].stride * x[1].stride * x[2].stride)) / 8
     r.chunk = r.channels if r.direct or r.planar else min(r.channels, 4 * lanes)
     if r.planar:  # some planes that L1 holds together; each of them has its own weight
@@ -720,15 +711,16 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
         room = measure(r)
         if room <= STRIP_BYTES and (r.kind == FILTER_GRAD or work < LEAST_WORK or (work < BOX_WORK and units >= wanted)):
             return True
+        few = 4 if room <= SCRATCH_BYTES else 1
         if r.planar and r.chunk > 1:
             r.chunk = (r.chunk + 1) // 2
         elif not r.planar and r.kind == MAX_GRAD and r.chunk > (4 * lanes if r.direct else lanes):
             r.chunk = ceil_div(r.chunk // 2, lanes) * lanes
-        elif r.box[0] > (least[0] if room <= SCRATCH_BYTES else 1):
+        elif r.box[0] > max(1.0, few * window[0]):
             r.box[0] = (r.box[0] + 1) // 2
-        elif r.box[1] > (least[1] if room <= SCRATCH_BYTES else 1):
+        elif r.box[1] > max(1.0, few * window[1]):
             r.box[1] = (r.box[1] + 1) // 2
-        elif r.box[2] > (least[2] if room <= SCRATCH_BYTES else lanes if r.planar and r.kind == MAX_GRAD else 1):
+        elif r.box[2] > max(<double> lanes if r.planar and (few == 4 or r.kind == MAX_GRAD) else 1.0, few * window[2]):
             r.box[2] = (r.box[2] + 1) // 2
             r.pairs = False
         elif not r.planar and r.chunk > lanes:
@@ -767,15 +759,16 @@ cdef class Window:
             view_of(a, self.ndim, self.channels_last, v)
 
     def run(self, cnp.ndarray x, cnp.ndarray grad, cnp.ndarray weights, double sign, cnp.ndarray out,
-            cnp.ndarray positions, bint batch_in_index, int threads, int isa):
+            cnp.ndarray positions, int counted, int threads, int isa):
         """Compute into out (and positions); False, and nothing done, where a gradient's windows are too large for scratch.
 
         weights are dense rows of the compute type, as many for each tap as `weights.shape[-1]`. MEAN_GRAD takes no x.
+        Of ARGMAX, `counted` says what the positions are.
         """
         cdef Run r
         cdef Call call
         cdef JobAxis *a
-        cdef ptrdiff_t units
+        cdef ptrdiff_t units, each, taps
         cdef int team, i
         cdef bint native = self.dtype < 3
         cdef list raised = []
@@ -791,11 +784,18 @@ cdef class Window:
         self.see(positions, &r.positions)
         r.position_size = 8 if positions is None else positions.itemsize
         r.channels = self.problem.channels
-        r.position[2] = r.channels
-        r.position[1] = r.position[2] * self.forward.ax[2].size
-        r.position[0] = r.position[1] * self.forward.ax[1].size
-        r.image, r.batch_in_index = r.position[0] * self.forward.ax[0].size, batch_in_index
-        r.reduction = (SUMMIT if weights is not None else TOTAL if r.kind == MEAN else MAXIMUM if r.kind == MAX else FIRST)
+        each, taps = r.channels, 1
+        for i in range(2, -1, -1):
+            a = self.forward.ax + i
+            if counted == TAP or r.kind == FILTER_GRAD:
+                r.numbers[i] = taps
+            else:
+                r.position[i], r.numbers[i] = each, a.dilation * each
+            taps, each = taps * a.taps, each * a.size
+        r.position[3] = counted != TAP
+        r.image = each if counted == IN_BATCH else 0
+        r.reduction = (SUMMIT if weights is not None else TOTAL if r.kind == MEAN or r.kind == MEAN_GRAD
+                       else MAXIMUM if r.kind == MAX else FIRST)
         r.sign = sign
         if weights is not None:
             r.weights = <const char *> cnp.PyArray_DATA(weights)
