@@ -117,7 +117,7 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
     result = axes(op, arg, shape, sizes, ksize, strides, dilations, padding, 0)
     for i, a in enumerate(result):
         reach = geometry.effective(a.taps, a.dilation)
-        if kind in (MAX, ARGMAX, MAX_GRAD) and not isinstance(padding, str) and max(padding[i]) >= reach:
+        if kind not in (MEAN, MEAN_GRAD) and not isinstance(padding, str) and max(padding[i]) >= reach:
             raise ValueError(
                 f"{op}: padding {padding[i]} on spatial axis {i} must be smaller than the window, {reach}: "
                 "a window of nothing but padding has no maximum"

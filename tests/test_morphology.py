@@ -119,6 +119,12 @@ def test_gradients_of_large_windows_equal_the_formula():
         )
 
 
+def test_gradients_refuse_the_padding_that_the_op_does():
+    for op in ("dilation2d_backprop_input", "dilation2d_backprop_filter"):
+        with pytest.raises(ValueError, match=f"{op}: padding"):
+            getattr(nn, op)(X, W, np.zeros((1, 10, 9, 3), np.float32), 1, 1, [(3, 3), (3, 3)])
+
+
 def test_reads_nothing_beyond_the_filters():
     """The driver's are a copy with whole vectors for each tap: fence that."""
 
