@@ -46,6 +46,14 @@ def _rank(op: str, arg: str, shape: Shape) -> int:
     return len(shape) - 2
 
 
+def _flag(op: str, arg: str, value: Any) -> bool:
+    """What is true or false."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: {arg} must be True or False, not {value!r}") from None
+
+
 def _pool(
     op: str, kind: int, n: int | None, input: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
 ) -> Array:
@@ -437,7 +445,7 @@ def max_pool_with_argmax(
             raise TypeError
     except TypeError:
         raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}") from None
-    x, batch = array(op, "input", input), bool(include_batch_in_index)
+    x, batch = array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
     g = described(op, ksize, strides, padding, data_format, None)
     window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)
     shape = window.problem.out_shape
@@ -503,7 +511,7 @@ def max_pool_grad_with_argmax(
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
     window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
     same_shape(op, window.problem.out_shape, grad=g, argmax=at)
-    batch, image = bool(include_batch_in_index), math.prod(x.shape[1:])
+    batch, image = _flag(op, "include_batch_in_index", include_batch_in_index), math.prod(x.shape[1:])
     most = x.size if batch else image
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")

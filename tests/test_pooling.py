@@ -678,6 +678,10 @@ def test_positions_must_lie_in_the_image():
     for bad in (np.int16, float, None, "abc", object(), [("x", int)]):
         with pytest.raises(TypeError, match="max_pool_with_argmax: output_dtype"):
             nn.max_pool_with_argmax(X, 2, 2, "SAME", output_dtype=bad)
+    with pytest.raises(TypeError, match="max_pool_with_argmax: include_batch_in_index"):
+        nn.max_pool_with_argmax(X, 2, 2, "SAME", include_batch_in_index=np.zeros(2))
+    with pytest.raises(TypeError, match="max_pool_grad_with_argmax: include_batch_in_index"):
+        nn.max_pool_grad_with_argmax(X, G, G.astype(int), 2, 2, "SAME", np.zeros(2))
 
 
 def test_sizes_beyond_all_memory():
