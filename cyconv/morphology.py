@@ -42,9 +42,9 @@ def _morphology(
     if kind != MAX:
         _, dy, _ = operands(op, names[0], x, "out_backprop", grad)
         same_shape(op, window.problem.out_shape, out_backprop=dy)
-    # Whole vectors may be read from each row of weights.
-    weights = np.zeros((*f.shape[:2], -(-f.shape[2] // 16) * 16), COMPUTE[code])
-    weights[..., : f.shape[2]] = f[::-1, ::-1] if negated else f
+    # Whole vectors may be read of each tap's weights, the last's too.
+    weights = np.zeros(f.size + 15, COMPUTE[code])[: f.size].reshape(f.shape)
+    weights[...] = f[::-1, ::-1] if negated else f
     shape = {MAX: window.problem.out_shape, MAX_GRAD: x.shape, FILTER_GRAD: f.shape}[kind]
     sign = -1.0 if negated else 1.0
     if dy is None:

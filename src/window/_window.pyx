@@ -762,7 +762,7 @@ cdef class Window:
             cnp.ndarray positions, int counted, int threads, int isa):
         """Compute into out (and positions); False, and nothing done, where a gradient's windows are too large for scratch.
 
-        weights are dense rows of the compute type, as many for each tap as `weights.shape[-1]`. MEAN_GRAD takes no x.
+        weights are dense, of the compute type, with memory for a vector more but one. MEAN_GRAD takes no x.
         Of ARGMAX, `counted` says what the positions are.
         """
         cdef Run r
@@ -799,7 +799,7 @@ cdef class Window:
         r.sign = sign
         if weights is not None:
             r.weights = <const char *> cnp.PyArray_DATA(weights)
-            r.weight_step[2] = weights.shape[weights.ndim - 1] * r.csize
+            r.weight_step[2] = r.channels * r.csize
             r.weight_step[1] = r.weight_step[2] * self.forward.ax[2].taps
             r.weight_step[0] = r.weight_step[1] * self.forward.ax[1].taps
         if r.kind == MEAN_GRAD:
