@@ -334,6 +334,20 @@ def test_gradients_of_large_windows_are_the_same_bits(dtype, ksize):
         assert np.array_equal(out, expected)
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3, 40])
+def test_gradients_of_long_rows_of_which_few_taps_are_inside(channels, strides):
+    """The driver lists the places of few columns, and has kernels that read the list: windows of 70 had none (it crashed)."""
+    rng = np.random.default_rng(0)
+    for width in (1, 2, 3, 6):
+        x = rng.integers(-4, 4, (1, 5, width, channels)).astype(np.float32)
+        for height in (1, 2, 3):
+            y = nn.max_pool(x, (height, 70), strides, "FULL")
+            g = rng.integers(-9, 9, y.shape).astype(np.float32)
+            expected = reference.max_pool_grad(x, y, g, (height, 70), strides, "FULL")
+            assert np.array_equal(nn.max_pool_grad(x, y, g, (height, 70), strides, "FULL"), expected), (width, height)
+
+
 def test_gradients_of_large_windows_over_channels():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 60, 70, 90)).astype(np.float16)

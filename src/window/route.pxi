@@ -102,7 +102,7 @@ cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const 
         at = (start * w.stride - w.lo + first * w.dilation) * t.x.s[2]
         t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + start * t.grad.s[2]
         t.a.weights = weights + first * t.r.weight_step[2]
-        t.a.windows = o - start
+        t.a.windows, t.a.column = o - start, t.column if t.a.columns <= MOST_COLUMNS else NULL
         t.r.k.route[t.r.weights != NULL](&t.a)
         o = start
 
@@ -258,7 +258,7 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         t.count[i] = end - t.lo[i]
         t.a.weight_step[i] = r.weight_step[i]
     t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
-    t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, NULL if x[2].taps > MOST_COLUMNS else t.column, x[2].taps
+    t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, t.column, x[2].taps
     if r.planar and not r.pairs:
         route_planes(&t, n, scratch)
         return
