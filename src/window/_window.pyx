@@ -671,7 +671,8 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
     r.by_columns = (r.by_rows and r.direct and not r.planar and not backward and x[2].stride >= x[2].taps
                     and not leaves_input(x + 2))
     r.by_rows = r.by_rows and not r.by_columns
-    if r.large and (not r.direct or r.kind == MEAN_GRAD):
+    # (Whether a sum goes by rows hangs on the geometry alone; whether its input fits the scratch, on the lanes too.)
+    if gathered * r.csize * (1 if r.planar else lanes) > STRIP_BYTES and (not r.direct or r.kind == MEAN_GRAD):
         r.pieces, r.planar, r.direct = True, False, False
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
         r.out.s[2] == r.size and (r.by_rows or not backward) if r.planar else r.direct and r.out.sc == r.size)
