@@ -100,7 +100,7 @@ cdef struct Sweep:
     const JobAxis *ax
     Field src, dst
     char *by                 # beside dst for FIRST and SUMMIT
-    bint values, accumulate, last_piece
+    bint accumulate, last_piece
     ptrdiff_t start[3]
     ptrdiff_t count[3]
     ptrdiff_t first[3]       # the taps that are taken: [first, last)
@@ -166,7 +166,7 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
         a.weights = weights + k0 * r.weight_step[2]
         if divisor > 0:
             a.divisor = max(1.0, divisor * covered(w, o))
-        if not t.values:
+        if r.kind == FILTER_GRAD:  # the taps alone
             a.dst = NULL
         call(r, t, a)
         o = next
@@ -426,7 +426,7 @@ cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept no
         for d in range(t.start[0], t.start[0] + t.count[0]):
             for h in range(t.start[1], t.start[1] + t.count[1]):
                 out = (v.data + n * v.sn + (t.channel + p) * v.sc + d * v.s[0] + h * v.s[1] + t.start[2] * v.s[2])
-                by = t.by + p * t.dst.unit + (d - t.start[0]) * t.dst.s[0] + (h - t.start[1]) * t.dst.s[1]
+                by = t.by + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
                 base = (first + (t.channel + p) * r.position[3] + (d * x[0].stride - x[0].lo) * r.position[0]
                         + (h * x[1].stride - x[1].lo) * r.position[1]
                         + (t.start[2] * x[2].stride - x[2].lo) * r.position[2])
@@ -449,20 +449,12 @@ cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexce
     else:
         dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
     if r.kind == ARGMAX:
-        t.by = scratch + r.area[WINNERS] - (scratch + r.area[RESULT] - t.dst.at)
+        t.by = t.dst.at + (r.area[WINNERS] - r.area[RESULT])
     windows(r, t, n, scratch)
     if not r.plain:
         store(r, t, &result)
     if r.kind == ARGMAX:
-        t.by = scratch + r.area[WINNERS]
         store_positions(r, t, n)
-
-
-cdef void winners(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
-    """The number of the first tap that gave each maximum of some outputs."""
-    dense(r, t.start, t.count, scratch + r.area[WINNERS], &t.dst)
-    t.by, t.values = t.dst.at, False
-    windows(r, t, n, scratch)
 
 
 cdef void around_of(const Run *r, const Sweep *box, Sweep *around) noexcept nogil:
@@ -545,7 +537,9 @@ cdef void filter_grads(const Run *r, Sweep *chunk, char *scratch) noexcept nogil
             t = chunk[0]
             start_box(r, box, &t)
             fetch(r, &r.grad, n, &t, t.start, t.count, scratch + r.area[GRADS], &t.src)
-            winners(r, &t, n, scratch)
+            dense(r, t.start, t.count, scratch + r.area[WINNERS], &t.dst)
+            t.by = t.dst.at
+            windows(r, &t, n, scratch)
             r.k.tally(totals, scratch + r.area[WINNERS], scratch + r.area[GRADS], r.pitch,
                       t.count[0] * t.count[1] * t.count[2], t.units)
     for d in range(x[0].taps):
@@ -559,13 +553,10 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A box of some channels of one image; all boxes of all images for the filters' gradient."""
     cdef const Run *r = <const Run *> task
     cdef char *scratch = r.scratch + thread * r.scratch_bytes
-    cdef ptrdiff_t boxes = r.boxes[0] * r.boxes[1] * r.boxes[2]
+    cdef ptrdiff_t boxes = 1 if r.kind == FILTER_GRAD else r.boxes[0] * r.boxes[1] * r.boxes[2]
     cdef Sweep t
     memset(&t, 0, sizeof(Sweep))
-    t.owner, t.values, t.last_piece = thread == 0, True, True
-    t.rows = scratch + r.area[ROWS]
-    if r.kind == FILTER_GRAD:
-        boxes = 1
+    t.owner, t.last_piece, t.rows = thread == 0, True, scratch + r.area[ROWS]
     t.channel = unit // boxes % r.chunks * r.chunk
     t.units = r.chunk if unit // boxes % r.chunks < r.chunks - 1 else r.channels - t.channel
     if r.kind == FILTER_GRAD:
