@@ -91,7 +91,7 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
             )  # fmt: skip
     if any(pair != (0, 0) for pair in pads):
         padded = empty(op, (len(x), *sizes, *rest), x.dtype)
-        padded[...] = 0
+        padded[...] = np.zeros((), x.dtype)
         padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))] = x
         x = padded
     sizes = [size // b for size, b in zip(sizes, block)]

@@ -57,6 +57,12 @@ def test_blocks_equal_the_formula_and_undo_each_other(part):
         assert np.array_equal(back, x), seed
 
 
+@pytest.mark.parametrize("dtype", ["V3", "U3", "O", [("a", "i4"), ("b", "f8")]])
+def test_paddings_are_zeros_of_any_dtype(dtype):
+    y = nn.space_to_batch(np.ones((1, 3), dtype) if dtype != "V3" else np.full((1, 3), b"abc", dtype), 2, [(0, 1)])
+    assert y[1, 1] == np.zeros((), dtype)[()]
+
+
 def test_depth_equals_the_formula_and_is_undone():
     for seed in range(200):
         rng = random.Random(seed)
