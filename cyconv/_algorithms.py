@@ -56,6 +56,7 @@ _LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
 WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out the rows of taps outside
 MOST_TAPS = 32
 MOST_SQUARED_TAPS = 9
+MOST_ALL_TAPS = 1 << 16  # with those along the depth, and of every phase of the stride
 
 
 # Bytes of transformed filters that L2 may hold, L3 without haste, and L3; and how many vector FMAs take as long as to wait
@@ -90,6 +91,8 @@ def _transform(
         axes = (1, 2)  # the depth taps add up in the transformed domain
     if not axes or any(job[i].taps <= job[i].stride for i in axes):
         return "needs more taps than the stride along one axis or two"
+    if prod(a.taps for a in job) > MOST_ALL_TAPS:
+        return f"more than {MOST_ALL_TAPS} taps"
     if any(a.dilation >= a.out for a in job if a.taps > 1):
         return "with a dilation as large as the output no two of its values share a tile"
     # Of a phase: every stride-th input meets every stride-th tap. The shorter of two axes lacks some taps.

@@ -102,9 +102,47 @@ def outputs_inside(axis: Axis | JobAxis) -> list[tuple[int, int]]:
     return [(min(out, max(0, -(at // s))), min(out, max(0, -((at - axis.size) // s)))) for at in firsts]
 
 
+def _floors(n: int, a: int, b: int, m: int) -> int:
+    """The sum of (a*i + b) // m over 0 <= i < n, as Euclid's algorithm finds it; b not negative."""
+    total = 0
+    while n > 0:
+        total += n * (n - 1) // 2 * (a // m) + n * (b // m)
+        a, b = a % m, b % m
+        (n, b), a, m = divmod(a * n + b, m), m, a
+    return total
+
+
+def _terms_before(axis: Axis | JobAxis, end: int) -> int:
+    """How many pairs of an output and a tap have o*stride + k*dilation < end."""
+    s, d = axis.stride, axis.dilation
+    every = min(axis.taps, max(0, -(((axis.out - 1) * s - end) // d)))  # taps that all outputs have so,
+    some = min(axis.taps, max(0, -(-end // d)))  # and those that some have
+    return every * axis.out + _floors(some - every, d, end - (some - 1) * d + s - 1, s)
+
+
 def terms_inside(axis: Axis | JobAxis) -> int:
     """How many pairs of an output and a tap along the axis meet inside the input."""
-    return sum(end - first for first, end in outputs_inside(axis))
+    return _terms_before(axis, axis.size + axis.lo) - _terms_before(axis, axis.lo) if axis.out and axis.taps else 0
+
+
+def piece(axis: JobAxis, first: int, last: int, k: int, taps: int) -> JobAxis:
+    """Outputs first to last of the axis, with so many taps from tap k on."""
+    return axis._replace(
+        taps=taps, out=last - first, lo=axis.lo - first * axis.stride - k * axis.dilation,
+        tap_start=axis.tap_start + k * axis.tap_step, out_start=axis.out_start + first * axis.out_step,
+    )  # fmt: skip
+
+
+def reaching(axis: JobAxis, first: int, last: int) -> JobAxis:
+    """The outputs first to last of the axis without the taps before and behind those that meet the input."""
+    start = max(0, -(((last - 1) * axis.stride - axis.lo) // axis.dilation))
+    end = min(axis.taps, -(-(axis.size + axis.lo - first * axis.stride) // axis.dilation))
+    return piece(axis, first, last, *((start, end - start) if start < end else (0, 0)))
+
+
+#: Taps along an axis, beyond which pieces are looked for output by output, and only where nearly all taps lie outside.
+MANY_TAPS = 4096
+MOST_PIECES = 1024
 
 
 def zones(axis: JobAxis) -> list[JobAxis]:
@@ -113,8 +151,14 @@ def zones(axis: JobAxis) -> list[JobAxis]:
     Far dilations: at rate 18 the 33 positions of a map of DeepLab's have 63 terms of 99 inside. Pieces of a few outputs
     each, as dense filters have them at the border, would cost more than they save.
     """
-    if terms_inside(axis) * 8 > axis.out * axis.taps * 7:
+    if not axis.out or terms_inside(axis) * 8 > axis.out * axis.taps * 7:
         return [axis]
+    axis = reaching(axis, 0, axis.out)
+    if axis.taps > MANY_TAPS:
+        if terms_inside(axis) * 16 > axis.out * axis.taps:
+            return [axis]
+        each = -(-axis.out // MOST_PIECES)
+        return [reaching(axis, o, min(o + each, axis.out)) for o in range(0, axis.out, each)]
     ends = outputs_inside(axis)
     cuts = sorted({0, axis.out, *(cut for pair in ends for cut in pair)})
     if axis.out < 8 * (len(cuts) - 1):
@@ -122,11 +166,7 @@ def zones(axis: JobAxis) -> list[JobAxis]:
     pieces = []
     for first, last in pairwise(cuts):
         taps = [k for k, (start, end) in enumerate(ends) if start <= first and last <= end]
-        k = taps[0] if taps else 0
-        pieces.append(axis._replace(
-            taps=len(taps), out=last - first, lo=axis.lo - first * axis.stride - k * axis.dilation,
-            tap_start=axis.tap_start + k * axis.tap_step, out_start=axis.out_start + first * axis.out_step,
-        ))  # fmt: skip
+        pieces.append(piece(axis, first, last, taps[0] if taps else 0, len(taps)))
     return pieces
 
 
@@ -181,7 +221,10 @@ def phases(axis: Axis) -> list[JobAxis]:
 def transposed_jobs(axis: Axis) -> list[JobAxis]:
     """The phases of an axis, but neighbours that no tap reaches as stretches of zeros where these are fewer."""
     s, size, jobs, r = axis.stride, axis.size, [], 0
-    reached = {(k * axis.dilation - axis.lo) % s for k in range(min(s, axis.taps))}
+    if axis.taps < size:
+        reached = {(k * axis.dilation - axis.lo) % s for k in range(min(s, axis.taps))}
+    else:
+        reached = {p for p in range(min(s, size)) if phase(axis, p).taps}
     for end in (*sorted(p for p in reached if p < size), min(s, size)):
         if end - r > -(-(size - r) // s):
             jobs += [JobAxis(axis.out, 0, min(end - r, size - at), 1, 1, 0, 0, 1, at, 1) for at in range(r, size, s)]

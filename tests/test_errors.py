@@ -582,6 +582,30 @@ def test_a_huge_input_with_a_small_output(name):
     assert (y == inside).all()
 
 
+@windowed
+def test_filters_of_many_taps(name):
+    """Those that meet no image cost nothing: each output is the sum of all the image's rows, for any filters long enough."""
+    case, arg = example(OPS[name], sizes=(5, 6, 4)[: OPS[name].ranks[-1]]), OPS[name].filters
+    if name == "separable_conv2d":
+        arg = "depthwise_filter"
+    shape = case.arrays[arg].shape[1:]
+    short = case.call(**{arg: np.ones((11, *shape), np.float32)})
+    for taps in (2**20 + 1, 2**31 - 1):
+        y = survives(case, **{arg: paper(taps, *shape)})
+        assert isinstance(y, MemoryError if name == "separable_conv2d" and taps > 2**20 + 1 else np.ndarray)
+        assert isinstance(y, MemoryError) or (y == short).all()
+
+
+def test_filters_and_strides_of_many():
+    """Of a stride as long as the filters each output has taps of its own, and so has each phase."""
+    x, w, n = np.ones((1, 5, 1)), np.broadcast_to(1.0, (2**31 - 1, 1, 1)), 2**31 - 1
+    assert nn.conv1d(x, w, n, "FULL").ravel().tolist() == [1, 4]
+    assert nn.conv1d_transpose(x[:, :1], w, (1, 5, 1), n, "SAME").ravel().tolist() == [1] * 5
+    wide = np.broadcast_to(np.float32(1), (n, 3, 3, 12, 16))  # along the depth of what Winograd takes
+    y = nn.conv3d(np.ones((1, 2, 20, 20, 12), np.float32), wide, 1, "SAME")
+    assert (y[:, :, 1:-1, 1:-1] == 2 * 9 * 12).all()
+
+
 @forward
 def test_axes_beyond_31_bits(name):
     """Strides keep the output small: each element is that of an image of ones, or the size is refused."""

@@ -235,17 +235,19 @@ def test_terms_inside_are_counted():
     """Against the definition: output o and tap k meet at o*stride + k*dilation - lo."""
     rng = random.Random(0)
     for _ in range(3000):
-        numbers = [rng.randint(0, 12), rng.randint(0, 5), rng.randint(0, 14), rng.randint(1, 4), rng.randint(1, 4)]
-        a = geometry.Axis(*numbers, rng.randint(-3, 9))
+        numbers = [rng.randint(0, 12), rng.randint(0, 9), rng.randint(0, 14), rng.randint(1, 9), rng.randint(1, 9)]
+        a = geometry.Axis(*numbers, rng.randint(-9, 40))
         places = (o * a.stride + k * a.dilation - a.lo for o in range(a.out) for k in range(a.taps))
         assert geometry.terms_inside(a) == sum(0 <= at < a.size for at in places), a
 
 
-def test_zones_are_the_axis_without_what_lies_outside():
+@pytest.mark.parametrize("many", [geometry.MANY_TAPS, 3])
+def test_zones_are_the_axis_without_what_lies_outside(many, monkeypatch):
     """Every term inside is in exactly one piece, at the same output and tap; few others are in any."""
+    monkeypatch.setattr(geometry, "MANY_TAPS", many)
     rng, cut = random.Random(0), 0
     for _ in range(3000):
-        numbers = [rng.randint(0, 40), rng.randint(0, 5), rng.randint(0, 60), rng.randint(1, 3), rng.randint(1, 30)]
+        numbers = [rng.randint(0, 40), rng.randint(0, 6), rng.randint(0, 60), rng.randint(1, 3), rng.randint(1, 30)]
         ends = [rng.randint(-20, 60), rng.randint(0, 3), rng.choice((1, -2)), rng.randint(0, 3), rng.randint(1, 3)]
         a = geometry.JobAxis(*numbers, *ends)
         pieces = geometry.zones(a)
