@@ -498,6 +498,8 @@ def forward_problem(
         spatial(op, d_arg, dilations, n, channels_last),
     )
     pad = padding_of(op, padding, n, channels_last)
+    if DTYPES[dtype] == "int32" and not -(2.0**31) <= mode[1] < 2.0**31:
+        raise ValueError(f"{op}: padding_mode's constant must be a number that int32 holds, not {mode[1]}")
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
     out_shape = join_shape(batch, tuple(a.out for a in result), out_channels, channels_last)
     check_bytes(op, out_shape, dtype)

@@ -318,6 +318,11 @@ def test_padding_modes(name):
         object(),
     ):
         refused(case, (TypeError, ValueError), says=["padding_mode"], padding_mode=bad)
+    whole = {key: a.astype(np.int32) for key, a in case.arrays.items()}
+    for bad in (float("nan"), float("-inf"), 2**31, -(2**31) - 1):
+        refused(case, ValueError, says=["padding_mode", "int32"], padding_mode=("constant", bad), **whole)
+    for good in (2**31 - 1, -(2**31)):
+        case.call(padding_mode=("constant", good), **whole)
     x = case.arrays[case.op.x]
     empty = np.zeros((x.shape[0], *(0,) * (x.ndim - 2), x.shape[-1]), np.float32)
     for mode in ("reflect", "symmetric", "replicate", "circular"):
