@@ -46,6 +46,12 @@ class Algorithm(NamedTuple):
 # Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
+
+def _scratch(driver: Any) -> int:
+    """The most bytes that a thread takes under any ISA of this machine: the choice may not depend on the one in force."""
+    return max(driver.workspace(1, isa) for isa in range(len(_isa.available_isas())))
+
+
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps; along two axes, those
 # of more than 9 taps would leave no room for tiles in the scratch.
 _TRANSFORMS = {
@@ -242,7 +248,7 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     driver = Pixels(problem)
     # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.
     window = max(prod(geometry.effective(max(axis.taps, 1), axis.dilation) for axis in job) for job in problem.jobs)
-    if window > MOST_PIXEL_SCRATCH or driver.workspace(1, _isa.current()) > MOST_PIXEL_SCRATCH:
+    if window > MOST_PIXEL_SCRATCH or _scratch(driver) > MOST_PIXEL_SCRATCH:
         return "its windows span too many rows, or too long ones, for its scratch"
     return driver
 
@@ -282,7 +288,7 @@ def _columns(problem: Problem, forced: bool) -> Any:
         if channels < least:
             return f"fewer than {least} channels a group ({channels}): adding products up would take longer than making them"
     driver = Columns(problem)
-    if driver.workspace(1, _isa.current()) > MOST_COLUMN_SCRATCH:
+    if _scratch(driver) > MOST_COLUMN_SCRATCH:
         return "its filters have too many taps, or channels, for its scratch"
     return driver
 
