@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import reprlib
 import timeit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -301,11 +302,10 @@ class Plan(_runtime.Quick):
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         parameters = _parameters(op)
+        name = getattr(op, "__name__", reprlib.repr(op))
+        no_plan = f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
-            name = getattr(op, "__name__", repr(op))
-            raise TypeError(
-                f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
-            )
+            raise TypeError(no_plan)
         filters = tuple(_owned(f) for f in filters)
         self._op = op
         self._arguments = (filters, {k: _owned(v) for k, v in arguments.items()})
@@ -313,7 +313,13 @@ class Plan(_runtime.Quick):
         given = dict(zip(names, filters, strict=False))
         rest = dict(self._arguments[1])
         self._threads = rest.pop("num_threads", None)
-        self._recipe: Recipe = op(DEFERRED, **given, **_required(op, rest, names))
+        required = _required(op, name, rest, names)
+        try:
+            self._recipe: Recipe = op(DEFERRED, **given, **required)
+        except AttributeError as error:
+            raise TypeError(no_plan) from error
+        if not isinstance(self._recipe, Recipe):
+            raise TypeError(no_plan)
         self._wanted(None)
         self._packed: dict[Any, Any] = {}
         self._last = ()
@@ -404,13 +410,13 @@ class Plan(_runtime.Quick):
         return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
 
 
-def _required(op: Callable[..., Any], arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
+def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
     """The op's arguments, None for an output_shape that the input will decide; an error for one it does not have."""
     parameters = inspect.signature(op).parameters
     allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
         if name not in allowed:
-            raise TypeError(f"plan: {op.__name__} takes no {name!r} here; it takes {', '.join(allowed)}")
+            raise TypeError(f"plan: {called} takes no {name!r} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 

@@ -1,6 +1,7 @@
 """Plans, explanations and the switches between algorithms."""
 
 import concurrent.futures
+import functools
 import pickle
 from itertools import pairwise
 
@@ -162,6 +163,21 @@ def test_ops_that_have_no_plan(op):
     for call in (nn.plan, nn.explain):
         with pytest.raises(TypeError, match=r"plan: .* is no convolution of this package"):
             call(op, filters(3, 3, 1, 1), strides=1, padding="SAME")
+
+
+def test_functions_that_look_like_ops():
+    """Those of others are refused in words; what arguments are bound to an op is its own business."""
+    w = filters(3, 3, 1, 1)
+    for op in (lambda x, w, residual=None: x.shape, lambda x, w, residual=None: 3):
+        with pytest.raises(TypeError, match=r"plan: <lambda> is no convolution of this package"):
+            nn.plan(op, w)
+    same = functools.partial(nn.conv2d, strides=1, padding="SAME")
+    x = np.ones((1, 4, 4, 1), np.float32)
+    assert np.array_equal(nn.plan(same, w)(x), nn.conv2d(x, w, 1, "SAME"))
+    with pytest.raises(TypeError, match=r"plan: .* takes no 'rate' here"):
+        nn.plan(same, w, rate=1)
+    with pytest.raises(TypeError, match=r"plan: .* takes no 'strides' here"):
+        nn.plan(functools.partial(nn.conv2d, x), w, strides=1, padding="SAME")
 
 
 def test_shapes_that_a_plan_refuses():
