@@ -49,7 +49,7 @@ _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
 def _scratch(driver: Any) -> int:
     """The most bytes that a thread takes under any ISA of this machine: the choice may not depend on the one in force."""
-    return max(driver.workspace(1, isa) for isa in range(len(_isa.available_isas())))
+    return int(max(driver.workspace(1, isa) for isa in range(len(_isa.available_isas()))))
 
 
 # F(m, r): (alpha, m, r) by the taps of each transformed axis. Longer filters are chunks of r taps; along two axes, those
