@@ -348,6 +348,18 @@ def test_gradients_of_long_rows_of_which_few_taps_are_inside(channels, strides):
             assert np.array_equal(nn.max_pool_grad(x, y, g, (height, 70), strides, "FULL"), expected), (width, height)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_gradients_of_long_means_far_apart(channels):
+    """Few of them are around an input: the scratch for all their taps was too much, and there was no result."""
+    x = np.zeros((1, 200_000, channels), np.float32)
+    g = np.random.default_rng(0).standard_normal((1, 5, channels)).astype(np.float32)
+    dx = nn.avg_pool1d_grad(x.shape, g, 60_000, 30_000, "VALID")
+    expected = np.zeros(x.shape)
+    for o in range(5):
+        expected[:, o * 30_000 : o * 30_000 + 60_000] += g[:, o : o + 1] / 60_000
+    assert np.allclose(dx, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_gradients_of_large_windows_over_channels():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 60, 70, 90)).astype(np.float16)

@@ -611,9 +611,11 @@ cdef double measure(Run *r) noexcept nogil:
     bytes[RESULT] = 0 if r.plain else results * unit
     bytes[ROWS] = 0
     if r.by_rows:  # the columns that a row of the box meets, inside or not
-        columns = r.box[2]
-        columns = columns / x[2].stride + 2 if r.kind == MEAN_GRAD else (columns - 1) * x[2].stride
-        columns += (x[2].taps - 1) * x[2].dilation + 1
+        columns = (x[2].taps - 1) * x[2].dilation
+        if r.kind == MEAN_GRAD:
+            columns = (r.box[2] + columns) / x[2].stride + 3
+        else:
+            columns += (r.box[2] - 1) * <double> x[2].stride + 1
         bytes[ROWS] = r.csize * (columns * (1 if r.planar else r.pitch) + 2 * r.k.lanes)
         r.together = <ptrdiff_t> max(1.0, min(<double> r.box[1], ROW_BYTES / bytes[ROWS]))
         bytes[ROWS] *= r.together
@@ -667,7 +669,7 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         r.pieces, r.planar, r.direct = True, False, False
     r.plain = native and r.kind != ARGMAX and r.kind != FILTER_GRAD and (
         r.out.s[2] == r.size and (r.by_rows or not backward) if r.planar else r.direct and r.out.sc == r.size)
-    return not r.pieces or r.kind < MAX_GRAD or r.kind == MEAN_GRAD
+    return not r.pieces or r.kind != FILTER_GRAD
 
 
 cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
