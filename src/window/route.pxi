@@ -14,6 +14,8 @@ cdef struct Routes:
     Field x, grad, dx
     ptrdiff_t lo[3]          # their input
     ptrdiff_t count[3]
+    ptrdiff_t first          # of a row, the windows [first, last) that have all their taps inside the input, and in the box
+    ptrdiff_t last
     ptrdiff_t pitch          # planar: from a phase of a row to the next, elements
     bint clear               # whether rows of dx are cleared before the first window that meets them
     bint adjacent            # whether a row's taps are next to each other, in one plane
@@ -68,36 +70,27 @@ cdef void clear(const Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdi
                     memset(at + w * t.dx.s[2], 0, size)
 
 
-cdef inline void inside(const Routes *t, ptrdiff_t *first, ptrdiff_t *last) noexcept nogil:
-    """Of a row, the windows [first, last) that have all their taps inside the input, and in the box."""
-    cdef const JobAxis *w = t.r.forward.ax + 2
-    cdef ptrdiff_t end = t.box.start[2] + t.box.count[2] - 1 + w.lo - (w.taps - 1) * w.dilation
-    first[0] = max(t.around.start[2], ceil_div(w.lo + t.box.start[2], w.stride))
-    last[0] = min(t.around.start[2] + t.around.count[2], floor_div(end, w.stride) + 1)
-
-
 cdef void clear_rows(Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdiff_t to_h, ptrdiff_t rows) noexcept nogil:
     """Rows that no window before the next row of windows, of so many rows of taps, meets. Where these slide, they take the
     columns that they come to as zeros (`newer`), but for the first window's."""
     cdef const JobAxis *x = t.r.forward.ax
-    cdef ptrdiff_t first, last, tap, start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
-    inside(t, &first, &last)
-    t.a.windows, t.a.newer = last - first, rows
-    taps_of(x + 2, first, start, t.box.count[2], &tap, &t.a.columns, t.a.own[2])
+    cdef ptrdiff_t start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
+    t.a.windows, t.a.newer = t.last - t.first, rows
+    t.a.columns = t.a.own[2][1] = x[2].taps
+    t.a.own[2][0] = 0
     if t.adjacent and to_d - d == 1 and rows == x[1].taps and to_h - h <= rows and slide_of(&t.a):
         t.a.newer = rows - (to_h - h)
-        clear(t, d, to_d, h, to_h, start, first * x[2].stride - x[2].lo)
-        start = last * x[2].stride - x[2].lo
+        clear(t, d, to_d, h, to_h, start, t.first * x[2].stride - x[2].lo)
+        start = t.last * x[2].stride - x[2].lo
     clear(t, d, to_d, h, to_h, start, end)
 
 
 cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const char *weights) noexcept nogil:
     """A row of windows, whose x and dx are at column 0 and whose grad at output 0, from the last to the first."""
     cdef const JobAxis *w = t.r.forward.ax + 2
-    cdef ptrdiff_t o = t.around.start[2] + t.around.count[2], start, first, all_in, all_out, at
-    inside(t, &all_in, &all_out)
+    cdef ptrdiff_t o = t.around.start[2] + t.around.count[2], start, first, at
     while o > t.around.start[2]:
-        start = o - 1 if o > all_out or o <= all_in else all_in
+        start = o - 1 if o > t.last or o <= t.first else t.first
         taps_of(w, start, t.box.start[2], t.box.count[2], &first, &t.a.columns, t.a.own[2])
         at = (start * w.stride - w.lo + first * w.dilation) * t.x.s[2]
         t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + start * t.grad.s[2]
@@ -257,6 +250,9 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         t.lo[i] = min(t.lo[i], box.start[i])
         t.count[i] = end - t.lo[i]
         t.a.weight_step[i] = r.weight_step[i]
+    end = box.start[2] + box.count[2] - 1 + x[2].lo - (x[2].taps - 1) * x[2].dilation
+    t.first = max(t.around.start[2], ceil_div(x[2].lo + box.start[2], x[2].stride))
+    t.last = min(t.around.start[2] + t.around.count[2], floor_div(end, x[2].stride) + 1)
     t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
     t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, t.column, x[2].taps
     if r.planar and not r.pairs:
