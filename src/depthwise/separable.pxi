@@ -1,0 +1,234 @@
+# The separable driver: boxes of depthwise outputs in scratch, multiplied by the pointwise filters while they are in L2.
+
+cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff_t first, int rows, ptrdiff_t tiles,
+                        char **out, char **residual, Scratch *s) noexcept nogil:
+    """Some pixels of a box by one block of columns, and those of the tiles that follow in one line."""
+    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, p.columns - start), no_offset = 0
+    cdef int wide = 2 if taken > lanes else 1, i
+    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
+    cdef bint plain = p.plain_store and spare >= 0
+    cdef char *places[TILE_ROWS]
+    cdef char *added[TILE_ROWS]
+    cdef tile_args args
+    cdef finish_args end
+    for i in range(TILE_ROWS):
+        places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
+    args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, p.rows, 0
+    args.b, args.ldb, args.added = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes, NULL
+    args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
+    args.bias = p.zeros if p.deferred else p.bias + start * r.csize
+    args.clamp, args.low, args.high, args.ahead = p.activation == CLAMP and not p.deferred, p.low, p.high, 0
+    if tiles > 0:
+        args.tiles, args.blocks, args.pixel, args.out_pixel = tiles, 1, p.pitch * r.csize, p.out.s[2]
+        args.later, args.later_step = args.b, 0
+        r.k.along[wide](&args)
+    else:
+        r.k.gemm[wide][rows](&args)
+    if plain:
+        return
+    for i in range(rows):
+        places[i] = out[i] + start * p.out.sc
+        added[i] = residual[i] + start * p.residual.sc
+    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
+    end.out, end.out_step = places, p.out.sc
+    end.residual, end.residual_step = added if p.residual.data != NULL else NULL, p.residual.sc
+    end.bias, end.activation = p.bias + start * r.csize if p.deferred else NULL, p.activation if p.deferred else NONE
+    end.low, end.high = p.low, p.high
+    r.k.finish[r.dtype](&end)
+
+
+cdef inline ptrdiff_t row_pixels(const Run *r, const Box *b) noexcept nogil:
+    """Of the image, in a row of a box."""
+    return b.count[2] if r.fold == 1 else b.count[2] * r.fold - r.lag
+
+
+cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner, Scratch *s) noexcept nogil:
+    """The pointwise outputs of a box whose depthwise outputs are in scratch."""
+    cdef ptrdiff_t row = row_pixels(r, b), pixels = b.count[1] * row, block = 0, last, first, h, w, i, q
+    cdef ptrdiff_t together = max(1, PANEL_BYTES // (p.rows * 2 * r.k.lanes * r.csize))
+    cdef ptrdiff_t rest = p.columns - (p.blocks - 1) * 2 * r.k.lanes, tiles = 0
+    cdef int rows, wide = 2 if rest > r.k.lanes else 1, full = r.k.rows[2 if p.blocks > 1 else wide]
+    cdef bint line = (p.plain_store and p.out.s[1] == row * p.out.s[2] and r.k.rows[wide] == full
+                      and spare_bytes(r.k, rest, wide, r.csize) >= 0)
+    cdef char *out[TILE_ROWS]
+    cdef char *residual[TILE_ROWS]
+    while block < p.blocks:
+        last = min(block + together, p.blocks)
+        first, h, w = 0, b.start[1], b.start[2]
+        while first < pixels:
+            rows = <int> min(full, pixels - first)
+            if line:
+                tiles = (pixels - first) // full
+            for i in range(rows):
+                out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
+                residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]
+                w += 1
+                if w == b.start[2] + row:
+                    h, w = h + 1, b.start[2]
+            if tiles > 1:  # h does not matter where rows follow each other
+                w += (tiles - 1) * rows
+            for q in range(block, last):
+                multiply_tile(r, p, q, first, rows, tiles, out, residual, s)
+            first += max(1, tiles) * rows
+            if owner:
+                poll(r.call)
+            if r.call.cancelled:
+                return
+        block = last
+
+
+cdef class Stages:
+    """Both filters packed, and what happens between the stages."""
+    cdef char *data
+    cdef Panels depthwise
+    cdef object bias, epilogue, memory
+    cdef Py_ssize_t panel_bytes
+
+    @property
+    def nbytes(self):
+        return self.depthwise.nbytes + self.panel_bytes
+
+
+cdef class Separable:
+    """A depthwise Problem and the pointwise one that follows. Immutable; `pack` and `run` may be called from many threads."""
+    cdef Depthwise first
+    cdef ptrdiff_t columns
+    cdef cnp.npy_intp out_shape[4]
+    cdef object problem
+    cdef readonly object layout
+    cdef readonly double flops, work  # of a direct convolution, and what is done: the same
+
+    def __cinit__(self, problem):
+        cdef int i
+        self.problem, self.first = problem, Depthwise(problem.first)
+        self.columns = problem.second.out_channels
+        self.flops = self.first.flops * (1 + self.columns / <double> self.first.taps)
+        self.work = self.flops
+        self.layout = ("separable",)
+        for i in range(4):
+            self.out_shape[i] = problem.out_shape[i]
+
+    cdef void describe(self, Run *r, Product *p, int isa) noexcept:
+        self.first.describe(r, isa)
+        memset(p, 0, sizeof(Product))
+        r.out_dtype = compute_type(r.dtype)
+        p.columns, p.blocks, p.rows = self.columns, ceil_div(self.columns, 2 * r.k.lanes), r.columns
+        p.pitch = ceil_div(r.columns, r.k.lanes) * r.k.lanes
+        if p.pitch * r.csize % 1024 == 0:  # pixels a multiple of 1 KiB apart would share few sets of L1
+            p.pitch += r.k.lanes
+
+    cdef ptrdiff_t panel_bytes(self, const Run *r, const Product *p) noexcept:
+        return p.blocks * p.rows * 2 * r.k.lanes * r.csize
+
+    cdef ptrdiff_t box_pixels(self, const Run *r, const Product *p) noexcept:
+        """What the stages pass on stays in cache: more of it where each box has to bring in many filters."""
+        cdef ptrdiff_t budget = (1 << 20) if self.panel_bytes(r, p) > PANEL_BYTES else 1 << 17
+        return max(TILE_ROWS, budget // (r.fold * p.pitch * r.csize))
+
+    cdef bint fold(self, Run *r, Product *p) noexcept:
+        """As Depthwise.fold, between the stages without a gap from pixel to pixel; only boxes of whole rows."""
+        cdef ptrdiff_t row = r.ax[2].out, strip = r.csize * r.columns * (row + r.ax[2].taps + r.k.lanes)
+        strip *= r.ax[1].taps + (SLIDE_ROWS - 1) * r.ax[1].stride
+        if row > self.box_pixels(r, p) or strip + 64 > STRIP_BYTES or r.ax[2].stride > 1 or not self.first.fold(r):
+            return False
+        p.pitch = p.rows
+        return True
+
+    def pack(self, filters, int isa):
+        """Both filters packed once, for `run` on the same ISA."""
+        cdef Run r
+        cdef Product p
+        cdef Stages stages = Stages.__new__(Stages)
+        cdef ptrdiff_t block, row, column, wide
+        cdef cnp.ndarray w
+        depthwise, w, bias, epilogue = filters
+        self.describe(&r, &p, isa)
+        row, column = w.strides[2], w.strides[3]
+        stages.depthwise = self.first.pack(depthwise, isa)
+        stages.bias, stages.epilogue = bias, epilogue
+        stages.memory = packed(self.panel_bytes(&r, &p) + 256, self.problem.op)
+        stages.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> stages.memory)
+        stages.panel_bytes = self.panel_bytes(&r, &p)
+        with nogil:
+            for block in range(p.blocks):
+                wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
+                r.k.pack[r.dtype](stages.data + block * p.rows * 2 * r.k.lanes * r.csize,
+                                  (2 if wide > r.k.lanes else 1) * r.k.lanes,
+                                  <const char *> cnp.PyArray_DATA(w) + block * 2 * r.k.lanes * column, p.rows, row,
+                                  wide, column)
+        return stages
+
+    def workspace(self, int threads, int isa):
+        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+        cdef Run r
+        cdef Product p
+        cdef ptrdiff_t most = 0
+        for folded in range(2):
+            self.describe(&r, &p, isa)
+            if not folded or self.fold(&r, &p):
+                most = max(most, most_scratch(&r, threads, self.box_pixels(&r, &p), p.pitch * r.csize))
+        return most + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
+
+    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
+            int threads, int isa):
+        """Both stages on x into out (made when None), which is returned; filters are `Stages`, or (depthwise filters,
+        pointwise filters, bias and epilogue between the stages)."""
+        cdef Run r
+        cdef Product p
+        cdef Call call
+        cdef View view
+        cdef ptrdiff_t head, tail, middle
+        cdef Memory memory
+        cdef char *shared
+        cdef int team
+        cdef bint channels_last = self.first.channels_last
+        cdef list raised = []
+        cdef Stages stages
+        self.describe(&r, &p, isa)
+        if out is None:
+            out = output(4, self.out_shape, x, empty)
+        view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
+        view_of(out, 2, channels_last, &p.out)
+        if residual is not None:
+            view_of(residual, 2, channels_last, &p.residual)
+        if cnp.PyArray_SIZE(out) == 0:
+            return out
+        stages = filters if isinstance(filters, Stages) else self.pack(filters, isa)
+        if stages.depthwise.finite or not r.clipped or self.first.whole:
+            self.fold(&r, &p)
+        self.first.take_input(&r, &view)
+        self.first.take_epilogue(&r, epilogue)
+        p.activation, p.low, p.high = r.activation, r.low, r.high
+        p.deferred = residual is not None or r.deferred
+        p.plain_store = r.dtype < 3 and p.out.sc == r.size and not p.deferred
+        self.first.take_epilogue(&r, stages.epilogue)
+        r.plain_store = not r.deferred
+        begin(&call, raised)
+        r.call = &call
+        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
+        middle = p.pitch * r.csize
+        count_blocks(&r)
+        cut(&r, team, self.box_pixels(&r, &p))
+        tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
+        head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
+        no_memory(&memory)
+        try:
+            shared = take(&memory, head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
+            held = self.first.place_shared(&r, shared, stages.bias, stages.depthwise)
+            memset(shared + shared_bytes(&r), 0, tail)
+            p.bias = shared + shared_bytes(&r)
+            p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
+            if bias is not None:
+                memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
+            p.panels = stages.data
+            r.product = &p
+            place_scratch(&r, shared + head, scratch_bytes(&r, middle), team, middle,
+                          <Scratch *> (shared + shared_bytes(&r) + tail))
+            with nogil:
+                run_units(run_unit, &r, r.units, team, &call)
+        finally:
+            give_back(&memory)
+        del held
+        if raised:
+            raise raised[0]
+        return out
