@@ -167,6 +167,8 @@ def test_tensorflow(tf, name):
         beyond = (room - (out - 1) * stride for room, out, stride in zip(g.rooms(), g.outs(), g.strides))
         if g.rank == 3 and g.padding == "SAME" and max(beyond) > 1:
             continue  # Eigen's conv3d starts such windows late, against TensorFlow's own rule (and conv2d, and oneDNN)
+        if g.rank == 3 and g.channels == 1:
+            continue  # TensorFlow's conv3d of one channel gives now and then what nothing has written
         if any(room <= -stride for room, stride in zip(g.rooms(), g.strides)) or 0 in (*g.sizes, *g.outs()):
             continue
         case = op.draw(op, rng, g)
