@@ -219,7 +219,14 @@ ROWS_2(TILES, 2)
     {                                                                                                                  \
         const BOUND low = (BOUND)low_, high = (BOUND)high_, top = (BOUND)INFINITY;                                     \
         switch (activation) {                                                                                          \
-        case CLAMP: SLOPE_OF(S, ((y > low) & (y < high)) | (y == top) | (y == -top) ? dy : 0)                          \
+        case CLAMP: /* two comparisons fewer take 0.9 of the time */                                                   \
+            if (isfinite(low_) && high_ == INFINITY) {                                                                 \
+                SLOPE_OF(S, y > low ? dy : 0)                                                                          \
+            }                                                                                                          \
+            if (isfinite(low_) && isfinite(high_)) {                                                                   \
+                SLOPE_OF(S, (y > low) & (y < high) ? dy : 0)                                                           \
+            }                                                                                                          \
+            SLOPE_OF(S, ((y > low) & (y < high)) | (y == top) | (y == -top) ? dy : 0)                                  \
         case LEAKY_RELU: SLOPE_OF(S, y > 0 ? dy : dy * low)                                                            \
         case ELU: SLOPE_OF(S, y < 0 ? dy * (y + 1) : dy)                                                               \
         case SIGMOID: SLOPE_OF(S, dy * y * (1 - y))                                                                    \
