@@ -165,8 +165,8 @@ def dtype_code(op: str, arg: str, dtype: np.dtype[Any]) -> int:
     return code
 
 
-def array(op: str, arg: str, value: Any) -> Array:
-    """An aligned ndarray in native byte order; copies only what is not."""
+def array(op: str, arg: str, value: Any, dtype: Any = None) -> Array:
+    """An aligned ndarray in native byte order; copies only what is not. Of `dtype`, if it is a list: it has none itself."""
     if type(value) is not np.ndarray:
         if value is None:
             raise TypeError(f"{op}: {arg} is None; expected an array")
@@ -176,18 +176,34 @@ def array(op: str, arg: str, value: Any) -> Array:
             )
         if getattr(value, "requires_grad", False):
             raise TypeError(f"{op}: {arg} is a tensor that requires grad; use cyconv.ext.torch, or pass {arg}.detach()")
+        listed = isinstance(value, (list, tuple))
         try:
             value = np.asarray(value)
         except ValueError as error:
             raise TypeError(f"{op}: {arg} cannot be read as an array: {error}") from None
+        if listed and isinstance(dtype, np.dtype):
+            value = _cast(value, dtype)
     if not value.flags.aligned or not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))
     return value  # type: ignore[no-any-return]
 
 
+def _cast(listed: Array, dtype: np.dtype[Any]) -> Array:
+    """Python's numbers in a dtype of their kind: no fractions in integers, and integers only where they fit."""
+    if listed.dtype.kind not in {"i": "iu", "u": "iu", "f": "iuf", "V": "iuf", "c": "iufc"}.get(dtype.kind, ""):
+        return listed
+    cast = listed.astype(dtype)
+    return listed if dtype.kind in "iu" and (cast != listed).any() else cast
+
+
+def pair(op: str, x_arg: str, x: Any, f_arg: str, f: Any) -> tuple[Array, Array]:
+    """Both as arrays; a list beside an array takes its dtype."""
+    return array(op, x_arg, x, getattr(f, "dtype", None)), array(op, f_arg, f, getattr(x, "dtype", None))
+
+
 def operands(op: str, x_arg: str, x: Any, f_arg: str, f: Any) -> tuple[Array, Array, int]:
     """Both arrays and their common dtype."""
-    x, f = array(op, x_arg, x), array(op, f_arg, f)
+    x, f = pair(op, x_arg, x, f_arg, f)
     code = dtype_code(op, x_arg, x.dtype)
     if f.dtype != x.dtype:
         dtype_code(op, f_arg, f.dtype)
@@ -668,7 +684,7 @@ def bias_argument(
     """A contiguous vector in the compute type, one value for each output channel."""
     if bias is None:
         return None
-    bias = array(op, arg, bias)
+    bias = array(op, arg, bias, dtype)
     if bias.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {bias.dtype} but the input is {dtype}; convert it with {arg}.astype(...)")
     if bias.shape != (channels,):
@@ -683,7 +699,7 @@ def bias_argument(
 
 def output_like(op: str, arg: str, value: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """An array of the output's shape and dtype: a residual, which is added before the activation, or a gradient."""
-    like = array(op, arg, value)
+    like = array(op, arg, value, dtype)
     if like.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {like.dtype} but the output is {dtype}; convert it with {arg}.astype(...)")
     if like.shape != shape:

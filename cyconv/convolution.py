@@ -17,6 +17,7 @@ from cyconv._problem import (
     out_argument,
     padding_argument,
     padding_mode_argument,
+    pair,
     sequence,
     spatial_rank,
 )
@@ -137,8 +138,7 @@ def convolution(
     >>> nn.convolution(x, w).shape
     (1, 3, 4, 5, 3)
     """
-    filters = array("convolution", "filters", filters)
-    rank = spatial_rank("convolution", filters)
+    rank = spatial_rank("convolution", array("convolution", "filters", filters))
     return _forward(
         "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,
@@ -572,7 +572,7 @@ def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
 
 def bias_operands(op: str, value: Any, bias: Any, data_format: Any) -> tuple[Array, Array, int]:
     """The checked arguments of bias_add, and the axis of the channels."""
-    x, b = array(op, "value", value), array(op, "bias", bias)
+    x, b = pair(op, "value", value, "bias", bias)
     axis = channel_axis(op, "value", x, data_format)
     if x.dtype != b.dtype:
         raise TypeError(f"{op}: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")

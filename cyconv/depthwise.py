@@ -9,6 +9,7 @@ from cyconv._problem import (
     Array,
     StagedFilters,
     activation_argument,
+    array,
     bias_argument,
     data_format_argument,
     filter_shape,
@@ -213,7 +214,7 @@ def separable_conv2d(
     """
     op = "separable_conv2d"
     filters, rest = staged(
-        op, pointwise_filter, depthwise_filter, depthwise_bias, depthwise_activation,
+        op, input, pointwise_filter, depthwise_filter, depthwise_bias, depthwise_activation,
         strides, padding, data_format, dilations, padding_mode, groups,
     )  # fmt: skip
     return _plan.execute(
@@ -223,6 +224,7 @@ def separable_conv2d(
 
 def staged(
     op: str,
+    input: Any,
     pointwise_filter: Any,
     filter: Any,
     bias: Any,
@@ -239,6 +241,7 @@ def staged(
         sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
         sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
     )  # fmt: skip
+    filter = array(op, "depthwise_filter", filter, getattr(input, "dtype", None))
     f, point, code = operands(op, "depthwise_filter", filter, "pointwise_filter", pointwise_filter)
     if bias is not None:
         filter_shape(op, "depthwise_filter", f.shape, 2)

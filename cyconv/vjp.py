@@ -141,7 +141,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     threads, data_format = a["num_threads"], a["data_format"]
     how = {k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "groups")}
     extras = {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
-    filters, rest = staged(op, a["pointwise_filter"], a["depthwise_filter"], **extras, **how)
+    filters, rest = staged(op, a["input"], a["pointwise_filter"], a["depthwise_filter"], **extras, **how)
     x, f, code = operands(op, "input", a["input"], "depthwise_filter", filters.depthwise)
     problem = separable_problem(op, STAGES, 2, x.shape, filters.shape, code, *rest)
     g = _undo(rule, op, a, x.dtype, problem)

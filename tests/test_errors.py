@@ -71,6 +71,39 @@ def test_things_that_are_no_arrays(name, value):
         refused(case, (TypeError, ValueError), says=[argument], **{argument: value})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+@ops
+def test_lists_take_the_dtype_of_the_array_beside_them(name, dtype):
+    """A list has no dtype: it is the array's, unless numbers would be lost."""
+    case = example(OPS[name])
+    arrays = {argument: a.astype(dtype) for argument, a in case.arrays.items()}
+    right = case.call(**arrays)
+    for listed in [(argument,) for argument in arrays] + [tuple(arrays)[1:]]:
+        y = case.call(**arrays | {argument: arrays[argument].tolist() for argument in listed})
+        assert y.dtype == dtype
+        assert y.tobytes() == right.tobytes()
+        for lost in ([0.5], [2**40]) if dtype == "int32" else ([True], [1j]):
+            error = survives(case, **arrays | {listed[0]: np.broadcast_to(lost, arrays[listed[0]].shape).tolist()})
+            assert isinstance(error, TypeError)
+            assert listed[0] in str(error)
+
+
+def test_lists_beside_an_array_as_extras_and_gradients():
+    x, w = np.ones((1, 4, 3, 2), np.float32), np.ones((2, 2, 2, 2), np.float32)
+    plain = nn.conv2d(x, w, 1, "SAME")
+    assert (nn.conv2d(x, w, 1, "SAME", bias=[1, 0.5], residual=plain.tolist()) == 2 * plain + [1, 0.5]).all()
+    dy = (1 + np.arange(plain.size, dtype=np.float32)).reshape(plain.shape)
+    right = nn.conv2d_vjp(x, w, dy, 1, "SAME")
+    assert (nn.conv2d_backprop_filter(x, w.shape, dy.tolist(), 1, "SAME") == right[1]).all()
+    for y, wanted in zip(nn.conv2d_vjp(x, w.tolist(), dy.tolist(), 1, "SAME"), right):
+        assert y.dtype == wanted.dtype
+        assert (y == wanted).all()
+    for dtype in ("uint8", "int64", "complex64"):
+        y = nn.bias_add(x.astype(dtype), [1, 200])
+        assert y.dtype == dtype
+        assert (y == np.array([2, 201])).all()
+
+
 @ops
 def test_dtypes(name):
     case = example(OPS[name])
