@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import cyconv
+from cyconv._geometry import LIMIT
 
 #: What `explain` takes: ops that have filters to pack.
 OPS = [name for name in cyconv.__all__ if "conv" in name and not name.endswith(("_vjp", "_input", "_filter"))]
@@ -19,7 +20,7 @@ OPS = [name for name in cyconv.__all__ if "conv" in name and not name.endswith((
 
 def positive(text: str) -> int:
     """A number of threads."""
-    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+    if not text.isdecimal() or not 1 <= int(text) <= LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads (1, 2, ...)")
     return int(text)
 
@@ -54,7 +55,7 @@ def explain(args: argparse.Namespace) -> None:
     def value(text: str) -> Any:
         try:
             return literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError):
             return text
 
     try:
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise argparse.ArgumentError(None, f"--output: there is no folder {args.output.parent}")
             cyconv.set_num_threads(args.threads)
         args.run(args)
-        sys.stdout.flush()  # here, where a reader who has gone is no error
+        print(end="", flush=True)  # here, where a reader who has gone is no error
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (argparse.ArgumentError, OSError) as error:

@@ -286,6 +286,7 @@ def test_explain_knows_the_ops_that_have_plans():
         (["1x30x30x4", "3x3x4x8", "strides=1"], "padding"),
         (["1x30x30x4", "3x3xfour", "strides=1", "padding=SAME"], "four"),
         (["1x30x30x4", "3x3x4x8", "strides=1", "padding=SAME", "colour=1"], "colour"),
+        (["1x30x30x4", "3x3x4x8", "strides=" + "-" * 5000 + "1", "padding=SAME"], "strides must be an integer"),
         (["1x30x30x4", "99999x99999x4x99999", "strides=1", "padding=SAME"], "99999"),
     ],
 )
@@ -338,5 +339,12 @@ def test_a_closed_pipe_is_no_error(command, unbuffered):
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_a_closed_stdout_is_no_error():
+    command = [sys.executable, "-m", "cyconv", "info"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.stderr == ""
     assert done.returncode == 0
