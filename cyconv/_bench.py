@@ -10,12 +10,12 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from argparse import ArgumentError
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from select import select
 
 from . import _isa, _runtime
 from ._info import cpu
@@ -108,12 +108,9 @@ class Library:
     def answer(self) -> str:
         """Its next line; none where it hangs, or has hung before."""
         assert self.process.stdout is not None
-        timer = threading.Timer(PATIENCE, self.process.kill)
-        timer.start()
-        try:
-            return self.process.stdout.readline().strip()
-        finally:
-            timer.cancel()
+        if not select([self.process.stdout], [], [], PATIENCE)[0]:
+            self.process.kill()
+        return self.process.stdout.readline().strip()
 
     def seconds(self, layer: int, budget: float) -> float | None:
         """The median time of a layer, None where the library cannot run it."""

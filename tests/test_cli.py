@@ -206,6 +206,8 @@ def test_peers_compute_the_same_layers(library, monkeypatch):
 
 
 def test_bench_leaves_a_library_that_hangs(monkeypatch):
+    """And waits without a thread, which would keep a process that Ctrl-C ends."""
+    monkeypatch.delattr("threading.Thread.start")
     monkeypatch.setattr(_bench, "PATIENCE", 0.1)
     library = object.__new__(_bench.Library)
     library.process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
