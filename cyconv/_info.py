@@ -16,7 +16,7 @@ from ._version import __version__
 def read(path: str) -> str:
     """The text of a file of the system's, empty where there is none."""
     try:
-        with open(path) as file:
+        with open(path, errors="replace") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -24,7 +24,7 @@ def read(path: str) -> str:
 
 def openmp_libraries() -> list[str]:
     """Every OpenMP runtime in this process; two of them may fight over the cores."""
-    return sorted(set(re.findall(r"/\S*/lib(?:g|i|)omp[\w.-]*\.so\S*", read("/proc/self/maps"))))
+    return sorted(set(re.findall(r"/.*/lib(?:g|i|)omp[\w.-]*\.so[\w.]*", read("/proc/self/maps"))))
 
 
 def caches() -> dict[str, str]:

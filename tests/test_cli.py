@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import mmap
 import os
 import subprocess
 import sys
@@ -158,6 +159,16 @@ def test_info_says_which_rule_decided():
     assert facts["isa"]["chosen"] == "baseline"
     with pytest.raises(ValueError, match="show_config: mode='json'"):
         _info.show_config("json")
+
+
+def test_info_finds_libraries_in_folders_of_any_name(tmp_path):
+    folder = os.path.join(os.fsencode(tmp_path), b"two words, \xff")
+    os.mkdir(folder)
+    with open(os.path.join(folder, b"libgomp-1a.so.1"), "w+b") as file:
+        file.truncate(4096)
+        with mmap.mmap(file.fileno(), 4096):
+            found = _info.openmp_libraries()
+    assert any(path.startswith(str(tmp_path)) and path.endswith("/libgomp-1a.so.1") for path in found)
 
 
 # ---- bench
