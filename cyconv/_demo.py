@@ -91,7 +91,10 @@ def photograph(image: Path | None) -> Array:
         except ImportError:
             raise ArgumentError(None, f"reading {image} needs Pillow: pip install 'cyconv[demo]'") from None
         try:
-            picture = ops.exif_transpose(pillow.open(image)).convert("RGB")
+            picture = ops.exif_transpose(pillow.open(image))
+            if picture.mode.startswith("I"):  # 16 bits: convert would make all from 255 on white
+                picture = pillow.fromarray((np.asarray(picture) // 256).clip(0, 255).astype(np.uint8))
+            picture = picture.convert("RGB")
         except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
             raise ArgumentError(None, f"{image}: no image that Pillow can read: {error}") from None
         picture.thumbnail((640, 640))  # for NumPy's sake: its windows take 64 times the memory of the picture

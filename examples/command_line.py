@@ -59,7 +59,10 @@ def photograph(path: str) -> Image.Image:
     """An image file: RGB, upright."""
     try:
         with Image.open(existing(path)) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits: convert would make all from 255 on white
+                upright = Image.fromarray((np.asarray(upright) // 256).clip(0, 255).astype(np.uint8))
+            return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SystemExit(f"{path} is not an image that Pillow can read: {error}") from None
 

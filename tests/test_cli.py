@@ -114,6 +114,15 @@ def test_demo_takes_your_photograph(tmp_path):
     np.testing.assert_allclose(photo, 200 / 255, atol=0.01)
 
 
+@pytest.mark.parametrize("name", ["grey.png", "grey.tif"])
+def test_demo_takes_16_bits_of_grey(name, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="your own photograph needs Pillow")
+    grey = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    image.fromarray(grey).save(tmp_path / name)
+    photo = _demo.photograph(tmp_path / name)
+    np.testing.assert_allclose(photo[0], np.repeat(grey[..., None] / 65535, 3, -1), atol=0.01)
+
+
 def test_demo_errors_are_one_line(tmp_path, capsys, without):
     text = tmp_path / "notes.txt"
     text.write_text("no picture")

@@ -132,6 +132,12 @@ def test_files_that_are_something_else_are_named(tmp_path, network):
             getattr(import_module(module), function)(path)
 
 
+def test_photographs_may_have_16_bits(tmp_path, network):
+    image = import_module("PIL.Image")
+    image.fromarray(np.full((8, 8), 32768, np.uint16)).save(tmp_path / "grey.png")
+    assert np.all(np.asarray(import_module("command_line").photograph(tmp_path / "grey.png")) == 128)
+
+
 @pytest.mark.parametrize(
     ("program", "arguments", "said"),
     [
