@@ -63,7 +63,7 @@ def explain(args: argparse.Namespace) -> None:
         settings = {name: value(text) for name, text in (text.split("=", 1) for text in args.call if "=" in text)}
         arrays = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
         print(cyconv.explain(getattr(cyconv, args.op), *arrays, **settings))
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError) as error:
         raise argparse.ArgumentError(None, str(error)) from None
 
 
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(end="", flush=True)  # here, where a reader who has gone is no error
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (argparse.ArgumentError, OSError) as error:
+    except (argparse.ArgumentError, OSError, MemoryError) as error:
         parser.exit(2, f"cyconv: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -137,6 +137,11 @@ def test_demo_errors_are_one_line(tmp_path, capsys, without):
     assert "needs Pillow: pip install 'cyconv[demo]'" in refused(capsys, "demo", str(text))
 
 
+def test_demo_says_in_a_line_that_memory_lacks(capsys, monkeypatch):
+    monkeypatch.setattr(_demo, "windows", lambda *_: np.empty(1 << 60, np.int8))
+    assert "Unable to allocate" in refused(capsys, "demo")
+
+
 def test_demo_refuses_an_output_that_cannot_be_written(tmp_path, capsys):
     assert "no-such-folder" in refused(capsys, "demo", "--output", str(tmp_path / "no-such-folder" / "sheet.png"))
 
