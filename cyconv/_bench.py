@@ -63,7 +63,8 @@ def worker(library: str, threads: int) -> None:
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever the library prints
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # some start more threads than they are told
+    cores = sorted(os.sched_getaffinity(0))[-threads:]
+    os.sched_setaffinity(0, cores)  # some start more threads than they are told
     make, name, run = MAKERS[library](threads), -1, None
     answers.write(f"{import_module(NEEDS.get(library, (library,))[0]).__version__}\n")
     for line in sys.stdin:
@@ -84,7 +85,7 @@ def worker(library: str, threads: int) -> None:
                 run()
                 times.append(time.perf_counter() - start)
                 peaks.append(_runtime.fma_peak(PEAK_SECONDS, _isa.current()) if library == "cyconv" else math.nan)
-            answers.write(f"{statistics.median(times)} {statistics.median(peaks) * threads}\n")
+            answers.write(f"{statistics.median(times)} {statistics.median(peaks) * len(cores)}\n")
         except Exception as error:  # whatever the library raises: the layer is one that it cannot run
             answers.write(f"no: {error!r}".replace("\n", " ") + "\n")
 
@@ -203,7 +204,7 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
         versions = {library.name: library.answer() for library in libraries}
         libraries = [library for library in libraries if versions[library.name]]
         names = [library.name for library in libraries]
-        peak = _runtime.fma_peak(0.3, _isa.current()) * threads
+        peak = _runtime.fma_peak(0.3, _isa.current()) * min(threads, len(os.sched_getaffinity(0)))
         print(f"{cpu()}, {_isa.current_isa()}, threads: {threads}; measured FMA peak: {peak:.0f} GFLOP/s in float32")
         print(", ".join(f"{name} {versions[name]}" for name in names))
         print(

@@ -279,6 +279,15 @@ def test_bench_runs(tmp_path):
     assert output.exists() == bool(find_spec("matplotlib"))
 
 
+def test_bench_knows_no_more_peaks_than_cores(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_bench._runtime, "fma_peak", lambda seconds, isa: 100.0)
+    monkeypatch.setattr(_bench, "QUICK", ())
+    monkeypatch.setattr(_bench, "chart", lambda *_: None)
+    cores = len(os.sched_getaffinity(0))
+    main(["bench", "--quick", "--peers", "", "--threads", str(cores + 1)])
+    assert f"threads: {cores + 1}; measured FMA peak: {100 * cores} GFLOP/s" in capsys.readouterr().out
+
+
 def test_bench_refuses_unknown_peers(capsys):
     assert "--peers: fast is not known" in refused(capsys, "bench", "--peers", "numpy,fast")
 
