@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -90,16 +91,20 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
     layer = layer if isinstance(layer, (tuple, list)) else (layer,)
     if not layer or not callable(layer[0]):
         raise TypeError(f"summary: a layer is (op, *filters, options) or a function of one array, not {layer!r}")
-    op, name = layer[0], getattr(layer[0], "__name__", type(layer[0]).__name__)
-    filters, options = _operands(name, layer)
-    bias = options.pop("bias", None)
-    if any(f.ndim > 2 for f in filters):  # no image: nothing to compute
-        target: Any = options.get("output_shape")
-        if np.shape(target) == (len(shape),):
-            options["output_shape"] = (0, *target[1:])
-        made = op(np.empty((0, *shape[1:]), np.float32), *filters, **options)
-    else:
-        made = op(np.zeros((1, *shape[1:]), np.float32), *filters, **options)
+    op, options = layer[0], dict[str, Any]()
+    if isinstance(op, partial) and not op.args:
+        options, op = op.keywords, op.func
+    name = getattr(op, "__name__", type(op).__name__)
+    filters, more = _operands(name, layer)
+    options = options | more
+    each = options.pop("bias") if isinstance(options.get("bias"), (bool, np.bool_)) else False
+    given = [n for n in ("bias", "depthwise_bias") if options.get(n) is not None]
+    biases = {n: np.broadcast_to(np.float32(0), np.shape(options[n])) for n in given}
+    images = 0 if any(f.ndim > 2 for f in filters) else 1  # of a convolution none: there is nothing to compute
+    target: Any = options.get("output_shape")
+    if np.shape(target) == (len(shape),):
+        options["output_shape"] = (images, *target[1:])
+    made = op(np.zeros((images, *shape[1:]), np.float32), *filters, **options | biases)
     if isinstance(made, tuple):
         raise TypeError(f"summary: {name} gives {len(made)} arrays, and the next layer takes one")
     out = np.shape(made)
@@ -107,18 +112,13 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
         raise ShapeError(
             f"summary: {name} gives an array of shape {out}, not a batch of anything", "summary", "layers", (out,)
         )
+    out = (shape[0] * (out[0] if images else 1), *out[1:])  # one image may have become several, or parts of one
     first = str(options.get("data_format", "")).startswith(("NC", "channels_first"))
-    channels = out[1] if first else out[-1]
+    axis = 1 - max((f.ndim for f in filters), default=len(out)) if first else -1  # of the channels
     positions = shape if name.endswith("_transpose") else out
-    flops = (
-        2
-        * shape[0]
-        * (math.prod(positions[2:]) if first else math.prod(positions[1:-1]))
-        * sum(f.size for f in filters if f.ndim > 1)
-    )
-    biases = 0 if bias is None or bias is False else channels
-    biases += 0 if options.get("depthwise_bias") is None else np.size(options["depthwise_bias"])
-    return name, (shape[0], *out[1:]), sum(f.size for f in filters) + biases, flops
+    flops = 2 * math.prod(positions) // (positions[axis] or 1) * sum(f.size for f in filters if f.ndim > 1)
+    parameters = sum(a.size for a in (*filters, *biases.values())) + (out[axis] if each else 0)
+    return name, out, parameters, flops
 
 
 def summary(

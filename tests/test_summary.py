@@ -1,5 +1,7 @@
 """The costs of a CNN, against numbers worked out by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -70,12 +72,38 @@ def test_biases_are_parameters_and_no_operations():
     table = nn.summary([(nn.separable_conv2d, (3, 3, 3, 2), (1, 1, 6, 4), how), (nn.bias_add, (4,))], (8, 8, 3))
     assert [row.parameters for row in table.rows] == [54 + 24 + 6 + 4, 4]
     assert [row.flops for row in table.rows] == [2 * 64 * (54 + 24), 0]
+    half = [np.ones(shape, np.float16) for shape in ((3, 3, 3, 2), (1, 1, 6, 4), (6,), (4,))]
+    how |= {"depthwise_bias": half[2], "bias": half[3]}
+    assert nn.summary([(nn.separable_conv2d, *half[:2], how)], (8, 8, 3), "float16").parameters == 54 + 24 + 6 + 4
+    for none in (None, False, np.False_):
+        assert nn.summary([(nn.conv2d, (3, 3, 3, 2), {**SAME, "bias": none})], (8, 8, 3)).parameters == 54
 
 
 def test_layouts():
     first = {"strides": 2, "padding": "SAME", "bias": True, "data_format": "NCHW"}
     table = nn.summary([(nn.conv2d, (3, 3, 3, 100), first)], (3, 200, 300))
     assert table.rows[0][1:4] == ((1, 100, 100, 150), 2_800, 2 * 100 * 150 * 2700)
+
+    leading = nn.summary([(nn.conv2d, (3, 3, 100, 4), first | {"strides": 1})], (7, 100, 6, 5))
+    assert leading.rows[0][1:4] == ((1, 7, 4, 6, 5), 3_604, 2 * 7 * 6 * 5 * 3_600)
+
+
+def test_layers_that_change_the_batch():
+    blocks = {"block_shape": [2, 2], "paddings": [[0, 0], [0, 0]]}
+    same = {"strides": 1, "padding": "SAME"}
+    table = nn.summary([(nn.space_to_batch, blocks), (nn.conv2d, (3, 3, 3, 2), same)], (8, 8, 3), batch=3)
+    assert [row.output_shape for row in table.rows] == [(12, 4, 4, 3), (12, 4, 4, 2)]
+    assert [row.output_bytes for row in table.rows] == [4 * 3 * 8 * 8 * 3, 4 * 3 * 8 * 8 * 2]
+    assert table.flops == 2 * 3 * 64 * 54
+    assert nn.summary([lambda x: x.reshape(-1, 10)], (20, 3), batch=2).rows[0].output_shape == (12, 10)
+
+
+def test_options_bound_beforehand():
+    """The op is told by its name: a transposed one has its operations at the input's positions."""
+    up = partial(nn.conv2d_transpose, output_shape=None, strides=2, data_format="NCHW")
+    assert nn.summary([(up, (3, 3, 4, 2), {"bias": True})], (2, 8, 8)).rows[0] == nn.summary(
+        [(nn.conv2d_transpose, (3, 3, 4, 2), {**up.keywords, "bias": True})], (2, 8, 8)
+    ).rows[0] == ("conv2d_transpose", (1, 4, 16, 16), 76, 2 * 64 * 72, 304, 4096)  # fmt: skip
 
 
 def test_refuses_in_words():
@@ -84,6 +112,7 @@ def test_refuses_in_words():
         ([], (8, 8, 3), "layers"),
         ([("conv2d",)], (8, 8, 3), "op"),
         ([(nn.conv2d, "3x3", {})], (8, 8, 3), "shape"),
+        ([(nn.conv2d, (3, 3, 3, 8), {**SAME, "bias": np.ones(7, np.float32)})], (8, 8, 3), "bias"),
         ([np.tanh], (8, 0, 3), "input_shape"),
         ([np.tanh], (8, 2.5, 3), "input_shape"),
         ([np.tanh], None, "input_shape"),
