@@ -39,38 +39,22 @@ class Summary(NamedTuple):
     kept_bytes: int
 
     def __str__(self) -> str:
-        head = ("layer", "output shape", "parameters", "MFLOP", "parameter bytes", "output bytes")
-        lines = [
+        total = ("total", "", self.parameters, self.flops, self.parameter_bytes, self.activation_bytes)
+        table = [("layer", "output shape", "parameters", "MFLOP", "parameter bytes", "output bytes")]
+        table += [
             (name, str(shape), f"{count:,}", f"{flops / 1e6:,.1f}", f"{of_parameters:,}", f"{of_output:,}")
-            for name, shape, count, flops, of_parameters, of_output in self.rows
+            for name, shape, count, flops, of_parameters, of_output in (*self.rows, total)
         ]
-        total = (
-            "total",
-            "",
-            f"{self.parameters:,}",
-            f"{self.flops / 1e6:,.1f}",
-            f"{self.parameter_bytes:,}",
-            f"{self.activation_bytes:,}",
-        )
-        table = [head, *lines, total]
         wide = [max(map(len, column)) for column in zip(*table)]
         rule = "-" * (sum(wide) + 2 * (len(wide) - 1))
-        text = [
-            "  ".join(
-                [f"{cell:<{w}}" for cell, w in zip(row[:2], wide)]
-                + [f"{cell:>{w}}" for cell, w in zip(row[2:], wide[2:])]
-            )
-            for row in table
-        ]
+        text = ["  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, "<<>>>>", wide)).rstrip() for row in table]
         what = "training" if self.training else "all activations kept"
-        return "\n".join(
-            [
-                f"input {self.input_shape} {self.dtype}",
-                *(line.rstrip() for line in [text[0], rule, *text[1:-1], rule, text[-1]]),
-                f"peak, activations freed as soon as they have been used: {self.peak_bytes:,} bytes",
-                f"peak, {what}: {self.kept_bytes:,} bytes",
-            ]
-        )  # fmt: skip
+        return "\n".join([
+            f"input {self.input_shape} {self.dtype}",
+            text[0], rule, *text[1:-1], rule, text[-1],
+            f"peak, activations freed as soon as they have been used: {self.peak_bytes:,} bytes",
+            f"peak, {what}: {self.kept_bytes:,} bytes",
+        ])  # fmt: skip
 
 
 def _operands(op: str, layer: Sequence[Any]) -> tuple[list[Array], dict[str, Any]]:
