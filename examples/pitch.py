@@ -22,16 +22,16 @@ CENTS = 20 * np.arange(360) + 1997.3794084376191  # above 10 Hz
 def read_wav(path: str) -> Array:
     """The first channel of a 16-bit recording, brought to 16 kHz by linear interpolation."""
     try:
-        file = wave.open(str(existing(path)))
-    except (wave.Error, EOFError, OSError) as error:
+        with wave.open(str(existing(path))) as file:
+            if file.getsampwidth() != 2:
+                raise SystemExit(f"{path}: {8 * file.getsampwidth()}-bit samples; 16-bit samples are wanted")
+            samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)[:: file.getnchannels()]
+            rate = file.getframerate()
+    except (wave.Error, EOFError, OSError, ValueError) as error:
         raise SystemExit(f"{path} is not a WAV file: {error}") from None
-    with file:
-        if file.getsampwidth() != 2:
-            raise SystemExit(f"{path}: {8 * file.getsampwidth()}-bit samples; 16-bit samples are wanted")
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)[:: file.getnchannels()]
-        if not samples.size:
-            raise SystemExit(f"{path}: there is no sound in it")
-        seconds = np.arange(len(samples)) / file.getframerate()
+    if not samples.size or not rate:
+        raise SystemExit(f"{path}: there is no sound in it")
+    seconds = np.arange(len(samples)) / rate
     return np.interp(np.arange(0, seconds[-1], 1 / RATE), seconds, samples)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import wave
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,7 +119,15 @@ def test_files_that_are_something_else_are_named(tmp_path, network):
     import_module("PIL.Image").fromarray(np.arange(3000, dtype=np.uint8).reshape(20, 50, 3)).save(cut)
     cut.write_bytes(cut.read_bytes()[:90])
     np.save(tmp_path / "flat.npy", np.ones((3, 3)))
+    with wave.open(str(tmp_path / "whole.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(200))
+    sound = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "half.wav").write_bytes(sound[:-7])
+    (tmp_path / "still.wav").write_bytes(sound[:24] + bytes(4) + sound[28:])  # 0 Hz
     reads = [
+        ("pitch", "read_wav", tmp_path / "half.wav", "not a WAV file"),
+        ("pitch", "read_wav", tmp_path / "still.wav", "no sound"),
         ("command_line", "photograph", cut, "Pillow can read"),
         ("command_line", "photograph", other, "Pillow can read"),
         ("segment_volume", "read", other, "a volume of numbers"),
