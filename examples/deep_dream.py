@@ -112,11 +112,11 @@ def main() -> None:
     image = np.asarray(picture)[None].astype(np.float32) / 255
     try:
         network = Network(folder, chosen.layers)
-    except ValueError as error:
+        octaves = range(1 - chosen.octaves, 1)
+        start = time.perf_counter()
+        dreamed = dream(network, image, octaves, chosen.scale, chosen.steps, chosen.rate)
+    except ValueError as error:  # a layer that is not there, an image too small for those that are
         raise SystemExit(str(error)) from None
-    octaves = range(1 - chosen.octaves, 1)
-    start = time.perf_counter()
-    dreamed = dream(network, image, octaves, chosen.scale, chosen.steps, chosen.rate)
     steps = chosen.octaves * chosen.steps
     print(f"{steps} steps in {time.perf_counter() - start:.1f} s")
     for name, pixels in (("before", image), ("after", dreamed)):

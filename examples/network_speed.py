@@ -380,7 +380,11 @@ def measure(libraries: list[str], folder: Path, threads: int, rounds: int) -> di
         pipes[library], other = spawn.Pipe()
         workers.append(spawn.Process(target=work, args=(other, library, folder, threads), daemon=True))
         workers[-1].start()
-        results[library] = pipes[library].recv()
+        other.close()  # so that only the worker has it, and its end is the pipe's
+        try:
+            results[library] = pipes[library].recv()
+        except EOFError:
+            results[library] = "its process has ended"
     for library, y in results.items():
         if isinstance(y, str):
             print(f"{folder.name}: {library} cannot run it: {y[:200]}")

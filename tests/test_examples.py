@@ -180,6 +180,27 @@ def test_a_volume_of_nothing(models, data, tmp_path):
     assert "0.0% are brain" in done.stdout
 
 
+def test_a_photograph_too_small_for_the_layers(models, data, tmp_path):
+    import_module("PIL.Image").new("RGB", (1, 1)).save(tmp_path / "pixel.png")
+    done = run("deep_dream.py", tmp_path / "pixel.png", "--octaves", 1, "--steps", 1, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "padded input has only 0" in done.stderr
+
+
+def test_network_speed_outlives_a_library(tmp_path):
+    program = """import os, network_speed
+class Folder:
+    name = "any"
+    def __reduce__(self):
+        return os._exit, (3,)
+print(network_speed.measure(["torch"], Folder(), 1, 1))"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(EXAMPLES), *sys.path]))}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "any: torch cannot run it: its process has ended\n{}\n"
+
+
 def test_network_speed(models, tmp_path):
     chosen = ("--networks", "efficientnet_lite0", "--threads", 1, "--rounds", 1)
     done = run("network_speed.py", *chosen, "--libraries", "cyconv", cwd=tmp_path)
