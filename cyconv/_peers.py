@@ -7,7 +7,7 @@ charged to it. A maker raises ImportError where the library is missing, NotImple
 import io
 import math
 import os
-import time
+import timeit
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -69,16 +69,7 @@ class Layer(NamedTuple):
 
 def fastest(runs: list[Run]) -> Run:
     """The run that takes the least time, for libraries whose best layout depends on the layer."""
-
-    def best_of(run: Run) -> float:
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return min(runs, key=best_of)
+    return min(runs, key=lambda run: min(timeit.repeat(run, number=1, repeat=4)))
 
 
 def channels_first(layer: Layer, filters: list[Array]) -> list[Array]:
@@ -116,14 +107,19 @@ def numpy(threads: int) -> Make:
     return make
 
 
+def plane(layer: Layer, x: Array, filters: list[Array]) -> tuple[Array, Array]:
+    """Image and kernel of a layer with one channel in and out: libraries of images and signals have no others."""
+    if layer.op != "conv" or math.prod(filters[0].shape[-2:]) != 1 or layer.stride > 1 or layer.dilation > 1:
+        raise NotImplementedError
+    return np.ascontiguousarray(x[0, ..., 0]), np.ascontiguousarray(filters[0][..., 0, 0])
+
+
 def scipy(threads: int) -> Make:
     """ndimage or a blockwise FFT, for one channel in and out."""
     signal, ndimage = import_module("scipy.signal"), import_module("scipy.ndimage")
 
     def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
-        if layer.op != "conv" or math.prod(filters[0].shape[-2:]) != 1 or layer.stride > 1 or layer.dilation > 1:
-            raise NotImplementedError
-        image, kernel = np.ascontiguousarray(x[0, ..., 0]), np.ascontiguousarray(filters[0][..., 0, 0])
+        image, kernel = plane(layer, x, filters)
         flipped = np.flip(kernel)
         return fastest([
             lambda: signal.oaconvolve(image, flipped, mode="same"),
@@ -139,10 +135,9 @@ def opencv(threads: int) -> Make:
     cv2.setNumThreads(threads)
 
     def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
-        single = layer.op == "conv" and layer.rank == 2 and math.prod(filters[0].shape[-2:]) == 1
-        if not single or layer.stride > 1 or layer.dilation > 1:
+        image, kernel = plane(layer, x, filters)
+        if layer.rank != 2:
             raise NotImplementedError
-        image, kernel = np.ascontiguousarray(x[0, ..., 0]), np.ascontiguousarray(filters[0][..., 0, 0])
         return lambda: cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT)
 
     return make
