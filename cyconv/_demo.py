@@ -1,12 +1,12 @@
 """`python -m cyconv demo`: every op of the family at work, against the same work in plain NumPy."""
 
-import importlib
 import math
 import statistics
 import time
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from functools import reduce
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,14 +87,13 @@ def photograph(image: Path | None) -> Array:
         raise ArgumentError(None, f"{image}: no such file")
     else:
         try:
-            pillow, ops = importlib.import_module("PIL.Image"), importlib.import_module("PIL.ImageOps")
-        except ImportError:
-            raise ArgumentError(None, f"reading {image} needs Pillow: pip install 'cyconv[demo]'") from None
-        try:
+            pillow, ops = import_module("PIL.Image"), import_module("PIL.ImageOps")
             picture = ops.exif_transpose(pillow.open(image))
             if picture.mode.startswith("I"):  # 16 bits: convert would make all from 255 on white
                 picture = pillow.fromarray((np.asarray(picture) // 256).clip(0, 255).astype(np.uint8))
             picture = picture.convert("RGB")
+        except ImportError:
+            raise ArgumentError(None, f"reading {image} needs Pillow: pip install 'cyconv[demo]'") from None
         except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
             raise ArgumentError(None, f"{image}: no image that Pillow can read: {error}") from None
         picture.thumbnail((640, 640))  # for NumPy's sake: its windows take 64 times the memory of the picture
@@ -280,7 +279,7 @@ def line(r: Result) -> str:
 
 def sheet(photo: Array, results: dict[str, Result], output: Path) -> None:
     """Write the picture: inputs and outputs side by side."""
-    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(14, 16), dpi=100)
+    figure = import_module("matplotlib.figure").Figure(figsize=(14, 16), dpi=100)
     edge = {"left": 0.03, "right": 0.985, "top": 0.95, "bottom": 0.015}
     grid = figure.add_gridspec(5, 4, height_ratios=[1, 1, 1, 0.8, 1.3], hspace=0.42, wspace=0.06, **edge)
     grey, accent = "#666666", "#b8430f"
