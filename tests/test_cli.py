@@ -123,7 +123,7 @@ def test_demo_takes_16_bits_of_grey(name, tmp_path):
     np.testing.assert_allclose(photo[0], np.repeat(grey[..., None] / 65535, 3, -1), atol=0.01)
 
 
-def test_demo_errors_are_one_line(tmp_path, capsys, without):
+def test_demo_errors_are_one_line(tmp_path, capsys, without, monkeypatch):
     text = tmp_path / "notes.txt"
     text.write_text("no picture")
     assert "absent.jpg: no such file" in refused(capsys, "demo", str(tmp_path / "absent.jpg"))
@@ -133,6 +133,12 @@ def test_demo_errors_are_one_line(tmp_path, capsys, without):
 
         Image.new("RGB", (40, 8)).save(tmp_path / "small.png")
         assert "40 x 8 pixels" in refused(capsys, "demo", str(tmp_path / "small.png"))
+
+        def fail(path):
+            raise RuntimeError("Failed to decode image")  # which Pillow's AVIF raises
+
+        monkeypatch.setattr(Image, "open", fail)
+        assert "small.png: no image that Pillow can read" in refused(capsys, "demo", str(tmp_path / "small.png"))
     without("PIL", "PIL.Image", "PIL.ImageOps")
     assert "needs Pillow: pip install 'cyconv[demo]'" in refused(capsys, "demo", str(text))
 
