@@ -258,16 +258,12 @@ def onnx_model(layer: Layer, filters: list[Array]) -> bytes:
     """The layer as a serialised graph from x to y, channels first."""
     helper, tensors = import_module("onnx.helper"), import_module("onnx.numpy_helper")
     pads, first = padding(layer), channels_first(layer, filters)
-    options = {"strides": layer.rank * [layer.stride], "pads": [b for b, _ in pads] + [a for _, a in pads]}
-    if layer.op == "transpose":
-        nodes = [helper.make_node("ConvTranspose", ["x", "w0"], ["y"], **options)]
-    else:
-        options["dilations"] = layer.rank * [layer.dilation]
-        nodes = [
-            helper.make_node("Conv", ["x", "w0"], ["y" if len(first) == 1 else "z"], group=layer.groups, **options)
-        ]
-        if len(first) > 1:
-            nodes.append(helper.make_node("Conv", ["z", "w1"], ["y"]))
+    n, kind = layer.rank, "ConvTranspose" if layer.op == "transpose" else "Conv"
+    options = {"strides": n * [layer.stride], "dilations": n * [layer.dilation], "group": layer.groups}
+    options["pads"] = [before for before, _ in pads] + [after for _, after in pads]
+    nodes = [helper.make_node(kind, ["x", "w0"], ["y" if len(first) == 1 else "z"], **options)]
+    if len(first) > 1:
+        nodes.append(helper.make_node("Conv", ["z", "w1"], ["y"]))
     ends = (
         [helper.make_tensor_value_info("x", 1, (layer.x[0], layer.x[-1], *layer.x[1:-1]))],
         [helper.make_tensor_value_info("y", 1, None)],
