@@ -49,6 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = series(arguments.results, arguments.benchmark)
     commits = [c for c in history() if any(c in line for line in lines.values())]
+    lines = {layer: line for layer, line in lines.items() if not line.keys().isdisjoint(commits)}  # others were rebased
     figure = Figure((10, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for layer, line in sorted(lines.items()):

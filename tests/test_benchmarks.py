@@ -73,3 +73,13 @@ def test_a_missing_peer_is_not_available(suite, monkeypatch):
     monkeypatch.setitem(measure._peers.MAKERS, "torch", missing)
     with pytest.raises(NotImplementedError, match="torch is not installed"):
         measure.prepared("tiny.8x8", "torch")
+
+
+def test_trend_leaves_out_commits_that_are_no_more(suite, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="the picture needs matplotlib")
+    trend, output = suite("trend"), tmp_path / "trend.png"
+    monkeypatch.setattr(trend, "history", lambda: ["a", "b"])
+    monkeypatch.setattr(trend, "series", lambda *_: {"kept": {"a": 1.0, "x": 2.0}, "rebased": {"x": 1.0}})
+    monkeypatch.setattr("sys.argv", ["trend.py", "--output", str(output)])
+    trend.main()
+    assert output.read_bytes().startswith(b"\x89PNG")
