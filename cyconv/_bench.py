@@ -95,7 +95,6 @@ class Library:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        self.peaks: list[float] = []  # GFLOP/s, of the last layer's turns
         variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cyconv._bench", name, str(threads)],
@@ -113,17 +112,16 @@ class Library:
             self.process.kill()
         return self.process.stdout.readline().strip()
 
-    def seconds(self, layer: int, budget: float) -> float | None:
-        """The median time of a layer, None where the library cannot run it."""
+    def turn(self, layer: int, budget: float) -> list[tuple[float, float]]:
+        """The median time of a layer and the peak measured with it, nothing where the library cannot run it."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps((layer, budget)) + "\n")
             self.process.stdin.flush()
             median, peak = map(float, self.answer().split())
-            self.peaks.append(peak)
-            return median
+            return [(median, peak)]
         except (ValueError, OSError):
-            return None
+            return []
 
     def close(self) -> None:
         self.process.kill()
@@ -146,17 +144,15 @@ def chosen(peers: str | None) -> list[str]:
     return [name for name in MAKERS if name in (*OURS, *wanted)]
 
 
-def measure(libraries: list[Library], layer: int, rounds: int, budget: float) -> Times:
-    """The median of each library's turns."""
-    turns: dict[str, list[float]] = {library.name: [] for library in libraries}
-    for library in libraries:
-        library.peaks.clear()
+def measure(libraries: list[Library], layer: int, rounds: int, budget: float) -> tuple[Times, float]:
+    """The median of each library's turns, and that of the peaks in cyconv's."""
+    turns = {library.name: list[tuple[float, float]]() for library in libraries}
     for turn in range(rounds):
         for library in libraries:
             if turn == 0 or turns[library.name]:
-                seconds = library.seconds(layer, budget)
-                turns[library.name] += [] if seconds is None else [seconds]
-    return {name: statistics.median(times) for name, times in turns.items() if times}
+                turns[library.name] += library.turn(layer, budget)
+    times = {name: statistics.median(seconds for seconds, _ in found) for name, found in turns.items() if found}
+    return times, statistics.median([peak for _, peak in turns.get("cyconv", ())] or [math.nan])
 
 
 def best_peer(times: Times) -> tuple[str, float]:
@@ -215,9 +211,8 @@ def run(threads: int, peers: str | None, quick: bool, output: Path) -> None:
         print(f"| {' | '.join(titles)} |\n|{'|'.join('-' * (len(title) + 2) for title in titles)}|")
         results: dict[str, Times] = {}
         for index in QUICK if quick else range(len(LAYERS)):
-            times = measure(libraries, index, 1 if quick else 3, 0.05)
+            times, peak = measure(libraries, index, 1 if quick else 3, 0.05)
             results[LAYERS[index].name] = times
-            peak = statistics.median(libraries[0].peaks or [math.nan])
             print(row(LAYERS[index], times, names, peak), flush=True)
     finally:
         for library in libraries:
