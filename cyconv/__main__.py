@@ -6,6 +6,7 @@ import os
 import sys
 from ast import literal_eval
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have what it cannot encode
     parser = arguments()
     args = parser.parse_args(argv)
     try:

@@ -16,7 +16,7 @@ from ._version import __version__
 def read(path: str) -> str:
     """The text of a file of the system's, empty where there is none."""
     try:
-        with open(path, errors="replace") as file:
+        with open(path, errors="backslashreplace") as file:
             return file.read().strip()
     except OSError:
         return ""

@@ -390,3 +390,19 @@ def test_a_closed_stdout_is_no_error():
     done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_names_that_stdout_cannot_encode(encoding):
+    code = """from cyconv import __main__, _demo
+jobs = _demo.jobs
+_demo.jobs, _demo.sheet = (lambda photo: [next(jobs(photo))]), (lambda *_: None)
+__main__.main(["demo", "--output", "\\xfc\\udcff.png"])"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.stderr == b""
+    assert done.stdout.splitlines()[-1].endswith(rb"\udcff.png")
