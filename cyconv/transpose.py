@@ -99,7 +99,7 @@ def conv1d_transpose(
     name : str, optional
         Ignored; TensorFlow's.
     output_padding : int or sequence, optional
-        Added to the size where output_shape is None.
+        Added to the size where output_shape is None; its forward convolution must still have input's size.
     bias : array, optional
         (Cout,): added to every output.
     activation : str or tuple, optional
@@ -195,7 +195,7 @@ def conv2d_transpose(
     name : str, optional
         Ignored; TensorFlow's.
     output_padding : int or sequence, optional
-        Added to the size where output_shape is None.
+        Added to the size where output_shape is None; its forward convolution must still have input's size.
     bias : array, optional
         (Cout,): added to every output.
     activation : str or tuple, optional
@@ -292,7 +292,7 @@ def conv3d_transpose(
     name : str, optional
         Ignored; TensorFlow's.
     output_padding : int or sequence, optional
-        Added to the size where output_shape is None.
+        Added to the size where output_shape is None; its forward convolution must still have input's size.
     bias : array, optional
         (Cout,): added to every output.
     activation : str or tuple, optional
@@ -387,7 +387,7 @@ def conv_transpose(
     name : str, optional
         Ignored; TensorFlow's.
     output_padding : int or sequence, optional
-        Added to the size where output_shape is None.
+        Added to the size where output_shape is None; its forward convolution must still have input's size.
     bias : array, optional
         (Cout,): added to every output.
     activation : str or tuple, optional
