@@ -180,3 +180,17 @@ def test_sums_over_no_channels(groups, algorithm):
         y = nn.depthwise_conv2d_backprop_input((1, 64, 64, 5), f, x, 1, "SAME")
         assert y.shape == (1, 64, 64, 5)
         assert not y.any()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_as_many_dimensions_as_numpy_has(groups, algorithm):
+    """NumPy 2 has 64 of them; memory for 32 shapes was written beyond."""
+    most = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+    rng = np.random.default_rng(0)
+    x, f = rng.integers(-3, 4, (2, 8, 8, 16)), rng.integers(-3, 4, (3, 3, 16 // groups, 16))
+    x, f = x.astype(np.float32), f.astype(np.float32)
+    with nn.algorithm(algorithm):
+        y = nn.conv2d(x.reshape(*(1,) * (most - 4), *x.shape), f, 1, "SAME")
+        assert y.shape == (*(1,) * (most - 4), *x.shape)
+        assert np.allclose(y.reshape(x.shape), nn.conv2d(x, f, 1, "SAME"), atol=1e-3)

@@ -96,17 +96,20 @@ cdef inline cnp.ndarray readable(cnp.ndarray a, int ndim, bint channels_last, Vi
 
 cdef enum:
     LARGE_OUTPUT = 1 << 17    # bytes, from which on memory is kept for the next one
+    MOST_DIMS = 64            # of an array, as NumPy 2 has it; 32 before
 
 
-cdef inline object output(int ndim, cnp.npy_intp *shape, cnp.ndarray like, empty):
+cdef inline object output(tuple shape, cnp.ndarray like, empty):
     """A new array of a shape and another's dtype; `empty` is _runtime's."""
     cdef double size = cnp.PyArray_ITEMSIZE(like)
-    cdef int i
-    for i in range(ndim):
-        size *= shape[i]
+    cdef cnp.npy_intp[MOST_DIMS] sizes
+    cdef Py_ssize_t i
+    for i in range(len(shape)):
+        sizes[i] = shape[i]
+        size *= sizes[i]
     if size < LARGE_OUTPUT:
-        return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(like), 0)
-    return empty(tuple([shape[i] for i in range(ndim)]), like.dtype)
+        return cnp.PyArray_EMPTY(<int> len(shape), sizes, cnp.PyArray_TYPE(like), 0)
+    return empty(shape, like.dtype)
 
 
 cdef struct Filters:

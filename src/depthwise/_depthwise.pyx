@@ -572,8 +572,7 @@ cdef class Depthwise:
     cdef int dtype, ndim
     cdef bint channels_last, whole
     cdef ptrdiff_t channels, columns, each, taps
-    cdef cnp.npy_intp out_shape[32]
-    cdef int out_ndim
+    cdef tuple out_shape
     cdef tuple order
     cdef object problem
     cdef readonly object layout
@@ -601,9 +600,7 @@ cdef class Depthwise:
         self.work = self.flops
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
-        self.out_ndim = len(problem.out_shape)
-        for i in range(self.out_ndim):
-            self.out_shape[i] = problem.out_shape[i]
+        self.out_shape = problem.out_shape
 
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
@@ -784,7 +781,7 @@ cdef class Depthwise:
         cdef list raised = [], drivers = self.phases or [self], panels = [filters], held = []
         memset(&like, 0, sizeof(Run))
         if out is None:
-            out = output(self.out_ndim, self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         x = readable(x, self.ndim, self.channels_last, &view)
         if not view_of(out, self.ndim, self.channels_last, &like.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)

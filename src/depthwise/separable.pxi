@@ -93,20 +93,18 @@ cdef class Separable:
     """A depthwise Problem and the pointwise one that follows. Immutable; `pack` and `run` may be called from many threads."""
     cdef Depthwise first
     cdef ptrdiff_t columns
-    cdef cnp.npy_intp out_shape[4]
+    cdef tuple out_shape
     cdef object problem
     cdef readonly object layout
     cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
-        cdef int i
         self.problem, self.first = problem, Depthwise(problem.first)
         self.columns = problem.second.out_channels
         self.flops = self.first.flops * (1 + self.columns / <double> self.first.taps)
         self.work = self.flops
         self.layout = ("separable",)
-        for i in range(4):
-            self.out_shape[i] = problem.out_shape[i]
+        self.out_shape = problem.out_shape
 
     cdef void describe(self, Run *r, Product *p, int isa) noexcept:
         self.first.describe(r, isa)
@@ -186,7 +184,7 @@ cdef class Separable:
         cdef Stages stages
         self.describe(&r, &p, isa)
         if out is None:
-            out = output(4, self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
         view_of(out, 2, channels_last, &p.out)
         if residual is not None:

@@ -196,8 +196,7 @@ cdef class Convolution:
     cdef double constant
     cdef readonly object problem, layout
     cdef str op
-    cdef cnp.npy_intp out_shape[32]
-    cdef int out_ndim
+    cdef tuple out_shape
     cdef double weights      # that a call reads
     cdef readonly double flops, work  # as one direct sum; without the zones that are left out
 
@@ -230,9 +229,7 @@ cdef class Convolution:
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
         self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes, _ in merged for a in axes))
-        self.out_ndim = len(problem.out_shape)
-        for i in range(self.out_ndim):
-            self.out_shape[i] = problem.out_shape[i]
+        self.out_shape = problem.out_shape
 
     def __dealloc__(self):
         free(self.jobs)
@@ -390,7 +387,7 @@ cdef class Convolution:
         cdef list raised = [], held = []
         memset(&r, 0, sizeof(Run))
         if out is None:
-            out = output(self.out_ndim, self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         x = readable(x, self.ndim, self.channels_last, &r.x)
         if not view_of(out, self.ndim, self.channels_last, &r.out) or not self.side_by_side(&r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)

@@ -269,7 +269,7 @@ cdef void pack_columns(const void *task, ptrdiff_t unit, int thread) noexcept no
 cdef class Columns:
     """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Spreading start      # what does not depend on a call
-    cdef cnp.npy_intp out_shape[32]
+    cdef tuple out_shape
     cdef readonly object problem, layout
     cdef readonly double flops, work
 
@@ -294,8 +294,7 @@ cdef class Columns:
                 s.tap_start, s.tap_step = a.taps - 1, -1
             t.columns *= a.taps
         self.layout = ("columns",)
-        for i, n in enumerate(problem.out_shape):
-            self.out_shape[i] = n
+        self.out_shape = problem.out_shape
 
     cdef void describe(self, Spreading *s, int isa) noexcept:
         s[0] = self.start
@@ -344,7 +343,7 @@ cdef class Columns:
         cdef bint channels_last = self.problem.channels_last
         cdef list raised = []
         if out is None:
-            out = output(len(self.problem.out_shape), self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         self.describe(&s, isa)

@@ -615,8 +615,7 @@ cdef class Pixels:
     cdef bint channels_last
     cdef double constant
     cdef ptrdiff_t groups, cg, mg, images
-    cdef cnp.npy_intp out_shape[32]
-    cdef int out_ndim
+    cdef tuple out_shape
     cdef readonly object problem, general, layout
     cdef str op
     cdef readonly double flops, work
@@ -639,9 +638,7 @@ cdef class Pixels:
             self.jobs[i].taps = axes[0].taps * axes[1].taps * axes[2].taps
             for j, axis in enumerate(axes):
                 copy_axis(axis, &self.jobs[i].ax[j])
-        self.out_ndim = len(problem.out_shape)
-        for i in range(self.out_ndim):
-            self.out_shape[i] = problem.out_shape[i]
+        self.out_shape = problem.out_shape
 
     def __dealloc__(self):
         free(self.jobs)
@@ -723,7 +720,7 @@ cdef class Pixels:
             if panels.filters is not None and self.has_padding():
                 return self.general.run(x, panels.filters, bias, residual, epilogue, out, threads, isa)
         if out is None:
-            out = output(self.out_ndim, self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         no_memory(&memory)

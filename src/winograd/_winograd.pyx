@@ -638,7 +638,7 @@ cdef class Winograd:
     cdef object made_general
     cdef readonly double work
     cdef readonly object layout
-    cdef cnp.npy_intp out_shape[32]
+    cdef tuple out_shape
 
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
@@ -671,8 +671,7 @@ cdef class Winograd:
                     a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
                 products *= a.tiles * a.chunks * (a.taps if a.alpha == 1 else 1)
             self.work += products
-        for i, n in enumerate(problem.out_shape):
-            self.out_shape[i] = n
+        self.out_shape = problem.out_shape
 
     def __dealloc__(self):
         free(self.ax)
@@ -828,7 +827,7 @@ cdef class Winograd:
             return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
         self.describe(&r, isa, 0)
         if out is None:
-            out = output(len(self.problem.out_shape), self.out_shape, x, empty)
+            out = output(self.out_shape, x, empty)
         x = readable(x, ndim, channels_last, &r.x)
         if not view_of(out, ndim, channels_last, &r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
