@@ -93,6 +93,7 @@ cdef struct Scratch:
     ptrdiff_t *no_offset     # [RUNS] zeros
     char *tile               # LINE_ROWS rows of two vectors
     char *area               # a strip, or windows
+    ptrdiff_t spent          # since the call last looked for signals
 
 
 cdef struct Run:
@@ -547,6 +548,7 @@ cdef class Convolution:
             scratch[j].a = <const char **> (p + tile + area)
             scratch[j].tap_offset = <ptrdiff_t *> (p + tile + area + runs * TILE_ROWS * sizeof(void *))
             scratch[j].no_offset = scratch[j].tap_offset + runs
+            scratch[j].spent = 0
             memset(scratch[j].no_offset, 0, runs * sizeof(ptrdiff_t))
         return scratch
 

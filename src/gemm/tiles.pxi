@@ -1,19 +1,89 @@
 # A unit of work: a box of one job by some of its columns, tile by tile, or row by row where no window leaves the input and
 # rows are long enough for tiles side by side.
 
-# ---- gathering --------------------------------------------------------------------------------------------------
+# ---- a box ------------------------------------------------------------------------------------------------------
 
-cdef void gather_strip(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
-                       const ptrdiff_t *count, char *area) noexcept nogil:
+cdef struct Line:
+    # Pixels side by side: where the first one's window starts, where it goes and what is added to it; and how many.
+    const char *base
+    char *out
+    char *residual
+    ptrdiff_t count
+
+
+cdef struct Box:
+    # Pixels (n, d, h, w) of a job for a group, and where they lie: read from the input, or from a strip.
+    const Job *job
+    const Tiling *t
+    ptrdiff_t group
+    bint inside              # no window leaves what is read, nor is one gathered
+    ptrdiff_t[4] start, count
+    Line line                # the first pixel,
+    ptrdiff_t[4] step, out_step, residual_step  # bytes from pixel to pixel,
+    ptrdiff_t[3] apart       # and from one position of the input, or the strip, to the next
+
+
+cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
+    """Where a box lies, of which are known the job, the group and its pixels."""
+    cdef const JobAxis *a
+    cdef ptrdiff_t first, place, bytes = r.pitch * r.csize
+    cdef int i
+    cdef Line *line = &b.line
+    line.base = r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc
+    line.out = r.out.data + b.start[0] * r.out.sn + b.group * r.mg * r.out.sc
+    line.residual = r.residual.data + b.start[0] * r.residual.sn + b.group * r.mg * r.residual.sc
+    b.step[0], b.out_step[0], b.residual_step[0] = r.x.sn, r.out.sn, r.residual.sn
+    b.inside = b.t.source == DIRECT
+    for i in range(3):
+        a = &b.job.ax[i]
+        first, place = b.start[i + 1] * a.stride - a.lo, a.out_start + b.start[i + 1] * a.out_step
+        b.inside &= 0 <= first and first + (b.count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation < a.size
+        b.apart[i] = r.x.s[i]
+        line.base += first * r.x.s[i]
+        line.out += place * r.out.s[i]
+        line.residual += place * r.residual.s[i]
+        b.out_step[i + 1], b.residual_step[i + 1] = a.out_step * r.out.s[i], a.out_step * r.residual.s[i]
+    if b.t.source == STRIP:
+        line.base, b.inside = area, True
+        for i in range(2, -1, -1):
+            b.apart[i] = bytes
+            bytes *= b.t.extent[i]
+        b.step[0] = bytes
+    for i in range(3):
+        b.step[i + 1] = b.job.ax[i].stride * b.apart[i]
+
+
+cdef void gather_strip(const Run *r, const Box *b, char *area) noexcept nogil:
     """The input of a box, every position read once."""
     cdef Gathering g
     cdef ptrdiff_t[3] first, step
     cdef int i
     for i in range(3):
-        first[i], step[i] = start[i + 1] * job.ax[i].stride - job.ax[i].lo, 1
+        first[i], step[i] = b.start[i + 1] * b.job.ax[i].stride - b.job.ax[i].lo, 1
     g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[r.dtype], r.k.fill, r.mode, r.csize, r.constant
     g.channels, g.repeat, g.pitch = r.cg, r.repeat, r.pitch
-    gather_box(&g, &r.x, r.x.data + start[0] * r.x.sn + group * r.cg * r.x.sc, count[0], first, step, t.extent, area)
+    gather_box(&g, &r.x, r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc, b.count[0], first, step, b.t.extent, area)
+
+
+cdef inline void find_line(const Box *b, const ptrdiff_t *c, ptrdiff_t count, Line *line) noexcept nogil:
+    """So many pixels of the box from c on."""
+    cdef int i
+    line[0] = b.line
+    line.count = count
+    for i in range(4):
+        line.base += c[i] * b.step[i]
+        line.out += c[i] * b.out_step[i]
+        line.residual += c[i] * b.residual_step[i]
+
+
+cdef inline void carry(ptrdiff_t *c, const ptrdiff_t *count) noexcept nogil:
+    """From behind the end of a row to the next one's start."""
+    cdef int i
+    for i in range(3, 0, -1):
+        if c[i] < count[i]:
+            break
+        c[i] = 0
+        c[i - 1] += 1
 
 
 # ---- one tile ---------------------------------------------------------------------------------------------------
@@ -30,62 +100,49 @@ cdef struct Tile:
     const char *base[TILE_ROWS]
 
 
-cdef void locate(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
-                 const ptrdiff_t *count, ptrdiff_t *c, Tile *tile, char *area) noexcept nogil:
-    """The tile's pixels from c on, a stretch of a row at a time: their windows' corners in the input or the strip, and
-    where they go in the output. c moves on to the next tile's first pixel."""
-    cdef ptrdiff_t o, p, stretch, w_step, out_step, residual_step
-    cdef ptrdiff_t[3] corner
-    cdef char *out
-    cdef char *residual
-    cdef const char *base
-    cdef int i = 0, j
-    cdef bint strip = t.source == STRIP
-    tile.inside, tile.stretches = True, 0
-    w_step = job.ax[2].stride * (r.pitch * r.csize if strip else r.x.s[2])
-    out_step, residual_step = job.ax[2].out_step * r.out.s[2], job.ax[2].out_step * r.residual.s[2]
-    while i < tile.rows:
-        stretch = min(tile.rows - i, count[3] - c[3])
-        out = r.out.data + (start[0] + c[0]) * r.out.sn + group * r.mg * r.out.sc
-        residual = r.residual.data + (start[0] + c[0]) * r.residual.sn + group * r.mg * r.residual.sc
-        base = r.x.data + (start[0] + c[0]) * r.x.sn + group * r.cg * r.x.sc
-        p = c[0]
-        for j in range(3):
-            o = start[j + 1] + c[j + 1]
-            corner[j] = o * job.ax[j].stride - job.ax[j].lo
-            p = p * t.extent[j] + c[j + 1] * job.ax[j].stride
-            base += corner[j] * r.x.s[j]
-            if corner[j] < 0 or (corner[j] + (job.ax[j].taps - 1) * job.ax[j].dilation
-                                 + (job.ax[j].stride * (stretch - 1) if j == 2 else 0) >= job.ax[j].size):
-                tile.inside = False
-            o = job.ax[j].out_start + o * job.ax[j].out_step
-            out += o * r.out.s[j]
-            residual += o * r.residual.s[j]
-        if strip:
-            base = area + p * r.pitch * r.csize
-        for j in range(<int> stretch):
-            tile.base[i + j] = base + j * w_step
-            tile.out[i + j] = out + j * out_step
-        if r.residual.data != NULL:
-            for j in range(<int> stretch):
-                tile.residual[i + j] = residual + j * residual_step
-        if not strip:
-            tile.first[tile.stretches] = i
-            tile.stretches += 1
-            for j in range(<int> stretch):
-                tile.at[i + j][0], tile.at[i + j][1] = corner[0], corner[1]
-                tile.at[i + j][2] = corner[2] + j * job.ax[2].stride
-        i += <int> stretch
-        c[3] += stretch
-        for j in range(3, 0, -1):
-            if c[j] < count[j]:
-                break
-            c[j] = 0
-            c[j - 1] += 1
-    tile.inside |= strip
-    tile.first[tile.stretches] = tile.rows
+cdef inline void size_tile(Tile *tile, int rows, int full) noexcept nogil:
+    tile.rows = rows
+    tile.full = full if rows > 8 else 8 if rows > 4 else 4 if rows > 2 else rows
+
+
+cdef inline void add_line(const Run *r, const Box *b, const Line *line, int at, Tile *tile) noexcept nogil:
+    """A line of pixels into a tile, which has some already."""
+    cdef int i
+    for i in range(<int> line.count):
+        tile.base[at + i] = line.base + i * b.step[3]
+        tile.out[at + i] = line.out + i * b.out_step[3]
+    if r.residual.data != NULL:
+        for i in range(<int> line.count):
+            tile.residual[at + i] = line.residual + i * b.residual_step[3]
     for i in range(tile.rows, tile.full):
         tile.base[i] = tile.base[0]
+
+
+cdef void locate(const Run *r, const Box *b, ptrdiff_t *c, Tile *tile) noexcept nogil:
+    """The tile's pixels from c on, a stretch of a row at a time. c moves on to the next tile's first pixel."""
+    cdef const JobAxis *a
+    cdef ptrdiff_t[3] corner
+    cdef Line line
+    cdef int i = 0, j
+    tile.inside, tile.stretches = True, 0
+    while i < tile.rows:
+        find_line(b, c, min(tile.rows - i, b.count[3] - c[3]), &line)
+        add_line(r, b, &line, i, tile)
+        if not b.inside:
+            for j in range(3):
+                a = &b.job.ax[j]
+                corner[j] = (b.start[j + 1] + c[j + 1]) * a.stride - a.lo
+                tile.inside &= 0 <= corner[j] and (corner[j] + (a.taps - 1) * a.dilation
+                                                   + (a.stride * (line.count - 1) if j == 2 else 0) < a.size)
+            tile.first[tile.stretches] = i
+            tile.stretches += 1
+            for j in range(<int> line.count):
+                tile.at[i + j][0], tile.at[i + j][1] = corner[0], corner[1]
+                tile.at[i + j][2] = corner[2] + j * a.stride
+        i += <int> line.count
+        c[3] += line.count
+        carry(c, b.count)
+    tile.first[tile.stretches] = tile.rows
 
 
 cdef inline void tap_of(const Job *job, ptrdiff_t tap, ptrdiff_t *k) noexcept nogil:
@@ -95,19 +152,16 @@ cdef inline void tap_of(const Job *job, ptrdiff_t tap, ptrdiff_t *k) noexcept no
     k[0] = tap // job.ax[1].taps
 
 
-cdef void tap_offsets(const Run *r, const Job *job, const Tiling *t, ptrdiff_t first, ptrdiff_t runs,
-                      ptrdiff_t *offset) noexcept nogil:
+cdef void tap_offsets(const Box *b, ptrdiff_t first, ptrdiff_t runs, ptrdiff_t *offset) noexcept nogil:
     """How far each tap's pixel lies from the window's corner, in bytes."""
-    cdef ptrdiff_t i, pixel = r.pitch * r.csize
+    cdef ptrdiff_t i
     cdef ptrdiff_t[3] k
+    cdef int j
     for i in range(runs):
-        tap_of(job, (first + i) * (job.ax[2].taps if t.fold else 1), k)
-        if t.source == STRIP:
-            offset[i] = ((k[0] * job.ax[0].dilation * t.extent[1] + k[1] * job.ax[1].dilation) * t.extent[2]
-                         + k[2] * job.ax[2].dilation) * pixel
-        else:
-            offset[i] = (k[0] * job.ax[0].dilation * r.x.s[0] + k[1] * job.ax[1].dilation * r.x.s[1]
-                         + k[2] * job.ax[2].dilation * r.x.s[2])
+        tap_of(b.job, (first + i) * (b.job.ax[2].taps if b.t.fold else 1), k)
+        offset[i] = 0
+        for j in range(3):
+            offset[i] += k[j] * b.job.ax[j].dilation * b.apart[j]
 
 
 cdef const char *read_at(const Run *r, const Job *job, const Tile *tile, int i, const ptrdiff_t *k) noexcept nogil:
@@ -198,22 +252,23 @@ cdef inline ptrdiff_t window_bytes(const Run *r, const Job *job) noexcept nogil:
     return max(tap if r.depthwise else 0, min(WINDOW_BYTES, tap * (1 if r.exact else job.taps)))
 
 
-cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, tile_args *args,
-                  tile_fn tile_of_full, tile_fn tile_of_one, Scratch *s) noexcept nogil:
+cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, tile_fn tile_of_full, tile_fn tile_of_one,
+                  Scratch *s) noexcept nogil:
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
     scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
     tap and pixel by pixel, leaving out what lies outside the input."""
     cdef ptrdiff_t first = 0, taps, channel, channels, first_channel = 0, end_channel = r.cg, some
     cdef ptrdiff_t row = args.ldb * r.csize, most = WINDOW_BYTES // r.csize
-    cdef ptrdiff_t runs = job.taps // job.ax[2].taps if t.fold else job.taps
+    cdef const Job *job = b.job
+    cdef ptrdiff_t runs = job.taps // job.ax[2].taps if b.t.fold else job.taps
     cdef ptrdiff_t[3] k
-    cdef const char *b = args.b
+    cdef const char *filters = args.b
     cdef char *const *out = args.out
     cdef int i
-    if t.source != WINDOWS:
+    if b.t.source != WINDOWS:
         while first < runs:
             args.runs = min(RUNS, runs - first)
-            tap_offsets(r, job, t, first, args.runs, s.tap_offset)
+            tap_offsets(b, first, args.runs, s.tap_offset)
             point(r, job, tile, first, args.runs, args, s)
             tile_of_full(args)
             args.b += args.runs * args.run * row
@@ -234,7 +289,7 @@ cdef void chunked(const Run *r, const Job *job, const Tiling *t, Tile *tile, til
         while channel < end_channel:
             channels = min(some, end_channel - channel)
             args.run = 1 if r.depthwise else channels
-            args.b = b + (first if r.depthwise else first * r.cg + channel) * row
+            args.b = filters + (first if r.depthwise else first * r.cg + channel) * row
             point_windows(r, job, tile, first, args.runs, channel, channels, s)
             if r.exact:
                 tap_of(job, first, k)
@@ -261,42 +316,66 @@ cdef inline void finish(const Run *r, const char *tile, int rows, ptrdiff_t colu
     r.k.finish[r.dtype](&end)
 
 
-cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, Tile *tile,
-                   tile_args *pointed, bint in_pieces, Scratch *s) noexcept nogil:
+cdef struct Block:
+    # Columns that are computed together.
+    int wide                 # vectors of them,
+    ptrdiff_t start, taken   # from which one on, and how many there are
+    int spare                # of their tiles; -1 where these cannot store just what is there
+    const char *bias         # where it is still to come when a tile is done, with the activation; else NULL
+
+
+cdef inline void find_block(const Run *r, const Box *b, ptrdiff_t number, Block *of, tile_args *args) noexcept nogil:
+    of.start = block_start(r, b.t.columns, number, &of.wide)
+    of.taken = min(of.wide * r.k.lanes, b.t.columns - of.start)
+    of.spare = spare_bytes(r.k, of.taken, of.wide, r.csize)
+    args.b = filters_at(r, b.job, b.t, b.group, number, of.start, of.wide * r.k.lanes, &args.ldb)
+
+
+cdef inline void end_tiles(const Run *r, const Box *b, Block *of, bint plain, bint deferred, char **residual,
+                           tile_args *args) noexcept nogil:
+    """How a block's tiles end: stored as they are or not, with bias, residual and activation or not."""
+    cdef const char *bias = r.bias + (b.group * b.t.columns + of.start) * r.csize
+    deferred |= r.deferred or r.residual.data != NULL and not plain
+    of.bias = bias if deferred else NULL
+    args.bias, args.added = r.no_bias if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
+    args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
+    args.accumulate, args.spare = 0, of.spare if plain else 0
+
+
+cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, tile_args *pointed, bint in_pieces,
+                   Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
-    cdef int wide, i
-    cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes
-    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize
-    cdef tile_fn kernel = r.k.depthwise[wide][tile.rows] if r.depthwise else r.k.gemm[wide][tile.rows]
-    cdef tile_fn one = r.k.depthwise[wide][1] if r.depthwise else r.k.gemm[wide][1]
-    cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
-    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
-    cdef bint plain = r.plain_store and spare >= 0 and not in_pieces
-    cdef bint deferred = r.deferred or in_pieces or r.residual.data != NULL and not plain
+    cdef Block block
+    cdef const Job *job = b.job
+    cdef ptrdiff_t row = 2 * r.k.lanes * r.csize
+    cdef bint plain
+    cdef tile_fn kernel, one
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     cdef tile_args args = pointed[0]
+    cdef int i
+    find_block(r, b, number, &block, &args)
+    kernel = r.k.depthwise[block.wide][tile.rows] if r.depthwise else r.k.gemm[block.wide][tile.rows]
+    one = r.k.depthwise[block.wide][1] if r.depthwise else r.k.gemm[block.wide][1]
+    plain = r.plain_store and block.spare >= 0 and not in_pieces
+    end_tiles(r, b, &block, plain, in_pieces, residual, &args)
     if r.residual.data != NULL:
         for i in range(tile.full):
-            residual[i] = tile.residual[min(i, tile.rows - 1)] + start * r.residual.sc
+            residual[i] = tile.residual[min(i, tile.rows - 1)] + block.start * r.residual.sc
     if plain and tile.rows == tile.full:
         for i in range(tile.full):
-            out[i] = tile.out[i] + start * r.out.sc
+            out[i] = tile.out[i] + block.start * r.out.sc
     else:
         for i in range(tile.full):
-            out[i] = tile.out[i] + start * r.out.sc if plain and i < tile.rows else s.tile + i * row
-    args.out = out
-    args.b = filters_at(r, job, t, group, block, start, width, &args.ldb)
-    args.column, args.accumulate, args.spare = start if r.depthwise else 0, 0, spare if plain else 0
+            out[i] = tile.out[i] + block.start * r.out.sc if plain and i < tile.rows else s.tile + i * row
+    args.out, args.column = out, block.start if r.depthwise else 0
     args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
-    args.ahead, args.pixel = block == 0 and t.source == DIRECT and r.cg >= FOLD_CHANNELS, job.ax[2].stride * r.x.s[2]
-    if t.fold:
+    args.ahead, args.pixel = number == 0 and b.t.source == DIRECT and r.cg >= FOLD_CHANNELS, job.ax[2].stride * r.x.s[2]
+    if b.t.fold:
         args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
-    args.bias, args.added = r.no_bias if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
-    args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
-        chunked(r, job, t, tile, &args, kernel, one, s)
+        chunked(r, b, tile, &args, kernel, one, s)
     else:
         args.runs = max(0, tile.end_run - tile.first_run)
         args.a += tile.first_run * args.a_step
@@ -305,8 +384,8 @@ cdef void run_tile(const Run *r, const Job *job, const Tiling *t, ptrdiff_t grou
     if plain:
         return
     for i in range(tile.rows):
-        out[i] = tile.out[i] + start * r.out.sc
-    finish(r, s.tile, tile.rows, taken, out, residual, bias if deferred else NULL)
+        out[i] = tile.out[i] + block.start * r.out.sc
+    finish(r, s.tile, tile.rows, block.taken, out, residual, block.bias)
 
 
 cdef inline int tile_rows(ptrdiff_t pixels, int full) noexcept nogil:
@@ -325,168 +404,127 @@ cdef inline ptrdiff_t input_bytes(const Job *job) noexcept nogil:
     return STREAM_BYTES if job.taps == 1 else INPUT_BYTES
 
 
-cdef struct Line:
-    # Pixels at one distance from each other: the first one's window, how many, and bytes to the next.
-    const char *base
-    char *out
-    char *residual
-    ptrdiff_t count, step, out_step, residual_step
-
-
-cdef void run_line(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block, ptrdiff_t blocks,
-                   const Line *line, tile_args *args, Scratch *s) noexcept nogil:
+cdef void run_line(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t blocks, const Line *line, tile_args *args,
+                   Scratch *s) noexcept nogil:
     """A block of columns of a line of pixels, or several that are stored as they are: full tiles, and what is left."""
-    cdef int wide, i, _c, rows, done
-    cdef ptrdiff_t start = block_start(r, t.columns, block, &wide), width = wide * r.k.lanes, first = 0
-    cdef ptrdiff_t taken = min(width, t.columns - start), row = 2 * r.k.lanes * r.csize, rest
-    cdef const char *bias = r.bias + (group * t.columns + start) * r.csize
-    cdef int spare = spare_bytes(r.k, taken, wide, r.csize)
-    # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
-    cdef bint narrow = (4 * taken <= r.k.lanes <= line.count and taken <= NARROW
-                        and args.run >= (2 if spare >= 0 else 1) * r.k.lanes), plain, deferred
-    cdef const char *base[LINE_ROWS]
+    cdef Block block
+    cdef Tile tile
+    cdef Line some
+    cdef ptrdiff_t first = 0, left, row = 2 * r.k.lanes * r.csize, c
+    cdef int i, rows
+    cdef bint narrow, plain
+    cdef char *place
     cdef char *out[LINE_ROWS]
     cdef char *residual[LINE_ROWS]
-    cdef tile_fn kernel = r.k.narrow[taken] if narrow else r.k.along[wide]
-    rows = r.k.lanes if narrow else r.k.rows[wide]
-    args.a, args.a_step, args.out, args.pixel = base, 0, out, line.step
-    cdef const char *b = filters_at(r, job, t, group, block, start, width, &args.ldb)
-    args.b, args.accumulate = b, 0
-    args.blocks, args.panel = blocks, filter_bytes(r, job) if block >= t.packed else row
-    args.added_pixel = line.residual_step
+    cdef tile_fn kernel
+    find_block(r, b, number, &block, args)
+    # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
+    narrow = (4 * block.taken <= r.k.lanes <= line.count and block.taken <= NARROW
+              and args.run >= (2 if block.spare >= 0 else 1) * r.k.lanes)
+    kernel = r.k.narrow[block.taken] if narrow else r.k.along[block.wide]
+    rows = r.k.lanes if narrow else r.k.rows[block.wide]
+    plain = r.plain_store and (r.residual.data == NULL if narrow else block.spare >= 0)
+    end_tiles(r, b, &block, plain, False, &some.residual, args)
+    args.blocks, args.panel = blocks, filter_bytes(r, b.job) if number >= b.t.packed else row
+    args.pixel, args.added_pixel, args.out_pixel = b.step[3], b.residual_step[3], b.out_step[3] if plain else row
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
     args.later, args.later_step = args.b, 0
-    if t.packed <= block < t.blocks - 1:
-        args.later, args.later_step = args.b + job.taps * r.cg * row, max(1, row * rows // line.count)
+    if b.t.packed <= number < b.t.blocks - 1:
+        args.later, args.later_step = args.b + b.job.taps * r.cg * row, max(1, row * rows // line.count)
     while first < line.count:
-        rest = line.count - first
-        if 8 < rest < rows:  # moved back: as fast as a tile of fewer pixels
-            first, rest = line.count - rows, rows
-        done = tile_rows(rest, rows)
-        plain = r.plain_store and (r.residual.data == NULL if narrow and done == rows else spare >= 0)
-        deferred = r.deferred or r.residual.data != NULL and not plain
-        args.bias, args.clamp = r.no_bias if deferred else bias, r.activation == CLAMP and not deferred
-        args.added = NULL if deferred or r.residual.data == NULL else residual
-        residual[0] = line.residual + first * line.residual_step + start * r.residual.sc
+        left = line.count - first
+        if 8 < left < rows:  # moved back: as fast as a tile of fewer pixels
+            first, left = line.count - rows, rows
+        some.base, some.count = line.base + first * b.step[3], tile_rows(left, rows)
+        some.out, some.residual = line.out + first * b.out_step[3], line.residual + first * b.residual_step[3]
+        if some.count < rows:
+            size_tile(&tile, <int> some.count, rows)
+            add_line(r, b, &some, 0, &tile)
+            tile.first_run, tile.end_run, args.a = 0, args.runs, tile.base
+            for c in range(number, number + blocks):
+                run_tile(r, b, c, &tile, args, False, s)
+            first += some.count
+            continue
         args.tiles = 1
-        if plain and done == rows:
-            args.tiles = rest // rows
-            if tile_rows(rows + rest % rows, rows) < rows:
+        if plain:
+            args.tiles = left // rows
+            if tile_rows(rows + left % rows, rows) < rows:
                 args.tiles = max(1, args.tiles - 1)
-        args.out_pixel, args.spare = line.out_step if plain else row, spare if plain else 0
-        base[0] = line.base + first * line.step
-        out[0] = line.out + first * line.out_step + start * r.out.sc if plain else s.tile
-        if done == rows:
-            kernel(args)
-        else:
-            for i in range(rows if done > 8 else 8):
-                base[i] = base[0] + min(i, done - 1) * line.step
-                out[i] = out[0] + i * line.out_step if plain and i < done else s.tile + i * row
-                residual[i] = residual[0] + min(i, done - 1) * line.residual_step
-            args.b = b
-            for _c in range(blocks):
-                r.k.gemm[wide][done](args)
-                args.b += args.panel
-                args.bias += row
-                for i in range(rows if done > 8 else 8):
-                    out[i] += row if i < done else 0
-                    residual[i] += row
+        some.out += block.start * r.out.sc
+        some.residual += block.start * r.residual.sc
+        place = some.out if plain else s.tile
+        args.a, args.out = &some.base, &place
+        kernel(args)
         if not plain:
-            for i in range(done):
-                out[i] = line.out + (first + i) * line.out_step + start * r.out.sc
-                residual[i] = line.residual + (first + i) * line.residual_step + start * r.residual.sc
-            finish(r, s.tile, done, taken, out, residual, bias if deferred else NULL)
-        first += args.tiles * done
+            for i in range(rows):
+                out[i], residual[i] = some.out + i * b.out_step[3], some.residual + i * b.residual_step[3]
+            finish(r, s.tile, rows, block.taken, out, residual, block.bias)
+        first += args.tiles * rows
 
 
-cdef bint run_lines(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, const ptrdiff_t *start,
-                    const ptrdiff_t *box, ptrdiff_t b0, ptrdiff_t b1, bint owner, Scratch *s) noexcept nogil:
+cdef inline void poll_after(const Run *r, const Job *job, ptrdiff_t pixels, Scratch *s) noexcept nogil:
+    """What the thread that made the call does after so many pixels of a block of columns."""
+    if s == r.scratch:
+        s.spent += pixels * (job.taps * r.cg + 16)
+        if s.spent > 40000:
+            s.spent = 0
+            poll(r.call)
+
+
+cdef bint run_lines(const Run *r, const Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
     """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
-    cdef ptrdiff_t n, d, h, w, b, rows = max(r.k.rows[1], r.k.rows[2]), most, spent = 0, first, last, windows
-    cdef ptrdiff_t whole = b0, blocks
+    cdef const JobAxis *a = &b.job.ax[0]
+    cdef ptrdiff_t rows = max(r.k.rows[1], r.k.rows[2]), most, windows, whole = b0, blocks, number
+    cdef ptrdiff_t bytes = (b1 - b0) * filter_bytes(r, b.job)
     cdef ptrdiff_t[4] count
-    cdef ptrdiff_t[4] step
-    cdef const JobAxis *a
-    cdef const char *base = s.area
-    cdef char *out = r.out.data + start[0] * r.out.sn + group * r.mg * r.out.sc
-    cdef char *residual = r.residual.data + start[0] * r.residual.sn + group * r.mg * r.residual.sc
+    cdef ptrdiff_t[4] c
     cdef Line line
     cdef tile_args args
-    cdef int i, ahead
-    cdef bint fresh
-    memcpy(count, box, sizeof(count))
-    step[3] = r.pitch * r.csize
-    for i in range(2, -1, -1):
-        step[i] = step[i + 1] * t.extent[i]
-    if t.source == DIRECT:
-        base = r.x.data + start[0] * r.x.sn + group * r.cg * r.x.sc
-        step[0] = r.x.sn
-    for i in range(3):
-        a = &job.ax[i]
-        first = start[i + 1] * a.stride - a.lo
-        last = first + (count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation
-        if t.source == DIRECT:
-            if first < 0 or last >= a.size:
-                return False
-            base += first * r.x.s[i]
-            step[i + 1] = r.x.s[i]
-        step[i + 1] *= a.stride
-        first = a.out_start + start[i + 1] * a.out_step
-        out += first * r.out.s[i]
-        residual += first * r.residual.s[i]
-    a = job.ax
-    line.step, line.out_step, line.residual_step = step[3], a[2].out_step * r.out.s[2], a[2].out_step * r.residual.s[2]
-    if (step[2] == count[3] * step[3] and a[1].out_step * r.out.s[1] == count[3] * line.out_step
-            and (r.residual.data == NULL or a[1].out_step * r.residual.s[1] == count[3] * line.residual_step)):
+    cdef int ahead
+    cdef bint direct = b.t.source == DIRECT, fresh
+    if not b.inside:
+        return False
+    memcpy(count, b.count, sizeof(count))
+    if (b.step[2] == count[3] * b.step[3] and b.out_step[2] == count[3] * b.out_step[3]
+            and (r.residual.data == NULL or b.residual_step[2] == count[3] * b.residual_step[3])):
         count[3] *= count[2]
         count[2] = 1
-    if count[3] < rows and (count[3] != 8 or t.columns > r.k.lanes):  # tiles of 8 by one vector keep the FMAs busy, too
+    if count[3] < rows and (count[3] != 8 or b.t.columns > r.k.lanes):  # tiles of 8 by one vector keep the FMAs busy, too
         return False
-    fresh = t.source == DIRECT and job.taps == 1 and line.step == r.cg * r.csize
-    if t.columns <= NARROW and count[3] >= r.k.lanes:
+    fresh = direct and b.job.taps == 1 and b.step[3] == r.cg * r.csize
+    if b.t.columns <= NARROW and count[3] >= r.k.lanes:
         rows = max(rows, r.k.lanes)
     # As many pixels at a time as L1 holds the windows of, for every block of columns; but where these are many, block by
     # block, so that their filters come one after the other.
-    windows = max(1, step[3]) * max(1, a[0].taps * a[1].taps) * rows
+    windows = max(1, b.step[3]) * max(1, a[0].taps * a[1].taps) * rows
     most = max(1, LINE_BYTES // 2 // windows) * rows
-    if (b1 - b0) * filter_bytes(r, job) > FEW_FILTERS and count[3] * windows // rows <= input_bytes(job):
+    if bytes > FEW_FILTERS and count[3] * windows // rows <= input_bytes(b.job):
         most = count[3]
     elif windows > LINE_BYTES and b1 - b0 > 1:
         return False
-    if b1 - b0 > 1 and (b1 - b0) * filter_bytes(r, job) <= FEW_FILTERS:
+    if b1 - b0 > 1 and bytes <= FEW_FILTERS:
         # Outputs are stored pixel by pixel, as the hardware fetches lines ahead.
-        whole = min(b1, t.columns // (2 * r.k.lanes)) if r.plain_store else b0
+        whole = min(b1, b.t.columns // (2 * r.k.lanes)) if r.plain_store else b0
         if fresh and whole < b1:
             most = rows
-    ahead = 1 if fresh else 2 if t.source == DIRECT and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
-    args.offset, args.runs, args.run, args.low, args.high = s.tap_offset, job.taps, r.cg, r.low, r.high
-    if t.fold:
-        args.runs, args.run = job.taps // a[2].taps, a[2].taps * r.cg
-    for n in range(count[0]):
-        for d in range(count[1]):
-            for h in range(count[2]):
-                w = 0
-                while w < count[3]:
-                    line.count = most if count[3] - w >= 2 * most else count[3] - w
-                    line.base = base + n * step[0] + d * step[1] + h * step[2] + w * step[3]
-                    line.out = (out + n * r.out.sn + d * a[0].out_step * r.out.s[0] + h * a[1].out_step * r.out.s[1]
-                                + w * line.out_step)
-                    line.residual = (residual + n * r.residual.sn + d * a[0].out_step * r.residual.s[0]
-                                     + h * a[1].out_step * r.residual.s[1] + w * line.residual_step)
-                    w += line.count
-                    b = b0
-                    while b < b1:
-                        blocks = max(1, whole - b)
-                        args.ahead = ahead if b == b0 else 0
-                        run_line(r, job, t, group, b, blocks, &line, &args, s)
-                        b += blocks
-                        if owner:
-                            spent += line.count * blocks * (job.taps * r.cg + 16)
-                            if spent > 40000:
-                                spent = 0
-                                poll(r.call)
-                        if r.call.cancelled:
-                            return True
+    ahead = 1 if fresh else 2 if direct and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
+    args.offset, args.a_step, args.runs, args.run = s.tap_offset, 0, b.job.taps, r.cg
+    if b.t.fold:
+        args.runs, args.run = b.job.taps // a[2].taps, a[2].taps * r.cg
+    c[0] = c[1] = c[2] = c[3] = 0
+    while c[0] < count[0]:
+        find_line(b, c, most if count[3] - c[3] >= 2 * most else count[3] - c[3], &line)
+        c[3] += line.count
+        carry(c, count)
+        number = b0
+        while number < b1:
+            blocks = max(1, whole - number)
+            args.ahead = ahead if number == b0 else 0
+            run_line(r, b, number, blocks, &line, &args, s)
+            number += blocks
+            poll_after(r, b.job, line.count * blocks, s)
+        if r.call.cancelled:
+            break
     return True
 
 
@@ -495,40 +533,39 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef const Run *r = <const Run *> task
     cdef Scratch *s = r.scratch + thread
     cdef int j = 0, i, rows
-    cdef ptrdiff_t group, split, pixels, first, b0, b1, b, together, runs, spent = 0
-    cdef ptrdiff_t[4] start
+    cdef ptrdiff_t split, pixels, first, b0, b1, number, together, runs
     cdef ptrdiff_t[4] c
+    cdef const Job *job
+    cdef const Tiling *t
     cdef tile_args args
-    cdef ptrdiff_t[4] count
-    cdef Job *job
-    cdef Tiling *t
+    cdef Box box
     cdef Tile tile
     cdef bint in_pieces
     while unit >= r.tilings[j].first + r.tilings[j].units:
         j += 1
-    job, t = r.jobs + j, r.tilings + j
+    box.job, box.t = job, t = r.jobs + j, r.tilings + j
     unit -= t.first
     if t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
     for i in range(3, -1, -1):
-        start[i] = unit % t.boxes[i] * t.box[i]
+        box.start[i] = unit % t.boxes[i] * t.box[i]
         unit //= t.boxes[i]
-        count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - start[i])
+        box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    group = unit
+    box.group = unit
+    place_box(r, &box, s.area)
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
-    pixels = count[0] * count[1] * count[2] * count[3]
+    pixels = box.count[0] * box.count[1] * box.count[2] * box.count[3]
     if t.source == STRIP:
-        gather_strip(r, job, t, group, start, count, s.area)
+        gather_strip(r, &box, s.area)
     runs = job.taps // job.ax[2].taps if t.fold else job.taps
     in_pieces = runs > RUNS or t.source == WINDOWS
     if not in_pieces:
-        tap_offsets(r, job, t, 0, runs, s.tap_offset)
+        tap_offsets(&box, 0, runs, s.tap_offset)
     while b0 < b1:
         together = min(t.together, b1 - b0)
-        if not in_pieces and not r.depthwise and run_lines(r, job, t, group, start, count, b0, b0 + together,
-                                                           thread == 0, s):
+        if not in_pieces and not r.depthwise and run_lines(r, &box, b0, b0 + together, s):
             b0 += together
             continue
         rows = r.k.rows[2]
@@ -537,18 +574,13 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             rows = r.k.rows[rows]
         first = c[0] = c[1] = c[2] = c[3] = 0
         while first < pixels:
-            tile.rows = tile_rows(pixels - first, rows)
-            tile.full = rows if tile.rows > 8 else 8 if tile.rows > 4 else 4 if tile.rows > 2 else tile.rows
-            locate(r, job, t, group, start, count, c, &tile, s.area)
+            size_tile(&tile, tile_rows(pixels - first, rows), rows)
+            locate(r, &box, c, &tile)
             if not in_pieces:
                 point(r, job, &tile, 0, runs, &args, s)
-            for b in range(b0, b0 + together):
-                run_tile(r, job, t, group, b, &tile, &args, in_pieces, s)
-                if thread == 0:
-                    spent += tile.rows * (job.taps * r.cg + 16)
-                    if spent > 40000:
-                        spent = 0
-                        poll(r.call)
+            for number in range(b0, b0 + together):
+                run_tile(r, &box, number, &tile, &args, in_pieces, s)
+                poll_after(r, job, tile.rows, s)
                 if r.call.cancelled:
                     return
             first += tile.rows
