@@ -86,14 +86,15 @@ cdef struct Tiling:
     ptrdiff_t together       # blocks at a time, as many as keep their filters in L2
 
 
+cdef ptrdiff_t[RUNS] ZEROS   # offsets of runs that have none, and a bias that adds nothing
+
+
 cdef struct Scratch:
     # One thread's.
     const char **a           # [RUNS][TILE_ROWS]
     ptrdiff_t *tap_offset    # [RUNS]
-    ptrdiff_t *no_offset     # [RUNS] zeros
     char *tile               # LINE_ROWS rows of two vectors
     char *area               # a strip, or windows
-    ptrdiff_t spent          # since the call last looked for signals
 
 
 cdef struct Run:
@@ -109,7 +110,6 @@ cdef struct Run:
     char *panels
     Scratch *scratch         # each thread's
     const char *bias         # one value a column of every group, zeros where there is none
-    const char *no_bias
     const char *outside      # a run of the padding constant
     int mode, activation
     double constant, low, high
@@ -349,7 +349,7 @@ cdef class Convolution:
         """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
         cdef Run r
         cdef Memory memory
-        cdef ptrdiff_t most = 0, shared
+        cdef ptrdiff_t most = 0
         cdef bint exact = self.dtype != 2 and self.has_padding()
         cdef int source
         memset(&r, 0, sizeof(Run))
@@ -369,8 +369,7 @@ cdef class Convolution:
                 most += self.scratch_bytes(&r, 1)
         finally:
             give_back(&memory)
-        shared = self.padded(&r) + r.cg + 8 * r.k.lanes
-        return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + shared * r.csize + 3 * 64
+        return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + self.shared_bytes(&r) + 3 * 64
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -383,7 +382,7 @@ cdef class Convolution:
         cdef Call call
         cdef Memory memory
         cdef Panels panels = None
-        cdef ptrdiff_t units = 0, packs = 0, panel_bytes, padded
+        cdef ptrdiff_t units = 0, packs = 0, panel_bytes
         cdef int team
         cdef list raised = [], held = []
         memset(&r, 0, sizeof(Run))
@@ -414,9 +413,7 @@ cdef class Convolution:
         no_memory(&memory)
         try:
             r.tilings = self.take_tilings(&memory)
-            padded = self.padded(&r)
-            self.place_shared(&r, take(&memory, (padded + r.cg + 8 * r.k.lanes) * r.csize, self.op, "scratch"),
-                              bias, padded)
+            self.place_shared(&r, take(&memory, self.shared_bytes(&r), self.op, "scratch"), bias)
             if isinstance(filters, Panels):
                 panels = <Panels> filters
                 self.place_panels(&r)
@@ -450,21 +447,18 @@ cdef class Convolution:
             raise raised[0]
         return out
 
-    cdef ptrdiff_t padded(self, const Run *r) noexcept:
-        """Elements of the bias and the zeros behind it."""
-        return r.groups * r.mg * self.together + 4 * r.k.lanes
+    cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
+        """Of the bias and a run of the constant, each with a tile's width behind it."""
+        return (r.groups * r.mg * self.together + r.cg + 4 * r.k.lanes) * r.csize
 
-    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias, ptrdiff_t padded) noexcept:
-        """The bias with a tile's width of zeros behind it, a tile's width of zeros, and a run of the constant."""
-        cdef ptrdiff_t size = r.csize, used = r.groups * r.mg * size, i
-        memset(shared, 0, (padded + 2 * r.k.lanes) * size)
+    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias) noexcept:
+        cdef ptrdiff_t used = r.groups * r.mg * r.csize, size = used * self.together + 2 * r.k.lanes * r.csize, i
+        memset(shared, 0, size)
         if bias is not None:
             for i in range(self.together):
                 memcpy(shared + i * used, cnp.PyArray_DATA(bias), used)
-        r.bias = shared
-        r.no_bias = shared + (padded - 2 * r.k.lanes) * size
-        r.outside = shared + padded * size
-        r.k.fill(shared + padded * size, r.cg + 2 * r.k.lanes, r.constant)
+        r.bias, r.outside = shared, shared + size
+        r.k.fill(shared + size, r.cg + 2 * r.k.lanes, r.constant)
 
     cdef bint may_stay(self, const Run *r, ptrdiff_t pixels) noexcept:
         """Whether every job's filters lie as a tile reads them, rows of columns at one distance; and packing them takes
@@ -509,26 +503,26 @@ cdef class Convolution:
             units += r.tilings[j].units
         return units
 
-    cdef ptrdiff_t scratch_parts(self, const Run *r, ptrdiff_t *area, ptrdiff_t *runs) noexcept:
-        """One thread's bytes: a tile, a strip or windows, pointers and offsets."""
+    cdef ptrdiff_t lay_out(self, const Run *r, char *start, Scratch *s) noexcept:
+        """One thread's scratch from start on; how many bytes it takes."""
+        cdef ptrdiff_t area = 0, runs = 1
         cdef ptrdiff_t[3] extent
         cdef int j
-        area[0], runs[0] = 0, 1
         for j in range(self.njobs):
-            runs[0] = max(runs[0], min(self.jobs[j].taps, RUNS))
+            runs = max(runs, min(self.jobs[j].taps, RUNS))
             if r.tilings[j].source == STRIP:
-                area[0] = max(area[0], strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
+                area = max(area, strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
             elif r.tilings[j].source == WINDOWS:
-                area[0] = max(area[0], TILE_ROWS * window_bytes(r, self.jobs + j))
-        runs[0] = (runs[0] + 7) // 8 * 8
-        area[0] = aligned(area[0] + 4 * r.k.lanes * r.csize)
-        return (LINE_ROWS * 2 * r.k.lanes * r.csize + area[0]
-                + runs[0] * (TILE_ROWS * sizeof(void *) + 2 * sizeof(ptrdiff_t)))
+                area = max(area, TILE_ROWS * window_bytes(r, self.jobs + j))
+        s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize
+        s.a = <const char **> (s.area + aligned(area + 4 * r.k.lanes * r.csize))
+        s.tap_offset = <ptrdiff_t *> (s.a + runs * TILE_ROWS)
+        return aligned(<char *> (s.tap_offset + runs) - start)
 
     cdef ptrdiff_t scratch_bytes(self, const Run *r, int threads) noexcept:
         """All threads'."""
-        cdef ptrdiff_t area, runs
-        return aligned(threads * sizeof(Scratch)) + threads * self.scratch_parts(r, &area, &runs)
+        cdef Scratch s
+        return aligned(threads * sizeof(Scratch)) + threads * self.lay_out(r, <char *> &s, &s)
 
     cdef Tiling *take_tilings(self, Memory *memory) except NULL:
         cdef ptrdiff_t size = self.njobs * sizeof(Tiling)
@@ -536,20 +530,11 @@ cdef class Convolution:
 
     cdef Scratch *take_scratch(self, const Run *r, int threads, Memory *memory) except NULL:
         """Each thread's scratch, all in one piece."""
-        cdef ptrdiff_t area, runs, tile = LINE_ROWS * 2 * r.k.lanes * r.csize
-        cdef ptrdiff_t each = self.scratch_parts(r, &area, &runs), head = aligned(threads * sizeof(Scratch))
         cdef Scratch *scratch = <Scratch *> take(memory, self.scratch_bytes(r, threads), self.op, "scratch")
+        cdef char *p = <char *> scratch + aligned(threads * sizeof(Scratch))
         cdef int j
-        cdef char *p
         for j in range(threads):
-            p = <char *> scratch + head + j * each
-            scratch[j].tile = p
-            scratch[j].area = p + tile
-            scratch[j].a = <const char **> (p + tile + area)
-            scratch[j].tap_offset = <ptrdiff_t *> (p + tile + area + runs * TILE_ROWS * sizeof(void *))
-            scratch[j].no_offset = scratch[j].tap_offset + runs
-            scratch[j].spent = 0
-            memset(scratch[j].no_offset, 0, runs * sizeof(ptrdiff_t))
+            p += self.lay_out(r, p, scratch + j)
         return scratch
 
 

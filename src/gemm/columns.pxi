@@ -41,7 +41,6 @@ cdef struct Spreading:
     const Filters *filters    # when they are packed by this call
     char *panels              # [group][tap][output][channel]
     char *scratch             # each thread's sums, products and block of pixels
-    const char *none          # zeros
     const char *bias          # a row of each, or NULL
     double low, high
     Call *call
@@ -70,14 +69,14 @@ cdef inline ptrdiff_t tap_from(const Spread *a, ptrdiff_t i, ptrdiff_t output) n
 cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, const char *block, int wide,
                    char *products, char *spare) noexcept nogil:
     """Some columns of a block of pixels."""
-    cdef ptrdiff_t row = s.cg * s.csize, next = s.pitch * s.csize, none = 0
+    cdef ptrdiff_t row = s.cg * s.csize, next = s.pitch * s.csize
     cdef int rows = s.k.rows[wide], rest = <int> (columns % rows), some, i
     cdef const char *a[TILE_ROWS]
     cdef char *out[TILE_ROWS]
     cdef tile_args args
     memset(&args, 0, sizeof(args))
-    args.a, args.offset, args.runs, args.run, args.b, args.ldb = a, &none, 1, s.cg, block, 2 * s.k.lanes
-    args.out, args.bias, args.later = out, s.none, block
+    args.a, args.offset, args.runs, args.run, args.b, args.ldb = a, ZEROS, 1, s.cg, block, 2 * s.k.lanes
+    args.out, args.bias, args.later = out, <const char *> ZEROS, block
     args.tiles, args.blocks, args.pixel, args.out_pixel = columns // rows, 1, row, next
     a[0], out[0] = panel, products
     if args.tiles:
@@ -304,8 +303,8 @@ cdef class Columns:
         return self.start.groups * self.start.columns * self.start.cg * self.start.csize
 
     cdef ptrdiff_t shared_bytes(self, const Spreading *s) noexcept:
-        """Of zeros and rows of the bias."""
-        return (1 + s.groups * s.mg) * 2 * s.k.lanes * s.csize
+        """Of rows of the bias."""
+        return s.groups * s.mg * 2 * s.k.lanes * s.csize
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters packed once, for `run` on the same ISA."""
@@ -364,12 +363,11 @@ cdef class Columns:
         try:
             row = 2 * s.k.lanes * s.csize
             shared = take(&memory, aligned(self.shared_bytes(&s)) + team * s.bytes, self.problem.op, "scratch")
-            memset(shared, 0, row)
-            s.none, s.scratch = shared, shared + aligned(self.shared_bytes(&s))
+            s.scratch = shared + aligned(self.shared_bytes(&s))
             if bias is not None:
-                s.bias = shared + row
+                s.bias = shared
                 for i in range(s.groups * s.mg):
-                    s.k.fill(shared + (1 + i) * row, 2 * s.k.lanes, bias[i])
+                    s.k.fill(shared + i * row, 2 * s.k.lanes, bias[i])
             if isinstance(filters, Panels):
                 s.panels = (<Panels> filters).data
             else:

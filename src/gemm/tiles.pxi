@@ -16,6 +16,8 @@ cdef struct Box:
     const Job *job
     const Tiling *t
     ptrdiff_t group
+    bint owner               # the thread that made the call computes it,
+    ptrdiff_t spent          # and has done so much since it last looked for signals
     bint inside              # no window leaves what is read, nor is one gathered
     ptrdiff_t[4] start, count
     Line line                # the first pixel,
@@ -196,7 +198,7 @@ cdef void point(const Run *r, const Job *job, Tile *tile, ptrdiff_t first, ptrdi
         return
     if zeros:
         tile.first_run, tile.end_run = runs, 0
-    args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
+    args.a, args.a_step, args.offset = s.a, TILE_ROWS, ZEROS
     for q in range(runs):
         tap_of(job, first + q, k)
         if r.mode == 0:
@@ -282,7 +284,7 @@ cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, tile_
         args.column -= first_channel * r.repeat
         some = end_channel - first_channel
     taps = 1 if r.exact else max(1, min(RUNS, most // max(1, some * r.repeat)))
-    args.a, args.a_step, args.offset = s.a, TILE_ROWS, s.no_offset
+    args.a, args.a_step, args.offset = s.a, TILE_ROWS, ZEROS
     while first < job.taps:
         args.runs = min(taps, job.taps - first)
         channel = first_channel
@@ -337,7 +339,7 @@ cdef inline void end_tiles(const Run *r, const Box *b, Block *of, bint plain, bi
     cdef const char *bias = r.bias + (b.group * b.t.columns + of.start) * r.csize
     deferred |= r.deferred or r.residual.data != NULL and not plain
     of.bias = bias if deferred else NULL
-    args.bias, args.added = r.no_bias if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
+    args.bias, args.added = <const char *> ZEROS if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
     args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
     args.accumulate, args.spare = 0, of.spare if plain else 0
 
@@ -462,16 +464,16 @@ cdef void run_line(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t block
         first += args.tiles * rows
 
 
-cdef inline void poll_after(const Run *r, const Job *job, ptrdiff_t pixels, Scratch *s) noexcept nogil:
-    """What the thread that made the call does after so many pixels of a block of columns."""
-    if s == r.scratch:
-        s.spent += pixels * (job.taps * r.cg + 16)
-        if s.spent > 40000:
-            s.spent = 0
+cdef inline void poll_after(const Run *r, Box *b, ptrdiff_t pixels) noexcept nogil:
+    """Once so many pixels of a block of columns are done."""
+    if b.owner:
+        b.spent += pixels * (b.job.taps * r.cg + 16)
+        if b.spent > 40000:
+            b.spent = 0
             poll(r.call)
 
 
-cdef bint run_lines(const Run *r, const Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
+cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
     """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
     cdef const JobAxis *a = &b.job.ax[0]
     cdef ptrdiff_t rows = max(r.k.rows[1], r.k.rows[2]), most, windows, whole = b0, blocks, number
@@ -522,7 +524,7 @@ cdef bint run_lines(const Run *r, const Box *b, ptrdiff_t b0, ptrdiff_t b1, Scra
             args.ahead = ahead if number == b0 else 0
             run_line(r, b, number, blocks, &line, &args, s)
             number += blocks
-            poll_after(r, b.job, line.count * blocks, s)
+            poll_after(r, b, line.count * blocks)
         if r.call.cancelled:
             break
     return True
@@ -553,7 +555,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    box.group = unit
+    box.group, box.owner, box.spent = unit, thread == 0, 0
     place_box(r, &box, s.area)
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     pixels = box.count[0] * box.count[1] * box.count[2] * box.count[3]
@@ -580,7 +582,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
                 point(r, job, &tile, 0, runs, &args, s)
             for number in range(b0, b0 + together):
                 run_tile(r, &box, number, &tile, &args, in_pieces, s)
-                poll_after(r, job, tile.rows, s)
+                poll_after(r, &box, tile.rows)
                 if r.call.cancelled:
                     return
             first += tile.rows
