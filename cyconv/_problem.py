@@ -90,6 +90,12 @@ class Problem(NamedTuple):
         return self.padding_mode == 0 and self.padding_value == 0
 
     @property
+    def flops(self) -> float:
+        """Floating-point operations of its sums, term by term."""
+        terms = sum(math.prod(axis.out * axis.taps for axis in job) for job in self.jobs)
+        return 2.0 * math.prod(self.batch) * self.in_channels * self.out_channels / self.groups * terms
+
+    @property
     def small_groups(self) -> bool:
         """Whether groups have 2, 4 or 8 channels and as many filters: a shuffle finds each in a vector."""
         return (

@@ -20,16 +20,12 @@ cdef enum:
     UNITS_EACH = 4            # wanted for each thread
 
 
-cdef struct Spread:
-    # One axis: pixel i reaches output i*stride + k*dilation - lo by tap k, the filter's tap_start + k*tap_step.
-    ptrdiff_t size, taps, out, stride, dilation, lo, tap_start, tap_step
-    ptrdiff_t box, boxes      # of outputs
-
-
 cdef struct Spreading:
     # Everything a unit of work needs to know.
     const conv_kernels *k
-    Spread ax[3]
+    JobAxis ax[3]             # pixel i reaches output i*stride + k*dilation - lo by tap k
+    ptrdiff_t box[3]          # outputs,
+    ptrdiff_t boxes[3]        # and how many
     int dtype, size, csize, activation
     ptrdiff_t groups, cg, mg, columns
     ptrdiff_t chunk           # pixels whose products are added together,
@@ -51,17 +47,17 @@ cdef inline ptrdiff_t up(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
     return (a + b - 1) // b if a > 0 else -(-a // b)
 
 
-cdef inline ptrdiff_t first_from(const Spread *a, ptrdiff_t output) noexcept nogil:
+cdef inline ptrdiff_t first_from(const JobAxis *a, ptrdiff_t output) noexcept nogil:
     """The first pixel whose last tap reaches an output or one behind it."""
     return min(a.size, max(0, up(output + a.lo - (a.taps - 1) * a.dilation, a.stride)))
 
 
-cdef inline ptrdiff_t end_before(const Spread *a, ptrdiff_t output) noexcept nogil:
+cdef inline ptrdiff_t end_before(const JobAxis *a, ptrdiff_t output) noexcept nogil:
     """Behind the last pixel whose first tap reaches an output before this one."""
     return min(a.size, max(0, up(output + a.lo, a.stride)))
 
 
-cdef inline ptrdiff_t tap_from(const Spread *a, ptrdiff_t i, ptrdiff_t output) noexcept nogil:
+cdef inline ptrdiff_t tap_from(const JobAxis *a, ptrdiff_t i, ptrdiff_t output) noexcept nogil:
     """The first tap by which pixel i reaches this output or one behind it."""
     return min(a.taps, max(0, up(output + a.lo - i * a.stride, a.dilation)))
 
@@ -100,7 +96,7 @@ cdef struct SumBox:
 
 cdef void spread_row(const Spreading *s, const SumBox *b, ptrdiff_t id, ptrdiff_t ih) noexcept nogil:
     """What a row of input adds to the box."""
-    cdef const Spread *w = &s.ax[2]
+    cdef const JobAxis *w = &s.ax[2]
     cdef ptrdiff_t first = first_from(w, b.start[2]), end = end_before(w, b.start[2] + b.count[2]), count, at, i, j, k
     cdef ptrdiff_t d0 = tap_from(&s.ax[0], id, b.start[0]), d1 = tap_from(&s.ax[0], id, b.start[0] + b.count[0]), d
     cdef ptrdiff_t h0 = tap_from(&s.ax[1], ih, b.start[1]), h1 = tap_from(&s.ax[1], ih, b.start[1] + b.count[1])
@@ -179,9 +175,9 @@ cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nog
     cdef SumBox b
     cdef int i
     for i in range(2, -1, -1):
-        b.start[i] = unit % s.ax[i].boxes * s.ax[i].box
-        b.count[i] = min(s.ax[i].box, s.ax[i].out - b.start[i])
-        unit //= s.ax[i].boxes
+        b.start[i] = unit % s.boxes[i] * s.box[i]
+        b.count[i] = min(s.box[i], s.ax[i].out - b.start[i])
+        unit //= s.boxes[i]
     b.group, b.n = unit % s.groups, unit // s.groups
     b.sums = s.scratch + thread * s.bytes
     b.products = b.sums + sum_bytes(s)
@@ -201,7 +197,7 @@ cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nog
 
 
 cdef inline ptrdiff_t sum_bytes(const Spreading *s) noexcept nogil:
-    return s.ax[0].box * s.ax[1].box * s.mg * s.residues * s.along * s.csize
+    return s.box[0] * s.box[1] * s.mg * s.residues * s.along * s.csize
 
 
 cdef inline ptrdiff_t product_bytes(const Spreading *s) noexcept nogil:
@@ -210,9 +206,14 @@ cdef inline ptrdiff_t product_bytes(const Spreading *s) noexcept nogil:
 
 
 cdef void measure_sums(Spreading *s) noexcept nogil:
-    cdef const Spread *w = &s.ax[2]
-    s.residues = min(w.stride, w.box)
-    s.along = odd_lines(ceil_div(w.box, w.stride) * s.csize) // s.csize
+    cdef const JobAxis *w = &s.ax[2]
+    s.residues = min(w.stride, s.box[2])
+    s.along = odd_lines(ceil_div(s.box[2], w.stride) * s.csize) // s.csize
+
+
+cdef inline double read_twice(const Spreading *s, int i) noexcept nogil:
+    """What boxes that are neighbours along an axis both read, to what one stores."""
+    return (s.ax[i].taps - 1) * <double> s.ax[i].dilation / s.box[i]
 
 
 cdef ptrdiff_t cut_sums(Spreading *s, int threads) noexcept nogil:
@@ -220,32 +221,28 @@ cdef ptrdiff_t cut_sums(Spreading *s, int threads) noexcept nogil:
     axis along which boxes read most of their input twice is doubled. Returns how many."""
     cdef ptrdiff_t units = s.x.n * s.groups
     cdef double most = 1.0 * units * s.ax[0].out * s.ax[1].out * s.ax[2].out
-    cdef Spread *a = &s.ax[2]
-    cdef Spread *longest
-    cdef int i
+    cdef const JobAxis *w = &s.ax[2]
+    cdef int i, longest
     most /= UNITS_EACH * threads if threads > 1 else 1
-    s.ax[0].box = s.ax[1].box = 1
-    a.box = <ptrdiff_t> min(most, SHORT_SUM_BYTES // (s.ax[1].taps * s.mg * s.csize))
-    a.box = min(a.out, max(a.box, PRODUCT_PIXELS * a.stride))
+    s.box[0] = s.box[1] = 1
+    s.box[2] = <ptrdiff_t> min(most, SHORT_SUM_BYTES // (s.ax[1].taps * s.mg * s.csize))
+    s.box[2] = min(w.out, max(s.box[2], PRODUCT_PIXELS * w.stride))
     measure_sums(s)
     while True:
-        longest = NULL
+        longest = -1
         for i in range(2):
-            a = &s.ax[i]
-            if a.box < a.out and (longest == NULL or (a.taps - 1) * <double> a.dilation / a.box
-                                  > (longest.taps - 1) * <double> longest.dilation / longest.box):
-                longest = a
-        if longest == NULL or 2.0 * s.ax[0].box * s.ax[1].box * s.ax[2].box > most or 2 * sum_bytes(s) > SUM_BYTES:
+            if s.box[i] < s.ax[i].out and (longest < 0 or read_twice(s, i) > read_twice(s, longest)):
+                longest = i
+        if longest < 0 or 2.0 * s.box[0] * s.box[1] * s.box[2] > most or 2 * sum_bytes(s) > SUM_BYTES:
             break
-        longest.box = min(longest.out, 2 * longest.box)
+        s.box[longest] = min(s.ax[longest].out, 2 * s.box[longest])
     for i in range(3):
-        a = &s.ax[i]
-        a.boxes = ceil_div(a.out, a.box)
-        a.box = ceil_div(a.out, a.boxes)
-        units *= a.boxes
+        s.boxes[i] = ceil_div(s.ax[i].out, s.box[i])
+        s.box[i] = ceil_div(s.ax[i].out, s.boxes[i])
+        units *= s.boxes[i]
     measure_sums(s)
     s.chunk = max(PRODUCT_PIXELS, PRODUCT_BYTES // (s.columns * s.csize))
-    s.chunk = ceil_div(min(s.chunk, min(s.ax[2].size, ceil_div(s.ax[2].box, s.ax[2].stride) + s.ax[2].taps)), 2 * s.k.lanes)
+    s.chunk = ceil_div(min(s.chunk, min(s.ax[2].size, ceil_div(s.box[2], s.ax[2].stride) + s.ax[2].taps)), 2 * s.k.lanes)
     s.chunk *= 2 * s.k.lanes
     s.pitch = odd_lines(s.chunk * s.csize) // s.csize
     s.bytes = sum_bytes(s) + product_bytes(s) + aligned(s.cg * 2 * s.k.lanes * s.csize)
@@ -274,9 +271,8 @@ cdef class Columns:
 
     def __cinit__(self, problem):
         cdef int i
-        cdef Spread *s
         cdef Spreading *t = &self.start
-        self.problem, self.flops = problem, Convolution(problem).flops
+        self.problem, self.flops = problem, problem.flops
         self.work = self.flops
         t.dtype, t.size, t.csize = problem.dtype, storage_bytes(problem.dtype), compute_bytes(problem.dtype)
         t.groups = problem.groups
@@ -284,13 +280,12 @@ cdef class Columns:
         t.columns, t.x.n = t.mg, prod(problem.batch)
         transposed = problem.filters.endswith("transposed")
         for i, a in enumerate(problem.axes):
-            s = &t.ax[i]
-            s.taps, s.dilation = a.taps, a.dilation
-            if transposed:
-                s.size, s.out, s.stride, s.lo, s.tap_start, s.tap_step = a.out, a.size, a.stride, a.lo, 0, 1
+            if transposed:  # an image's pixels are the forward op's outputs
+                spread = (a.out, a.taps, a.size, a.stride, a.dilation, a.lo, 0, 1, 0, 1)
             else:
-                s.size, s.out, s.stride, s.lo = a.size, a.out, 1, (a.taps - 1) * a.dilation - a.lo
-                s.tap_start, s.tap_step = a.taps - 1, -1
+                lo = (a.taps - 1) * a.dilation - a.lo
+                spread = (a.size, a.taps, a.out, 1, a.dilation, lo, a.taps - 1, -1, 0, 1)
+            copy_axis(spread, &t.ax[i])
             t.columns *= a.taps
         self.layout = ("columns",)
         self.out_shape = problem.out_shape
