@@ -193,6 +193,7 @@ cdef class Convolution:
     cdef int njobs, dtype, ndim, mode
     cdef ptrdiff_t together  # the most phases that any job merges
     cdef bint channels_last, depthwise
+    cdef bint has_padding    # a window may meet the nothing outside the input; a constant there is a term like any other
     cdef ptrdiff_t groups, cg, mg
     cdef double constant
     cdef readonly object problem, layout
@@ -215,11 +216,8 @@ cdef class Convolution:
         self.jobs = <Job *> calloc(self.njobs, sizeof(Job))
         if self.jobs == NULL:
             raise MemoryError
-        pixels = 2.0 * self.cg * self.mg * self.groups
-        for n in problem.batch:
-            pixels *= n
-        for axes in problem.jobs:
-            self.flops += pixels * prod([axis.out * axis.taps for axis in axes])
+        pixels = 2.0 * prod(problem.batch) * self.cg * self.mg * self.groups
+        self.flops = problem.flops
         self.together = 1
         for j, (axes, together) in enumerate(merged):
             self.jobs[j].taps, self.jobs[j].together = 1, together
@@ -227,6 +225,7 @@ cdef class Convolution:
             for i, axis in enumerate(axes):
                 copy_axis(axis, &self.jobs[j].ax[i])
                 self.jobs[j].taps *= axis.taps
+                self.has_padding |= problem.zeros_outside and leaves_input(&self.jobs[j].ax[i])
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
         self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes, _ in merged for a in axes))
@@ -350,7 +349,7 @@ cdef class Convolution:
         cdef Run r
         cdef Memory memory
         cdef ptrdiff_t most = 0
-        cdef bint exact = self.dtype != 2 and self.has_padding()
+        cdef bint exact = self.dtype != 2 and self.has_padding
         cdef int source
         memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
@@ -417,7 +416,7 @@ cdef class Convolution:
             if isinstance(filters, Panels):
                 panels = <Panels> filters
                 self.place_panels(&r)
-                r.panels, r.exact = panels.data, not panels.finite and self.has_padding()
+                r.panels, r.exact = panels.data, not panels.finite and self.has_padding
             else:
                 r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
                 held.append(self.read_jobs(filters, f))
@@ -432,9 +431,9 @@ cdef class Convolution:
             else:
                 with nogil:
                     compute(&r, packs, units, team)
-            if r.filters_in_place and self.dtype != 2 and self.has_padding() and np.isnan(out).any():
+            if r.filters_in_place and self.dtype != 2 and self.has_padding and np.isnan(out).any():
                 call.not_finite |= not np.isfinite(filters).all()
-            if call.not_finite and not call.cancelled and self.has_padding():
+            if call.not_finite and not call.cancelled and self.has_padding:
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
                 units = self.cut_all(&r, 1)
@@ -467,7 +466,7 @@ cdef class Convolution:
         cdef bint kept = self.weights * r.csize < KEPT_FILTERS
         cdef ptrdiff_t row, most = SOME_PIXELS if kept else FEW_PIXELS, period = L1_PERIOD if kept else L1_PERIOD // 2
         cdef int i, j
-        if self.dtype > 2 or self.depthwise or self.weights < LEAST_WEIGHTS and self.has_padding():
+        if self.dtype > 2 or self.depthwise or self.weights < LEAST_WEIGHTS and self.has_padding:
             return False
         for j in range(self.njobs):
             f = r.filters + j
@@ -483,17 +482,6 @@ cdef class Convolution:
                 return False
         return True
 
-    cdef bint has_padding(self) noexcept:
-        """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
-        cdef int i, j
-        if self.mode or self.constant != 0:
-            return False
-        for j in range(self.njobs):
-            for i in range(3):
-                if leaves_input(&self.jobs[j].ax[i]):
-                    return True
-        return False
-
     cdef ptrdiff_t cut_all(self, Run *r, int threads) noexcept:
         cdef ptrdiff_t units = 0
         cdef int j
@@ -506,12 +494,11 @@ cdef class Convolution:
     cdef ptrdiff_t lay_out(self, const Run *r, char *start, Scratch *s) noexcept:
         """One thread's scratch from start on; how many bytes it takes."""
         cdef ptrdiff_t area = 0, runs = 1
-        cdef ptrdiff_t[3] extent
         cdef int j
         for j in range(self.njobs):
             runs = max(runs, min(self.jobs[j].taps, RUNS))
             if r.tilings[j].source == STRIP:
-                area = max(area, strip_bytes(r, self.jobs + j, r.tilings[j].box, extent))
+                area = max(area, input_of(r, self.jobs + j, r.tilings[j].box, True))
             elif r.tilings[j].source == WINDOWS:
                 area = max(area, TILE_ROWS * window_bytes(r, self.jobs + j))
         s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize

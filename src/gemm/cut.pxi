@@ -2,25 +2,19 @@
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
-cdef ptrdiff_t strip_bytes(const Run *r, const Job *job, const ptrdiff_t *box, ptrdiff_t *extent) noexcept nogil:
-    """Of a box's input from its first position to its last."""
-    cdef double bytes = box[0] * r.pitch * r.csize
-    cdef int i
-    for i in range(3):
-        extent[i] = (box[i + 1] - 1) * job.ax[i].stride + (job.ax[i].taps - 1) * job.ax[i].dilation + 1
-        extent[i] = extent[i] if job.ax[i].taps else 0
-        bytes *= extent[i]
-    return <ptrdiff_t> min(bytes, 1e15)
+cdef inline ptrdiff_t extent_of(const JobAxis *a, ptrdiff_t outputs) noexcept nogil:
+    """Positions from the first that so many outputs read to the last."""
+    return (outputs - 1) * a.stride + (a.taps - 1) * a.dilation + 1 if a.taps else 0
 
 
-cdef ptrdiff_t read_bytes(const Run *r, const Job *job, const ptrdiff_t *box) noexcept nogil:
-    """Of the positions that a box's windows read: of far dilations the gaps are left out."""
+cdef ptrdiff_t input_of(const Run *r, const Job *job, const ptrdiff_t *box, bint strip) noexcept nogil:
+    """Bytes of a box's input: as a strip all of it, else what windows read, without the gaps of far dilations."""
     cdef double bytes = box[0] * r.pitch * r.csize
-    cdef ptrdiff_t[3] extent
+    cdef ptrdiff_t extent
     cdef int i
-    strip_bytes(r, job, box, extent)
     for i in range(3):
-        bytes *= min(min(extent[i], box[i + 1] * job.ax[i].taps), job.ax[i].size)
+        extent = extent_of(&job.ax[i], box[i + 1])
+        bytes *= extent if strip else min(min(extent, box[i + 1] * job.ax[i].taps), job.ax[i].size)
     return <ptrdiff_t> min(bytes, 1e15)
 
 
@@ -28,7 +22,6 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
                          Tiling *t) noexcept nogil:
     """Boxes of one size, nearly, whole rows first: `wanted` pixels and `bytes` of input at most. Returns how many."""
     cdef ptrdiff_t pixels = 1, boxes = 1, out, others
-    cdef ptrdiff_t[3] extent
     cdef bint whole = True
     cdef int i
     for i in range(4):
@@ -37,8 +30,7 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
         out = r.x.n if i == 0 else job.ax[i - 1].out
         if whole:
             t.box[i] = max(1, min(out, wanted // pixels))
-            while t.box[i] > 1 and (read_bytes(r, job, t.box) if t.source == DIRECT else
-                                    strip_bytes(r, job, t.box, extent)) > bytes:
+            while t.box[i] > 1 and input_of(r, job, t.box, t.source != DIRECT) > bytes:
                 t.box[i] = (t.box[i] + 1) // 2
             whole = t.box[i] >= out
         t.boxes[i] = ceil_div(out, t.box[i])
@@ -94,7 +86,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     boxes = cut_boxes(r, job, most, bytes, threads, t)
     units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
     t.rows_first = (t.source != DIRECT
-                    or t.blocks * filter_bytes(r, job) <= max(SHARED_FILTERS, 2 * read_bytes(r, job, all)))
+                    or t.blocks * filter_bytes(r, job) <= max(SHARED_FILTERS, 2 * input_of(r, job, all, False)))
     if boxes < units:
         if not t.rows_first:
             t.splits = min(t.blocks, max(ceil_div(units, boxes), ceil_div(t.blocks, t.together)))
@@ -105,9 +97,10 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
             units = units if t.source == DIRECT else units // 4
             t.splits = even_parts(t.blocks, min(t.blocks, ceil_div(units, boxes)), boxes * r.groups, 1, 1, threads)
     t.units = r.groups * boxes * t.splits
-    if t.source == STRIP:
-        if strip_bytes(r, job, t.box, t.extent) > STRIP_BYTES:
-            t.source = WINDOWS
+    if t.source == STRIP and input_of(r, job, t.box, True) > STRIP_BYTES:
+        t.source = WINDOWS
+    for i in range(3):
+        t.extent[i] = extent_of(&job.ax[i], t.box[i + 1])
     t.fold = t.fold and t.source == STRIP
 
 
