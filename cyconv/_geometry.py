@@ -171,12 +171,10 @@ def zones(axis: JobAxis) -> list[JobAxis]:
 
 
 def transposed_size(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> int:
-    """The output size of a transposed op when none is given: SAME size*stride, else the smallest that maps back."""
-    if isinstance(padding, str) and (padding.startswith("SAME") or (padding == "CAUSAL" and axis > 0)):
+    """The output size of a transposed op when none is given: SAME, CAUSAL size*stride, else the smallest that maps back."""
+    if isinstance(padding, str) and padding not in ("VALID", "FULL"):
         return size * stride
     before, after = pads(size, taps, stride, dilation, padding, axis)
-    if padding == "CAUSAL":
-        return size * stride
     return max(0, (size - 1) * stride + effective(taps, dilation) - before - after)
 
 
