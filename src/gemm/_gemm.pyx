@@ -164,24 +164,24 @@ cdef class Panels:
     cdef readonly bint finite
 
 
+cdef bint follows(first, count, axes):
+    """Whether a phase is the next neighbour of so many that are together."""
+    a, b = first[2], axes[2]
+    return (b.taps and first[:2] == axes[:2] and a[:6] == b[:6] and a.tap_step == b.tap_step
+            and (b.tap_start, b.out_start) == (a.tap_start + count, a.out_start + count))
+
+
 cdef list merge_phases(problem):
     """(axes, how many) of each job: phases that are neighbours along the last axis and read the same input, with the
     next taps of the filter, are one job with as many times the columns. Far dilations are cut into zones."""
     merged = []
-    first, count = None, 0
     together = problem.filters == "transposed" and problem.channels_last and problem.groups == 1
     for axes in problem.jobs:
-        if together and count and axes[2].taps:
-            a, b = first[2], axes[2]
-            if (first[:2] == axes[:2] and a[:6] == b[:6] and a.tap_step == b.tap_step
-                    and (b.tap_start, b.out_start) == (a.tap_start + count, a.out_start + count)):
-                count += 1
-                continue
-        if count:
+        first, count = merged.pop() if together and merged else (axes, 0)
+        if count and not follows(first, count, axes):
             merged.append((first, count))
-        first, count = axes, 1
-    if count:
-        merged.append((first, count))
+            first, count = axes, 0
+        merged.append((first, count + 1))
     if problem.zeros_outside:
         merged = [(axes, count) for job, count in merged for axes in product(*map(zones, job))]
     return merged
