@@ -21,17 +21,13 @@
     .narrow = {0, JOIN(narrow_1, tn, ISA), JOIN(narrow_2, tn, ISA), JOIN(narrow_3, tn, ISA), JOIN(narrow_4, tn, ISA)}, \
     .add = JOIN(add, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
+#define MOVES(dtype, tn, S)                                                                                            \
+    .gather[dtype] = OF(gather, tn, S), .pack[dtype] = OF(pack, tn, S), .finish[dtype] = OF(finish, tn, S)
 #define TABLE_(isa) conv_kernels_##isa
 #define TABLE(isa) TABLE_(isa)
 
 const conv_kernels TABLE(ISA)[COMPUTE_TYPES] = {
-    [F32] =
-        {KERNELS(f32, float),
-         .gather = {[F32] = OF(gather, f32, float), [F16] = OF(gather, f32, half), [BF16] = OF(gather, f32, bfloat)},
-         .pack = {[F32] = OF(pack, f32, float), [F16] = OF(pack, f32, half), [BF16] = OF(pack, f32, bfloat)},
-         .finish = {[F32] = OF(finish, f32, float), [F16] = OF(finish, f32, half), [BF16] = OF(finish, f32, bfloat)}},
-    [F64] = {KERNELS(f64, double), .gather = {[F64] = OF(gather, f64, double)}, .pack = {[F64] = OF(pack, f64, double)},
-             .finish = {[F64] = OF(finish, f64, double)}},
-    [I32] = {KERNELS(i32, int32_t), .gather = {[I32] = OF(gather, i32, int32_t)},
-             .pack = {[I32] = OF(pack, i32, int32_t)}, .finish = {[I32] = OF(finish, i32, int32_t)}},
+    [F32] = {KERNELS(f32, float), MOVES(F32, f32, float), MOVES(F16, f32, half), MOVES(BF16, f32, bfloat)},
+    [F64] = {KERNELS(f64, double), MOVES(F64, f64, double)},
+    [I32] = {KERNELS(i32, int32_t), MOVES(I32, i32, int32_t)},
 };
