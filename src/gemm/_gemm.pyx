@@ -73,6 +73,7 @@ cdef struct Tiling:
     # How one call cuts a job.
     int source
     bint fold, rows_first
+    ptrdiff_t runs, run      # of a window: taps, or rows of them where these are folded; and values of each
     ptrdiff_t box[4]
     ptrdiff_t boxes[4]
     ptrdiff_t extent[3]      # of a strip

@@ -102,6 +102,9 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     for i in range(3):
         t.extent[i] = extent_of(&job.ax[i], t.box[i + 1])
     t.fold = t.fold and t.source == STRIP
+    t.runs, t.run = job.taps, 1 if r.depthwise else r.cg
+    if t.fold:
+        t.runs, t.run = job.taps // job.ax[2].taps, r.cg * job.ax[2].taps
 
 
 # ---- filters -----------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ cdef inline ptrdiff_t window_bytes(const Run *r, const Job *job) noexcept nogil:
     return max(tap if r.depthwise else 0, min(WINDOW_BYTES, tap * (1 if r.exact else job.taps)))
 
 
-cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, tile_fn tile_of_full, tile_fn tile_of_one,
+cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, const tile_fn *kernels,
                   Scratch *s) noexcept nogil:
     """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
     scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
@@ -262,17 +262,16 @@ cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, tile_
     cdef ptrdiff_t first = 0, taps, channel, channels, first_channel = 0, end_channel = r.cg, some
     cdef ptrdiff_t row = args.ldb * r.csize, most = WINDOW_BYTES // r.csize
     cdef const Job *job = b.job
-    cdef ptrdiff_t runs = job.taps // job.ax[2].taps if b.t.fold else job.taps
     cdef ptrdiff_t[3] k
     cdef const char *filters = args.b
     cdef char *const *out = args.out
     cdef int i
     if b.t.source != WINDOWS:
-        while first < runs:
-            args.runs = min(RUNS, runs - first)
+        while first < b.t.runs:
+            args.runs = min(RUNS, b.t.runs - first)
             tap_offsets(b, first, args.runs, s.tap_offset)
             point(r, job, tile, first, args.runs, args, s)
-            tile_of_full(args)
+            kernels[tile.rows](args)
             args.b += args.runs * args.run * row
             args.accumulate = 1
             first += args.runs
@@ -299,9 +298,9 @@ cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, tile_
                     if read_at(r, job, tile, i, k) != NULL:
                         s.a[0] = s.area + i * channels * r.repeat * r.csize
                         args.out, args.accumulate = out + i, 1
-                        tile_of_one(args)
+                        kernels[1](args)
             else:
-                tile_of_full(args)
+                kernels[tile.rows](args)
                 args.accumulate = 1
             channel += channels
         first += args.runs
@@ -348,17 +347,15 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
                    Scratch *s) noexcept nogil:
     """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
     cdef Block block
-    cdef const Job *job = b.job
     cdef ptrdiff_t row = 2 * r.k.lanes * r.csize
     cdef bint plain
-    cdef tile_fn kernel, one
+    cdef tile_fn *kernels
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     cdef tile_args args = pointed[0]
     cdef int i
     find_block(r, b, number, &block, &args)
-    kernel = r.k.depthwise[block.wide][tile.rows] if r.depthwise else r.k.gemm[block.wide][tile.rows]
-    one = r.k.depthwise[block.wide][1] if r.depthwise else r.k.gemm[block.wide][1]
+    kernels = <tile_fn *> r.k.depthwise[block.wide] if r.depthwise else <tile_fn *> r.k.gemm[block.wide]
     plain = r.plain_store and block.spare >= 0 and not in_pieces
     end_tiles(r, b, &block, plain, in_pieces, residual, &args)
     if r.residual.data != NULL:
@@ -371,18 +368,16 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
         for i in range(tile.full):
             out[i] = tile.out[i] + block.start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out, args.column = out, block.start if r.depthwise else 0
-    args.runs, args.run = job.taps, 1 if r.depthwise else r.cg
-    args.ahead, args.pixel = number == 0 and b.t.source == DIRECT and r.cg >= FOLD_CHANNELS, job.ax[2].stride * r.x.s[2]
-    if b.t.fold:
-        args.runs, args.run = job.taps // job.ax[2].taps if job.taps else 0, job.ax[2].taps * r.cg
+    args.ahead, args.pixel = number == 0 and b.t.source == DIRECT and r.cg >= FOLD_CHANNELS, b.step[3]
+    args.run = b.t.run
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
-        chunked(r, b, tile, &args, kernel, one, s)
+        chunked(r, b, tile, &args, kernels, s)
     else:
         args.runs = max(0, tile.end_run - tile.first_run)
         args.a += tile.first_run * args.a_step
         args.b += tile.first_run * args.run * args.ldb * r.csize
-        kernel(&args)
+        kernels[tile.rows](&args)
     if plain:
         return
     for i in range(tile.rows):
@@ -510,9 +505,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
         if fresh and whole < b1:
             most = rows
     ahead = 1 if fresh else 2 if direct and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
-    args.offset, args.a_step, args.runs, args.run = s.tap_offset, 0, b.job.taps, r.cg
-    if b.t.fold:
-        args.runs, args.run = b.job.taps // a[2].taps, a[2].taps * r.cg
+    args.offset, args.a_step, args.runs, args.run = s.tap_offset, 0, b.t.runs, b.t.run
     c[0] = c[1] = c[2] = c[3] = 0
     while c[0] < count[0]:
         find_line(b, c, most if count[3] - c[3] >= 2 * most else count[3] - c[3], &line)
@@ -535,7 +528,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef const Run *r = <const Run *> task
     cdef Scratch *s = r.scratch + thread
     cdef int j = 0, i, rows
-    cdef ptrdiff_t split, pixels, first, b0, b1, number, together, runs
+    cdef ptrdiff_t split, pixels, first, b0, b1, number, together
     cdef ptrdiff_t[4] c
     cdef const Job *job
     cdef const Tiling *t
@@ -561,10 +554,9 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     pixels = box.count[0] * box.count[1] * box.count[2] * box.count[3]
     if t.source == STRIP:
         gather_strip(r, &box, s.area)
-    runs = job.taps // job.ax[2].taps if t.fold else job.taps
-    in_pieces = runs > RUNS or t.source == WINDOWS
+    in_pieces = t.runs > RUNS or t.source == WINDOWS
     if not in_pieces:
-        tap_offsets(&box, 0, runs, s.tap_offset)
+        tap_offsets(&box, 0, t.runs, s.tap_offset)
     while b0 < b1:
         together = min(t.together, b1 - b0)
         if not in_pieces and not r.depthwise and run_lines(r, &box, b0, b0 + together, s):
@@ -579,7 +571,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             size_tile(&tile, tile_rows(pixels - first, rows), rows)
             locate(r, &box, c, &tile)
             if not in_pieces:
-                point(r, job, &tile, 0, runs, &args, s)
+                point(r, job, &tile, 0, t.runs, &args, s)
             for number in range(b0, b0 + together):
                 run_tile(r, &box, number, &tile, &args, in_pieces, s)
                 poll_after(r, &box, tile.rows)
