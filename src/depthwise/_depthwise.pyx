@@ -27,10 +27,10 @@ cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
     MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
-    give_back, leaves_input, map_index, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
+    give_back, leaves_input, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
-from move cimport CLAMP, NONE, finish_args
+from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._runtime import empty, packed, prepare
 
@@ -143,6 +143,7 @@ cdef struct Source:
     # window's positions are its taps.
     const char *x
     ptrdiff_t s[3]
+    ptrdiff_t residue          # from the columns of one to those of the next
     ptrdiff_t first[3]
     ptrdiff_t last[3]
 
@@ -155,23 +156,23 @@ cdef inline ptrdiff_t extent(const Axis *a, ptrdiff_t count) noexcept nogil:
 
 
 cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) noexcept nogil:
-    """The input of a box, [plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
-    cdef ptrdiff_t i, j, k, plane, row, column, inside, c0 = r.at[b.chunk] // r.repeat, count
-    cdef ptrdiff_t pixel = r.pitch * r.csize, some = min(r.residues, r.taps_w), residue
-    cdef ptrdiff_t[3] origin
+    """The input of a box, [residue][plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
+    cdef ptrdiff_t i, c0 = r.at[b.chunk] // r.repeat, count, residue
+    cdef ptrdiff_t[3] first
     cdef ptrdiff_t[3] step
-    cdef char *dst = strip
-    cdef const char *src
+    cdef ptrdiff_t[3] whole
+    cdef Gathering g
     c0 -= c0 % r.each
     count = ceil_div(ceil_div(r.at[b.chunk + b.blocks - 1] + r.k.lanes, r.repeat), r.each) * r.each
-    count = min(r.channels, count) - c0
+    g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[r.dtype], r.k.fill, r.mode, r.csize, r.constant
+    g.channels, g.repeat, g.pitch = min(r.channels, count) - c0, r.repeat, r.pitch
     for i in range(3):
-        origin[i], step[i] = b.start[i] * r.ax[i].stride - r.ax[i].lo, r.ax[i].dilation
+        first[i], step[i] = b.start[i] * r.ax[i].stride - r.ax[i].lo, r.ax[i].dilation
         source.first[i], source.last[i] = 0, r.ax[i].taps
         if not r.sparse:
-            source.first[i] = origin[i]
-            source.last[i] = origin[i] + extent(&r.ax[i], b.count[i])
-            origin[i], step[i] = 0, 1
+            source.first[i] = first[i]
+            source.last[i] = first[i] + extent(&r.ax[i], b.count[i])
+            first[i], step[i] = 0, 1
             if i == 2:
                 source.last[2] += r.fold - 1
                 if b.start[2] + b.count[2] == r.ax[2].out:
@@ -179,39 +180,21 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
                     if b.count[2] == 1:
                         source.first[2] -= r.lag
         if r.clipped:
-            source.last[i] = min(source.last[i], steps_before(origin[i], r.ax[i].size, step[i]))
-            source.first[i] = min(max(source.first[i], steps_before(origin[i], 0, step[i])), source.last[i])
-    source.s[2] = pixel
-    source.s[1] = source.s[2] * (source.last[2] - source.first[2]) * some
-    source.s[0] = source.s[1] * (source.last[1] - source.first[1])
+            source.last[i] = min(source.last[i], steps_before(first[i], r.ax[i].size, step[i]))
+            source.first[i] = min(max(source.first[i], steps_before(first[i], 0, step[i])), source.last[i])
+        first[i] += source.first[i] * step[i]
+        whole[i] = source.last[i] - source.first[i]
+    source.s[2] = r.pitch * r.csize
+    source.s[1] = source.s[2] * whole[2]
+    source.s[0] = source.s[1] * whole[1]
+    source.residue = source.s[0] * whole[0]
     source.x = strip - c0 * r.repeat * r.csize
     for i in range(3):
         source.x -= source.first[i] * source.s[i]
-    for i in range(source.first[0], source.last[0]):
-        plane = map_index(origin[0] + i * step[0], r.ax[0].size, r.mode)
-        for j in range(source.first[1], source.last[1]):
-            row = map_index(origin[1] + j * step[1], r.ax[1].size, r.mode)
-            if plane < 0 or row < 0:
-                r.k.fill(dst, (source.last[2] - source.first[2]) * some * r.pitch, r.constant)
-                dst += source.s[1]
-                continue
-            src = r.x.data + b.n * r.x.sn + plane * r.x.s[0] + row * r.x.s[1] + c0 * r.x.sc
-            for residue in range(some):
-                if r.residues > 1:
-                    origin[2], step[2] = residue - r.margin, r.residues
-                k = source.first[2]
-                while k < source.last[2]:
-                    column, inside = origin[2] + k * step[2], 1
-                    if 0 <= column < r.ax[2].size:
-                        inside = min(ceil_div(r.ax[2].size - column, step[2]), source.last[2] - k)
-                    column = map_index(column, r.ax[2].size, r.mode)
-                    if column < 0:
-                        r.k.fill(dst, r.pitch, r.constant)
-                    else:
-                        r.k.gather[r.dtype](dst, r.pitch, r.repeat, src + column * r.x.s[2], inside, step[2] * r.x.s[2],
-                                            count, r.x.sc)
-                    k += inside
-                    dst += inside * pixel
+    for residue in range(min(r.residues, r.taps_w)):
+        if r.residues > 1:
+            first[2], step[2] = source.first[2] * r.residues + residue - r.margin, r.residues
+        gather_box(&g, &r.x, r.x.data + b.n * r.x.sn + c0 * r.x.sc, 1, first, step, whole, strip + residue * source.residue)
 
 
 cdef inline ptrdiff_t steps_before(ptrdiff_t corner, ptrdiff_t edge, ptrdiff_t step) noexcept nogil:
@@ -312,7 +295,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
     cdef const char *plane
     cdef int i
     if r.direct:
-        source.x = r.x.data + b.n * r.x.sn
+        source.x, source.residue = r.x.data + b.n * r.x.sn, 0
         for i in range(3):
             source.s[i], source.first[i], source.last[i] = r.x.s[i], 0, r.ax[i].size
     else:
@@ -327,7 +310,7 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
     a.plane, a.row, a.column = r.ax[0].dilation * source.s[0], r.ax[1].dilation * source.s[1], r.column * source.s[2]
     a.taps_h, a.stride_h = r.ax[1].taps, r.ax[1].stride
     a.taps_w, a.stride_w, a.dilation_w = r.taps_w, r.ax[2].stride, r.ax[2].dilation
-    a.residues, a.residue = r.residues, (source.last[2] - source.first[2]) * source.s[2] if r.residues > 1 else 0
+    a.residues, a.residue = r.residues, source.residue
     a.each, a.w_block = r.each, r.taps * r.k.lanes * r.csize
     a.at, a.blocks = r.at + b.chunk, b.blocks
     a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
