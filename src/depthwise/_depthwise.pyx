@@ -78,7 +78,6 @@ cdef struct Scratch:
     char *tile
     char *strip
     char *middle               # what the depthwise stage makes of a box
-    const char **pixels        # [a box's, and a tile's more] where each lies
 
 
 cdef struct Product:
@@ -128,7 +127,8 @@ cdef struct Run:
     int mode, activation
     double constant, low, high
     const Product *product                 # the second stage, if there is one
-    Scratch *scratch                       # each thread's
+    char *scratch                          # every thread's
+    ptrdiff_t own                          # bytes of each
     Call *call
 
 
@@ -354,13 +354,14 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A box, through both stages where there are two."""
     cdef const Run *r = <const Run *> task
     cdef const Product *p = r.product
-    cdef Scratch *s = r.scratch + thread
     cdef bint owner = thread == 0
+    cdef Scratch s
     cdef Box b
     cdef Run stage
+    lay_out(r, r.scratch + thread * r.own, &s)
     box_of(r, unit, &b)
     if p == NULL:
-        slide_box(r, &b, owner, s)
+        slide_box(r, &b, owner, &s)
         return
     stage = r[0]
     stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, r.fold * p.pitch * r.csize, r.csize
@@ -368,10 +369,10 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     stage.out.data = s.middle - b.start[1] * stage.out.s[1] - b.start[2] * stage.out.s[2]
     while b.chunk < r.blocks:
         b.blocks = min(r.chunk, r.blocks - b.chunk)
-        slide_box(&stage, &b, owner, s)
+        slide_box(&stage, &b, owner, &s)
         b.chunk += r.chunk
     if not r.call.cancelled:
-        multiply_box(r, p, &b, owner, s)
+        multiply_box(r, p, &b, owner, &s)
 
 
 cdef struct Phases:
@@ -415,10 +416,21 @@ cdef void shrink(ptrdiff_t *size, const Run *r, ptrdiff_t least) noexcept nogil:
         size[0] = (size[0] + 1) // 2
 
 
-cdef void cut(Run *r, int threads, ptrdiff_t pixels) noexcept nogil:
-    """Boxes of whole rows, at most so many pixels or any for 0, as few as the threads need; strips in L2. Where channels
-    are summed afterwards, for which pixels are counted, a unit takes them all."""
-    cdef ptrdiff_t units, parts, wanted
+cdef ptrdiff_t panel_bytes(const Run *r) noexcept nogil:
+    """Of the pointwise filters."""
+    return r.product.blocks * r.product.rows * 2 * r.k.lanes * r.csize
+
+
+cdef ptrdiff_t box_pixels(const Run *r) noexcept nogil:
+    """What the stages pass on stays in cache: more of it where each box has to bring in many filters."""
+    cdef ptrdiff_t budget = (1 << 20) if panel_bytes(r) > PANEL_BYTES else 1 << 17
+    return max(TILE_ROWS, budget // (r.fold * r.product.pitch * r.csize))
+
+
+cdef void cut(Run *r, int threads) noexcept nogil:
+    """Boxes of whole rows, as few as the threads need; strips in L2. Where channels are summed afterwards, pixels are
+    counted and a unit takes all channels."""
+    cdef ptrdiff_t pixels = 0 if r.product == NULL else box_pixels(r), units, parts, wanted
     cdef int i
     r.chunk = r.blocks
     r.box[0], r.box[1], r.box[2] = 1, max(1, r.ax[1].out), max(1, r.ax[2].out)
@@ -487,47 +499,29 @@ cdef inline ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
     return aligned((r.columns if r.fold > 1 else r.k.lanes) * r.csize)
 
 
-cdef inline ptrdiff_t tile_bytes(const Run *r) noexcept nogil:
-    return aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
-
-
-cdef ptrdiff_t scratch_bytes(const Run *r, ptrdiff_t middle) noexcept nogil:
-    """One thread's: a tile, a strip, and between two stages what the first makes of a box."""
+cdef ptrdiff_t lay_out(const Run *r, char *p, Scratch *s) noexcept nogil:
+    """One thread's scratch from p on: a tile, a strip, and between two stages what the first makes of a box. Returns its
+    bytes."""
     cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold
-    return (tile_bytes(r) + (0 if r.direct else strip_bytes(r)) + aligned(pixels * middle)
-            + (aligned((pixels + TILE_ROWS) * sizeof(void *)) if middle else 0))
+    s.tile = p
+    s.strip = p + aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
+    s.middle = s.strip + (0 if r.direct else strip_bytes(r))
+    return s.middle - p + (aligned(pixels * r.product.pitch * r.csize) if r.product != NULL else 0)
 
 
-cdef ptrdiff_t most_scratch(const Run *r, int threads, ptrdiff_t pixels, ptrdiff_t middle) noexcept:
+cdef ptrdiff_t most_scratch(const Run *r, int threads) noexcept:
     """The most that a call may take, and share, wherever its arrays start: read as they lie or not, and with a vector more
     or not."""
     cdef Run one
+    cdef Scratch s
     cdef ptrdiff_t most = 0
     cdef int lie
     for lie in range(4):
         one = r[0]
         one.direct, one.blocks = lie % 2, ceil_div(r.columns, r.k.lanes) + lie // 2
-        cut(&one, threads, pixels)
-        most = max(most, shared_bytes(&one) + aligned(threads * sizeof(Scratch)) + threads * scratch_bytes(&one, middle))
+        cut(&one, threads)
+        most = max(most, shared_bytes(&one) + threads * lay_out(&one, NULL, &s))
     return most
-
-
-cdef void place_scratch(Run *r, char *p, ptrdiff_t each, int threads, ptrdiff_t middle, Scratch *s) noexcept nogil:
-    """Every thread's, `each` bytes or fewer."""
-    cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold, i
-    cdef int j
-    r.scratch = s
-    for j in range(threads):
-        s[j].tile = p
-        s[j].strip = p + tile_bytes(r)
-        s[j].middle = s[j].strip + (0 if r.direct else strip_bytes(r))
-        s[j].pixels = <const char **> (s[j].middle + aligned(pixels * middle))
-        if middle:
-            for i in range(pixels):
-                s[j].pixels[i] = s[j].middle + i * middle
-            for i in range(pixels, pixels + TILE_ROWS):
-                s[j].pixels[i] = s[j].middle
-        p += each
 
 
 # ---- the drivers --------------------------------------------------------------------------------------------------
@@ -713,7 +707,7 @@ cdef class Depthwise:
             self.describe(&r, isa)
             r.phases = phases
             if not folded or self.fold(&r):
-                most = max(most, most_scratch(&r, threads, 0, 0))
+                most = max(most, most_scratch(&r, threads))
         return most + sizeof(Run)
 
     def workspace(self, int threads, int isa):
@@ -721,20 +715,19 @@ cdef class Depthwise:
         cdef list drivers = self.phases or [self]
         return sum([(<Depthwise> driver).phase_bytes(threads, isa, len(drivers)) for driver in drivers])
 
-    cdef Panels set_up(self, Run *r, const Run *like, const View *x, filters, bint residual, epilogue, int phases, int isa):
+    cdef void set_up(self, Run *r, const Run *like, const View *x, Panels panels, bint residual, epilogue, int phases,
+                     int isa) except *:
         """Everything of a call, whose views `like` has, that comes before its threads are known."""
         cdef int i
         cdef Axis *a
-        cdef Panels panels
         self.describe(r, isa)
-        r.out, r.residual, r.call, r.phases = like.out, like.residual, like.call, phases
+        r.out, r.residual, r.phases = like.out, like.residual, phases
         for i in range(3):
             a = &self.ax[i]
             r.out.data += a.out_start * r.out.s[i]
             r.residual.data += a.out_start * r.residual.s[i]
             r.out.s[i] *= a.out_step
             r.residual.s[i] *= a.out_step
-        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
         if (r.out.s[2] == self.columns * r.out.sc and (not residual or r.residual.s[2] == self.columns * r.residual.sc)
                 and (panels.finite or not r.clipped or self.whole)):
             self.fold(r)
@@ -744,24 +737,18 @@ cdef class Depthwise:
         r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
         r.deferred |= residual and not r.plain_store
         count_blocks(r)
-        return panels
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
         """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
         cdef Run like
-        cdef Run *r
         cdef Run one
         cdef Run *runs = &one
-        cdef Call call
         cdef View view
-        cdef Phases phases
-        cdef ptrdiff_t head = 0, each = 0, units = 0
         cdef Memory memory
-        cdef char *shared
-        cdef int team, count = 1, j
-        cdef Depthwise driver
-        cdef list raised = [], drivers = self.phases or [self], panels = [filters], held = []
+        cdef Panels panels
+        cdef int j
+        cdef list drivers = self.phases or [self], parts
         memset(&like, 0, sizeof(Run))
         if out is None:
             out = output(self.out_shape, x, empty)
@@ -773,40 +760,51 @@ cdef class Depthwise:
             residual = readable(residual, self.ndim, self.channels_last, &like.residual)
         if cnp.PyArray_SIZE(out) == 0:
             return out
-        if self.phases:
-            count = len(drivers)
-            panels = (<Panels> filters).phases if isinstance(filters, Panels) else [filters] * count
-        begin(&call, raised)
-        like.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
+        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
+        parts = panels.phases or [panels]
         no_memory(&memory)
         try:
-            if count > 1:
-                runs = <Run *> take(&memory, count * sizeof(Run), self.problem.op, "scratch")
-            for j in range(count):
-                r = runs + j
-                driver = <Depthwise> drivers[j]
-                held.append(driver.set_up(r, &like, &view, panels[j], residual is not None, epilogue, count, isa))
-                cut(r, team, 0)
-                head += shared_bytes(r) + aligned(team * sizeof(Scratch))
-                each, units = max(each, scratch_bytes(r, 0)), max(units, r.units)
-            shared = take(&memory, head + team * each, self.problem.op, "scratch")
-            for j in range(count):
-                r = runs + j
-                driver = <Depthwise> drivers[j]
-                held.append(driver.place_shared(r, shared, bias, held[j]))
-                place_scratch(r, shared + head, each, team, 0, <Scratch *> (shared + shared_bytes(r)))
-                head -= shared_bytes(r) + aligned(team * sizeof(Scratch))
-                shared += shared_bytes(r) + aligned(team * sizeof(Scratch))
-            phases.runs, phases.count = runs, count
-            with nogil:
-                run_units(run_phase, &phases, units * count, team, &call)
+            if self.phases:
+                runs = <Run *> take(&memory, len(drivers) * sizeof(Run), self.problem.op, "scratch")
+            for j in range(len(drivers)):
+                (<Depthwise> drivers[j]).set_up(runs + j, &like, &view, parts[j], residual is not None, epilogue,
+                                                len(drivers), isa)
+            compute(runs, drivers, parts, bias, work_of(self.flops, x, out), threads, &memory)
         finally:
             give_back(&memory)
-        del held
-        if raised:
-            raise raised[0]
         return out
+
+
+cdef double work_of(double flops, cnp.ndarray x, cnp.ndarray out) noexcept:
+    return flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
+
+
+cdef int compute(Run *runs, list drivers, list panels, cnp.ndarray bias, double work, int threads, Memory *memory) except -1:
+    """What a call's runs describe, one for each driver: box by box, all runs in turn."""
+    cdef ptrdiff_t head = 0, own = 0, units = 0
+    cdef int team = team_of(work, threads, prepare), j
+    cdef list raised = [], held = []
+    cdef Phases phases
+    cdef Scratch s
+    cdef Call call
+    cdef char *p
+    begin(&call, raised)
+    phases.runs, phases.count = runs, <int> len(drivers)
+    for j in range(phases.count):
+        cut(runs + j, team)
+        head += shared_bytes(runs + j)
+        own, units = max(own, lay_out(runs + j, NULL, &s)), max(units, runs[j].units)
+    p = take(memory, head + team * own, (<Depthwise> drivers[0]).problem.op, "scratch")
+    for j in range(phases.count):
+        runs[j].call, runs[j].scratch, runs[j].own = &call, p + head, own
+        held.append((<Depthwise> drivers[j]).place_shared(runs + j, p, bias, panels[j]))
+        head -= shared_bytes(runs + j)
+        p += shared_bytes(runs + j)
+    with nogil:
+        run_units(run_phase, &phases, units * phases.count, team, &call)
+    if raised:
+        raise raised[0]
+    return 0
 
 
 include "separable.pxi"

@@ -1,7 +1,7 @@
 # The separable driver: boxes of depthwise outputs in scratch, multiplied by the pointwise filters while they are in L2.
 
-cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff_t first, int rows, ptrdiff_t tiles,
-                        char **out, char **residual, Scratch *s) noexcept nogil:
+cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, int rows, ptrdiff_t tiles,
+                        const char *const *pixels, char **out, char **residual, Scratch *s) noexcept nogil:
     """Some pixels of a box by one block of columns, and those of the tiles that follow in one line."""
     cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, p.columns - start), no_offset = 0
     cdef int wide = 2 if taken > lanes else 1, i
@@ -13,7 +13,7 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, ptrdiff
     cdef finish_args end
     for i in range(TILE_ROWS):
         places[i] = out[i] + start * p.out.sc if plain and i < rows else s.tile + i * 2 * lanes * r.csize
-    args.a, args.a_step, args.offset, args.runs, args.run, args.column = s.pixels + first, 0, &no_offset, 1, p.rows, 0
+    args.a, args.a_step, args.offset, args.runs, args.run, args.column = pixels, 0, &no_offset, 1, p.rows, 0
     args.b, args.ldb, args.added = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes, NULL
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
     args.bias = p.zeros if p.deferred else p.bias + start * r.csize
@@ -50,6 +50,7 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
     cdef int rows, wide = 2 if rest > r.k.lanes else 1, full = r.k.rows[2 if p.blocks > 1 else wide]
     cdef bint line = (p.plain_store and p.out.s[1] == row * p.out.s[2] and r.k.rows[wide] == full
                       and spare_bytes(r.k, rest, wide, r.csize) >= 0)
+    cdef const char *middle[TILE_ROWS]
     cdef char *out[TILE_ROWS]
     cdef char *residual[TILE_ROWS]
     while block < p.blocks:
@@ -59,6 +60,8 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
             rows = <int> min(full, pixels - first)
             if line:
                 tiles = (pixels - first) // full
+            for i in range(TILE_ROWS):  # a tile may read more than its rows
+                middle[i] = s.middle + min(first + i, pixels - 1) * p.pitch * r.csize
             for i in range(rows):
                 out[i] = p.out.data + b.n * p.out.sn + h * p.out.s[1] + w * p.out.s[2]
                 residual[i] = p.residual.data + b.n * p.residual.sn + h * p.residual.s[1] + w * p.residual.s[2]
@@ -68,7 +71,7 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
             if tiles > 1:  # h does not matter where rows follow each other
                 w += (tiles - 1) * rows
             for q in range(block, last):
-                multiply_tile(r, p, q, first, rows, tiles, out, residual, s)
+                multiply_tile(r, p, q, rows, tiles, middle, out, residual, s)
             first += max(1, tiles) * rows
             if owner:
                 poll(r.call)
@@ -109,25 +112,18 @@ cdef class Separable:
     cdef void describe(self, Run *r, Product *p, int isa) noexcept:
         self.first.describe(r, isa)
         memset(p, 0, sizeof(Product))
+        r.product = p
         r.out_dtype = compute_type(r.dtype)
         p.columns, p.blocks, p.rows = self.columns, ceil_div(self.columns, 2 * r.k.lanes), r.columns
         p.pitch = ceil_div(r.columns, r.k.lanes) * r.k.lanes
         if p.pitch * r.csize % 1024 == 0:  # pixels a multiple of 1 KiB apart would share few sets of L1
             p.pitch += r.k.lanes
 
-    cdef ptrdiff_t panel_bytes(self, const Run *r, const Product *p) noexcept:
-        return p.blocks * p.rows * 2 * r.k.lanes * r.csize
-
-    cdef ptrdiff_t box_pixels(self, const Run *r, const Product *p) noexcept:
-        """What the stages pass on stays in cache: more of it where each box has to bring in many filters."""
-        cdef ptrdiff_t budget = (1 << 20) if self.panel_bytes(r, p) > PANEL_BYTES else 1 << 17
-        return max(TILE_ROWS, budget // (r.fold * p.pitch * r.csize))
-
     cdef bint fold(self, Run *r, Product *p) noexcept:
         """As Depthwise.fold, between the stages without a gap from pixel to pixel; only boxes of whole rows."""
         cdef ptrdiff_t row = r.ax[2].out, strip = r.csize * r.columns * (row + r.ax[2].taps + r.k.lanes)
         strip *= r.ax[1].taps + (SLIDE_ROWS - 1) * r.ax[1].stride
-        if row > self.box_pixels(r, p) or strip + 64 > STRIP_BYTES or r.ax[2].stride > 1 or not self.first.fold(r):
+        if row > box_pixels(r) or strip + 64 > STRIP_BYTES or r.ax[2].stride > 1 or not self.first.fold(r):
             return False
         p.pitch = p.rows
         return True
@@ -144,9 +140,9 @@ cdef class Separable:
         row, column = w.strides[2], w.strides[3]
         stages.depthwise = self.first.pack(depthwise, isa)
         stages.bias, stages.epilogue = bias, epilogue
-        stages.memory = packed(self.panel_bytes(&r, &p) + 256, self.problem.op)
+        stages.panel_bytes = panel_bytes(&r)
+        stages.memory = packed(stages.panel_bytes + 256, self.problem.op)
         stages.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> stages.memory)
-        stages.panel_bytes = self.panel_bytes(&r, &p)
         with nogil:
             for block in range(p.blocks):
                 wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
@@ -164,7 +160,7 @@ cdef class Separable:
         for folded in range(2):
             self.describe(&r, &p, isa)
             if not folded or self.fold(&r, &p):
-                most = max(most, most_scratch(&r, threads, self.box_pixels(&r, &p), p.pitch * r.csize))
+                most = max(most, most_scratch(&r, threads))
         return most + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
@@ -173,14 +169,11 @@ cdef class Separable:
         pointwise filters, bias and epilogue between the stages)."""
         cdef Run r
         cdef Product p
-        cdef Call call
         cdef View view
-        cdef ptrdiff_t head, tail, middle
+        cdef ptrdiff_t tail
         cdef Memory memory
         cdef char *shared
-        cdef int team
         cdef bint channels_last = self.first.channels_last
-        cdef list raised = []
         cdef Stages stages
         self.describe(&r, &p, isa)
         if out is None:
@@ -201,32 +194,17 @@ cdef class Separable:
         p.plain_store = r.dtype < 3 and p.out.sc == r.size and not p.deferred
         self.first.take_epilogue(&r, stages.epilogue)
         r.plain_store = not r.deferred
-        begin(&call, raised)
-        r.call = &call
-        team = team_of(self.flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out)), threads, prepare)
-        middle = p.pitch * r.csize
         count_blocks(&r)
-        cut(&r, team, self.box_pixels(&r, &p))
         tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
-        head = shared_bytes(&r) + tail + aligned(team * sizeof(Scratch))
         no_memory(&memory)
         try:
-            shared = take(&memory, head + team * scratch_bytes(&r, middle), self.problem.op, "scratch")
-            held = self.first.place_shared(&r, shared, stages.bias, stages.depthwise)
-            memset(shared + shared_bytes(&r), 0, tail)
-            p.bias = shared + shared_bytes(&r)
-            p.zeros = p.bias + p.blocks * 2 * r.k.lanes * r.csize
+            p.bias = shared = take(&memory, tail, self.problem.op, "scratch")
+            memset(shared, 0, tail)
             if bias is not None:
-                memcpy(<char *> p.bias, cnp.PyArray_DATA(bias), p.columns * r.csize)
+                memcpy(shared, cnp.PyArray_DATA(bias), p.columns * r.csize)
+            p.zeros = shared + p.blocks * 2 * r.k.lanes * r.csize
             p.panels = stages.data
-            r.product = &p
-            place_scratch(&r, shared + head, scratch_bytes(&r, middle), team, middle,
-                          <Scratch *> (shared + shared_bytes(&r) + tail))
-            with nogil:
-                run_units(run_unit, &r, r.units, team, &call)
+            compute(&r, [self.first], [stages.depthwise], stages.bias, work_of(self.flops, x, out), threads, &memory)
         finally:
             give_back(&memory)
-        del held
-        if raised:
-            raise raised[0]
         return out
