@@ -21,6 +21,8 @@ strip has the columns of every residue together, so that what a tap meets lies d
 from libc.stdint cimport INTPTR_MAX
 from libc.string cimport memcpy, memset
 
+from math import prod
+
 import numpy as np
 
 cimport numpy as cnp
@@ -118,7 +120,8 @@ cdef struct Run:
     ptrdiff_t pitch                        # of a strip's pixel
     ptrdiff_t box[3]
     ptrdiff_t boxes[3]
-    ptrdiff_t units, phases
+    ptrdiff_t units
+    ptrdiff_t phases                       # jobs of the call, whose Runs follow each other
     View x, out, residual
     const ptrdiff_t *at
     const char *w
@@ -338,8 +341,21 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
                     return
 
 
-cdef void box_of(const Run *r, ptrdiff_t unit, Box *b) noexcept nogil:
+cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
+    """A box of one phase, through both stages where there are two; after it comes that of the next phase."""
+    cdef const Run *r = <const Run *> task
+    cdef const Product *p
+    cdef bint owner = thread == 0
+    cdef Scratch s
+    cdef Box b
+    cdef Run stage
     cdef int i
+    r += unit % r.phases
+    unit //= r.phases
+    if unit >= r.units:
+        return
+    p = r.product
+    lay_out(r, r.scratch + thread * r.own, &s)
     b.chunk = unit % r.chunks * r.chunk
     b.blocks = min(r.chunk, r.blocks - b.chunk)
     unit //= r.chunks
@@ -348,18 +364,6 @@ cdef void box_of(const Run *r, ptrdiff_t unit, Box *b) noexcept nogil:
         b.count[i] = min(r.box[i], r.ax[i].out - b.start[i])
         unit //= r.boxes[i]
     b.n = unit
-
-
-cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """A box, through both stages where there are two."""
-    cdef const Run *r = <const Run *> task
-    cdef const Product *p = r.product
-    cdef bint owner = thread == 0
-    cdef Scratch s
-    cdef Box b
-    cdef Run stage
-    lay_out(r, r.scratch + thread * r.own, &s)
-    box_of(r, unit, &b)
     if p == NULL:
         slide_box(r, &b, owner, &s)
         return
@@ -373,20 +377,6 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         b.chunk += r.chunk
     if not r.call.cancelled:
         multiply_box(r, p, &b, owner, &s)
-
-
-cdef struct Phases:
-    # The jobs of a strided transposed call.
-    const Run *runs
-    int count
-
-
-cdef void run_phase(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """A box of one phase; after it comes that of the next phase."""
-    cdef const Phases *phases = <const Phases *> task
-    cdef const Run *r = phases.runs + unit % phases.count
-    if unit // phases.count < r.units:
-        run_unit(r, unit // phases.count, thread)
 
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
@@ -548,7 +538,7 @@ cdef class Depthwise:
     cdef list phases         # one driver for each of several jobs
     cdef int dtype, ndim
     cdef bint channels_last, whole
-    cdef ptrdiff_t channels, columns, each, taps
+    cdef ptrdiff_t channels, columns, each, taps, images
     cdef tuple out_shape
     cdef tuple order
     cdef object problem
@@ -561,20 +551,18 @@ cdef class Depthwise:
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.channels, self.columns = problem.in_channels, problem.out_channels
         self.each = self.taps = self.channels // problem.groups
-        self.flops = 2.0 * self.columns * self.each
+        self.images = prod(problem.batch)
+        self.flops = 2.0 * self.columns * self.each * self.images
+        self.flops *= sum([prod([axis.taps * axis.out for axis in job]) for job in problem.jobs])
+        self.work = self.flops
         self.whole = True
-        for n in problem.batch:
-            self.flops *= n
         for i, axis in enumerate(problem.jobs[0]):
             copy_axis(axis, &self.ax[i])
             self.taps *= axis.taps
-            self.flops *= axis.taps * <double> axis.out
             self.whole &= not leaves_input(&self.ax[i])
         if len(problem.jobs) > 1:
             self.phases = [Depthwise(problem._replace(jobs=(job,))) for job in problem.jobs]
-            self.flops = sum([phase.flops for phase in self.phases])
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
-        self.work = self.flops
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
         self.out_shape = problem.out_shape
@@ -597,9 +585,7 @@ cdef class Depthwise:
             r.ax[i] = self.ax[i]
             r.step[i] = r.ax[i].dilation if r.ax[i].stride == 1 else 1
         r.rows = 1 if r.ax[1].stride > 1 and r.ax[1].dilation > 1 else SLIDE_ROWS if w.stride == 1 else SLIDE_ROWS - 1
-        r.x.n = 1
-        for n in self.problem.batch:
-            r.x.n *= n
+        r.x.n = self.images
         # Kernels that know their windows do not expect one that lies outside as a whole.
         if (w.taps in (3, 5, 7) and (self.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
@@ -699,21 +685,21 @@ cdef class Depthwise:
         panels.dense = dense
         return panels
 
-    cdef ptrdiff_t phase_bytes(self, int threads, int isa, int phases):
-        """Scratch and Run of one of so many phases."""
-        cdef Run r
-        cdef ptrdiff_t most = 0
-        for folded in range(2):
-            self.describe(&r, isa)
-            r.phases = phases
-            if not folded or self.fold(&r):
-                most = max(most, most_scratch(&r, threads))
-        return most + sizeof(Run)
-
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+        cdef Run r
+        cdef ptrdiff_t total = 0, most
+        cdef Depthwise driver
         cdef list drivers = self.phases or [self]
-        return sum([(<Depthwise> driver).phase_bytes(threads, isa, len(drivers)) for driver in drivers])
+        for driver in drivers:
+            most = 0
+            for folded in range(2):
+                driver.describe(&r, isa)
+                r.phases = len(drivers)
+                if not folded or driver.fold(&r):
+                    most = max(most, most_scratch(&r, threads))
+            total += most + sizeof(Run)
+        return total
 
     cdef void set_up(self, Run *r, const Run *like, const View *x, Panels panels, bint residual, epilogue, int phases,
                      int isa) except *:
@@ -784,24 +770,22 @@ cdef int compute(Run *runs, list drivers, list panels, cnp.ndarray bias, double 
     cdef ptrdiff_t head = 0, own = 0, units = 0
     cdef int team = team_of(work, threads, prepare), j
     cdef list raised = [], held = []
-    cdef Phases phases
     cdef Scratch s
     cdef Call call
     cdef char *p
     begin(&call, raised)
-    phases.runs, phases.count = runs, <int> len(drivers)
-    for j in range(phases.count):
+    for j in range(runs.phases):
         cut(runs + j, team)
         head += shared_bytes(runs + j)
         own, units = max(own, lay_out(runs + j, NULL, &s)), max(units, runs[j].units)
     p = take(memory, head + team * own, (<Depthwise> drivers[0]).problem.op, "scratch")
-    for j in range(phases.count):
+    for j in range(runs.phases):
         runs[j].call, runs[j].scratch, runs[j].own = &call, p + head, own
         held.append((<Depthwise> drivers[j]).place_shared(runs + j, p, bias, panels[j]))
         head -= shared_bytes(runs + j)
         p += shared_bytes(runs + j)
     with nogil:
-        run_units(run_phase, &phases, units * phases.count, team, &call)
+        run_units(run_unit, runs, units * runs.phases, team, &call)
     if raised:
         raise raised[0]
     return 0
