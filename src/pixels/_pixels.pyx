@@ -613,6 +613,7 @@ cdef class Pixels:
     cdef Job *jobs
     cdef int njobs, dtype, ndim, filters, mode
     cdef bint channels_last
+    cdef bint padded          # a window may meet the nothing outside the input; a constant there is a term like any other
     cdef double constant
     cdef ptrdiff_t groups, cg, mg, images
     cdef tuple out_shape
@@ -638,6 +639,7 @@ cdef class Pixels:
             self.jobs[i].taps = axes[0].taps * axes[1].taps * axes[2].taps
             for j, axis in enumerate(axes):
                 copy_axis(axis, &self.jobs[i].ax[j])
+                self.padded |= problem.zeros_outside and leaves_input(&self.jobs[i].ax[j])
         self.out_shape = problem.out_shape
 
     def __dealloc__(self):
@@ -717,7 +719,7 @@ cdef class Pixels:
         cdef list raised = []
         if isinstance(filters, Panels):
             panels = <Panels> filters
-            if panels.filters is not None and self.has_padding():
+            if panels.filters is not None and self.padded:
                 return self.general.run(x, panels.filters, bias, residual, epilogue, out, threads, isa)
         if out is None:
             out = output(self.out_shape, x, empty)
@@ -762,7 +764,7 @@ cdef class Pixels:
             give_back(&memory)
         if raised:
             raise raised[0]
-        if call.not_finite and self.has_padding():
+        if call.not_finite and self.padded:
             # The zeros of the padding have met an infinity: the general driver can leave them out.
             return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
         return out
@@ -785,17 +787,6 @@ cdef class Pixels:
             r.jobs[j].unit = units
             units += r.jobs[j].units
         return units
-
-    cdef bint has_padding(self) noexcept:
-        """Whether a window may meet the nothing outside the input; a constant there is a term like any other."""
-        cdef int i, j
-        if self.mode or self.constant != 0:
-            return False
-        for j in range(self.njobs):
-            for i in range(3):
-                if leaves_input(&self.jobs[j].ax[i]):
-                    return True
-        return False
 
     cdef ptrdiff_t place(self, Run *r, char *base, int threads) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
