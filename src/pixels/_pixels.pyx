@@ -107,6 +107,7 @@ cdef struct Job:
     int wide                  # the widest tiles
     bint fold                 # a row of taps is read as rows a vector long
     ptrdiff_t rows            # of output a tile takes,
+    ptrdiff_t met             # or fewer, where there are fewer,
     ptrdiff_t apart           # so far from each other,
     ptrdiff_t step            # and of input between two of them; counted in dilations when these are shared
     ptrdiff_t outer           # rows of taps that do not meet: the filter's depth, with its height when folded
@@ -151,7 +152,8 @@ cdef struct Run:
     View x, out, residual
     const Filters *weights    # when they are packed by this call
     char *panels
-    Scratch *scratch          # each thread's
+    char *scratch             # every thread's
+    ptrdiff_t own             # bytes of each
     const char *bias
     const char *outside       # a row of the padding constant
     int mode, activation, bare
@@ -382,7 +384,7 @@ cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One box of one job: all filters of a group."""
     cdef const Run *r = <const Run *> task
-    cdef Scratch *s = r.scratch + thread
+    cdef Scratch s
     cdef bint owner = thread == 0
     cdef const Job *job = r.jobs
     cdef const Span *span
@@ -410,7 +412,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         j = job.ax[i].out_start + b.start[i] * job.ax[i].out_step
         b.out += j * r.out.s[i]
         b.residual += j * r.residual.s[i]
-    run_box(r, job, &b, owner, s)
+    lay_out(r, job, r.scratch + thread * r.own, &s)
+    run_box(r, job, &b, owner, &s)
 
 
 cdef inline ptrdiff_t span_of(const JobAxis *a, ptrdiff_t count) noexcept nogil:
@@ -449,6 +452,7 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
         job.step = h.stride
     else:
         job.rows = 1
+    job.met = job.rows if job.fold else min(job.rows, ceil_div(h.out, job.apart))
     job.run = job.period * r.cg
     job.slots = ceil_div(w.taps, max(job.period, 1)) if job.fold else job.height
     if not job.fold and job.height > 1:  # a row by itself is packed alike, folded or not
@@ -565,6 +569,22 @@ cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
         span = &job.span[i]
         span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < job.ax[i].out)
         job.units *= span.boxes
+
+
+cdef ptrdiff_t lay_out(const Run *r, const Job *job, char *p, Scratch *s) noexcept nogil:
+    """One thread's scratch for a job, from p on; returns its bytes."""
+    cdef ptrdiff_t planes = span_of(&job.ax[0], job.span[0].box), filters = r.mg if r.store == INTERLEAVED else r.filters
+    s.rows = <const char **> p
+    s.input = s.rows + planes * span_of(&job.ax[1], job.span[1].box)
+    s.found = <ptrdiff_t *> (s.input + most_inputs(job, job.met))
+    s.tile = p + aligned(<char *> (s.found + planes) - p)
+    s.strip = s.tile + aligned(job.rows * job.tile_pitch * filters * r.csize)
+    return s.strip - p + aligned(job.ring * job.row_bytes)
+
+
+cdef inline ptrdiff_t most_inputs(const Job *job, ptrdiff_t rows) noexcept nogil:
+    """Of a tile of so many output rows, and meetings."""
+    return job.outer * ((rows - 1) * job.step + job.height + rows)
 
 
 # ---- filters ----------------------------------------------------------------------------------------------------
@@ -790,20 +810,15 @@ cdef class Pixels:
 
     cdef ptrdiff_t place(self, Run *r, char *base, int threads) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
-        cdef ptrdiff_t used = aligned((r.groups * r.mg + FILTERS) * r.csize), pointers, i, n, most, q, phase
-        cdef ptrdiff_t rows = 0, input = 0, tile = 0, strip = 0, outside = 0, planes = 0
+        cdef ptrdiff_t used = aligned((r.groups * r.mg + FILTERS) * r.csize), i, n, q, phase, outside = 0
         cdef int j
-        cdef char *own
         cdef Job *job
-        r.bias = base
+        cdef Scratch s
+        r.bias, r.own = base, 0
         for j in range(r.njobs):
             job = r.jobs + j
-            most = job.rows
-            if not job.fold:
-                most = min(most, ceil_div(job.ax[1].out, job.apart))
-            for n in range(1, most + 1):
-                i = job.outer * ((n - 1) * job.step + job.height + n)
-                input = max(input, i)
+            for n in range(1, job.met + 1):
+                i = most_inputs(job, n)
                 job.meetings[n] = <meeting *> (base + used)
                 job.source[n] = <Source *> (job.meetings[n] + i)
                 used += i * (sizeof(meeting) + sizeof(Source))
@@ -817,26 +832,14 @@ cdef class Pixels:
                     phase = n % job.ax[2].stride
                     job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
                                         ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
-            planes = max(planes, span_of(&job.ax[0], job.span[0].box))
-            rows = max(rows, span_of(&job.ax[0], job.span[0].box) * span_of(&job.ax[1], job.span[1].box))
-            tile = max(tile, job.rows * job.tile_pitch * (r.mg if r.store == INTERLEAVED else r.filters) * r.csize)
-            strip = max(strip, job.ring * job.row_bytes)
             outside = max(outside, job.row_bytes)
+            r.own = max(r.own, lay_out(r, job, NULL, &s))
         used = aligned(used)
-        r.outside = base + used
-        r.scratch = <Scratch *> (base + used + aligned(outside))
+        r.outside, r.scratch = base + used, base + used + aligned(outside)
         if base != NULL:
             memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
             r.k.fill(base + used, outside // r.csize, r.constant)
-        used += aligned(outside) + aligned(threads * sizeof(Scratch))
-        pointers, tile, strip = aligned((rows + input + planes) * sizeof(void *)), aligned(tile), aligned(strip)
-        for j in range(threads if base != NULL else 0):
-            own = base + used + j * (pointers + tile + strip)
-            r.scratch[j].rows = <const char **> own
-            r.scratch[j].input = r.scratch[j].rows + rows
-            r.scratch[j].found = <ptrdiff_t *> (r.scratch[j].input + input)
-            r.scratch[j].tile, r.scratch[j].strip = own + pointers, own + pointers + tile
-        return used + threads * (pointers + tile + strip)
+        return used + aligned(outside) + threads * r.own
 
 
 include "gradient.pxi"
