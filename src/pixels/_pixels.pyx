@@ -188,7 +188,7 @@ cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src
     """A row's pixels from the box's first window to its last, as planes, padding in place."""
     cdef const JobAxis *a = &job.ax[2]
     cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = job.pitch
-    cdef ptrdiff_t extent = span_of(a, b.count[2])
+    cdef ptrdiff_t extent = span_of(a, b.count[2]), end
     for phase in range(min(a.stride, extent)):
         count = ceil_div(extent - phase, a.stride) if a.stride > 1 else extent
         first, last = -start - phase, a.size - start - phase
@@ -199,20 +199,18 @@ cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src
         if last > first:
             r.k.planes[r.dtype](dst + first * r.csize, plane, src + (start + phase + first * a.stride) * r.x.s[2],
                                 last - first, a.stride * r.x.s[2], r.cg, r.x.sc)
+        for i in range(count if r.mode else 0):
+            if i < first or i >= last:
+                at = map_index(start + phase + i * a.stride, a.size, r.mode)
+                r.k.planes[r.dtype](dst + i * r.csize, plane, src + at * r.x.s[2], 1, 0, r.cg, r.x.sc)
         if r.mode:
-            for i in range(count):
-                if i < first or i >= last:
-                    at = map_index(start + phase + i * a.stride, a.size, r.mode)
-                    r.k.planes[r.dtype](dst + i * r.csize, plane, src + at * r.x.s[2], 1, 0, r.cg, r.x.sc)
-        else:
-            for j in range(r.cg):
-                if first:
-                    r.k.fill(dst + j * plane * r.csize, first, r.constant)
-                if last < count:
-                    r.k.fill(dst + (j * plane + last) * r.csize, count - last, r.constant)
+            first, last = 0, count
+        end = count
         if b.count[2] < r.k.lanes:  # the tile reads a vector all the same
-            for j in range(r.cg):
-                r.k.fill(dst + (j * plane + count) * r.csize, min(r.k.lanes, plane - b.lead // r.csize - count), 0)
+            end += min(r.k.lanes, plane - b.lead // r.csize - count)
+        for j in range(r.cg if first > 0 or last < end else 0):
+            r.k.fill(dst + j * plane * r.csize, first, r.constant)
+            r.k.fill(dst + (j * plane + last) * r.csize, end - last, r.constant)
         dst += r.cg * plane * r.csize
 
 
@@ -251,15 +249,15 @@ cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
     if job.fold:
         b.unit *= max(1, min(job.rows, count // r.k.lanes))
     while at < count:
-        wide = job.wide
-        while wide > 0 and r.k.wide[wide] * b.unit > count - at:
-            wide -= 1
-        width = r.k.wide[wide] * b.unit
-        if at > 0:
+        if at == 0:
+            wide = job.wide
+            while wide > 0 and r.k.wide[wide] * b.unit > count:
+                wide -= 1
+        else:
             wide = 0
             while wide < job.wide and r.k.wide[wide] * b.unit < count - at and r.k.wide[wide + 1] * b.unit <= count:
                 wide += 1
-            width = r.k.wide[wide] * b.unit
+        width = r.k.wide[wide] * b.unit
         piece.wide, piece.first = wide, at
         piece.tiles = max(1, (count - at) // width)
         if count - at < width <= count:
