@@ -48,9 +48,14 @@ cdef inline int copy_axis(axis, JobAxis *to) except -1:
     return 0
 
 
+cdef inline ptrdiff_t span_of(const JobAxis *a, ptrdiff_t count) noexcept nogil:
+    """How many input positions the windows of so many outputs span."""
+    return (count - 1) * a.stride + max(a.taps - 1, 0) * a.dilation + 1
+
+
 cdef inline bint leaves_input(const JobAxis *a) noexcept nogil:
     """Whether some window reaches beyond the input."""
-    return a.lo > 0 or (a.out - 1) * a.stride + (a.taps - 1) * a.dilation - a.lo >= a.size
+    return a.lo > 0 or span_of(a, a.out) - a.lo > a.size
 
 
 cdef struct View:

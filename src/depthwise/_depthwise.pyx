@@ -29,7 +29,7 @@ cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
     MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
-    give_back, leaves_input, no_memory, output, poll, readable, run_units, storage_bytes, take, team_of, view_of
+    give_back, leaves_input, no_memory, output, poll, readable, run_units, span_of, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -153,11 +153,6 @@ cdef struct Source:
 
 # ---- input ------------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t extent(const Axis *a, ptrdiff_t count) noexcept nogil:
-    """How many positions the windows of `count` outputs span."""
-    return (count - 1) * a.stride + (a.taps - 1) * a.dilation + 1
-
-
 cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) noexcept nogil:
     """The input of a box, [residue][plane][row][column][channel]; what lies outside is in it too, unless it is left out."""
     cdef ptrdiff_t i, c0 = r.at[b.chunk] // r.repeat, count, residue
@@ -174,7 +169,7 @@ cdef void gather_strip(const Run *r, const Box *b, Source *source, char *strip) 
         source.first[i], source.last[i] = 0, r.ax[i].taps
         if not r.sparse:
             source.first[i] = first[i]
-            source.last[i] = first[i] + extent(&r.ax[i], b.count[i])
+            source.last[i] = first[i] + span_of(&r.ax[i], b.count[i])
             first[i], step[i] = 0, 1
             if i == 2:
                 source.last[2] += r.fold - 1
@@ -392,7 +387,7 @@ cdef double strip_positions(const Run *r) noexcept nogil:
     cdef double positions = 1, span
     cdef int i
     for i in range(3):
-        span = r.ax[i].taps if r.sparse else extent(&r.ax[i], r.box[i]) + (r.fold - 1 if i == 2 else 0)
+        span = r.ax[i].taps if r.sparse else span_of(&r.ax[i], r.box[i]) + (r.fold - 1 if i == 2 else 0)
         positions *= min(span, <double> r.ax[i].size) if r.clipped else span
     return positions * min(r.residues, r.taps_w)
 

@@ -21,8 +21,8 @@ import numpy as np
 cimport numpy as cnp
 from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units, storage_bytes, take,
-    team_of, view_of
+    give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units, span_of, storage_bytes,
+    take, team_of, view_of
 )
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
@@ -412,11 +412,6 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         b.residual += j * r.residual.s[i]
     lay_out(r, job, r.scratch + thread * r.own, &s)
     run_box(r, job, &b, owner, &s)
-
-
-cdef inline ptrdiff_t span_of(const JobAxis *a, ptrdiff_t count) noexcept nogil:
-    """How many input positions so many outputs read."""
-    return (count - 1) * a.stride + max(a.taps - 1, 0) * a.dilation + 1
 
 
 cdef inline bint inside(const JobAxis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
