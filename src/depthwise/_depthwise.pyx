@@ -243,25 +243,23 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
                    ptrdiff_t h, bint owner, Scratch *s) noexcept nogil:
     """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
     cdef ptrdiff_t phase, done, count, o, lag, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
+    cdef bint overlaps = r.lag > 0 and b.start[2] + b.count[2] == r.ax[2].out  # the last one, which goes by itself
     cdef int pixels
     cdef char *out
     cdef char *residual = NULL
     a.top = steps_before(corner_h, source.first[1], r.ax[1].dilation)
     a.bottom = steps_before(corner_h, source.last[1], r.ax[1].dilation)
     for phase in range(min(r.step[2], b.count[2])):
-        count = ceil_div(b.count[2] - phase, r.step[2])
+        count = ceil_div(b.count[2] - phase, r.step[2]) - overlaps
         done = 0
-        while done < count:
+        while done < count + overlaps:
             if owner:
                 poll(r.call)
             if r.call.cancelled:
                 return
-            lag = r.lag if b.start[2] + b.count[2] == r.ax[2].out else 0
-            if lag and done < count - 1:  # the last one by itself
-                pixels = tile_pixels(count - 1 - done, count - 1)
-                done, lag = min(done, count - 1 - pixels), 0
-            else:
-                pixels = tile_pixels(count - done, count)
+            pixels, lag = 1, r.lag
+            if done < count:
+                pixels, lag = tile_pixels(count - done, count), 0
                 done = min(done, count - pixels)
             o = b.start[2] + phase + done * r.step[2]
             done += pixels
