@@ -246,8 +246,9 @@ INLINE void NAME(slide_some)(const slide_args *s, const char *x, const T *w, ptr
 }
 
 /* Any other windows: a load of input for every FMA, but where taps and windows are both one column apart. */
-INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int together, const int mixed)
+INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int mixed)
 {
+    const int together = s->stride_w == 1 && s->dilation_w == 1;
     const char *w_block = s->w;
     const ptrdiff_t window = s->stride_w * s->column, tap = s->dilation_w * s->column, each = mixed ? s->each : 1;
     const int inside =
@@ -313,17 +314,10 @@ static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pi
 
 INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
 {
-    const int together = s->stride_w == 1 && s->dilation_w == 1;
-    if (s->each > 1) {
-        if (together)
-            NAME(slide_windows)(s, pixels, 1, 1);
-        else
-            NAME(slide_windows)(s, pixels, 0, 1);
-    } else if (together) {
-        NAME(slide_windows)(s, pixels, 1, 0);
-    } else {
-        NAME(slide_windows)(s, pixels, 0, 0);
-    }
+    if (s->each > 1)
+        NAME(slide_windows)(s, pixels, 1);
+    else
+        NAME(slide_windows)(s, pixels, 0);
 }
 
 #define SLIDE(K, S, pixels)                                                                                            \
