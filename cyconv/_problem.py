@@ -596,9 +596,9 @@ def transposed_problem(
     pad = padding_of(op, padding, n, channels_last)
     taps = f_shape[:n]
     default = [geometry.transposed_size(*a, pad, i) for i, a in enumerate(zip(sizes, taps, stride, dilation))]
+    out_batch, out_channels = batch, f_shape[-2] * (1 if depthwise or groups is None else groups)
     if output_shape is None:
         extra = spatial_sizes(op, "output_padding", output_padding, n) if output_padding is not None else (0,) * n
-        out_batch, out_channels = batch, f_shape[-2] * (1 if depthwise or groups is None else groups)
         wanted = tuple(size + e for size, e in zip(default, extra))
     else:
         if output_padding is not None:
@@ -606,7 +606,7 @@ def transposed_problem(
                 f"{op}: output_padding={output_padding} has no meaning beside {out_arg}, which says the size itself"
             )
         if len(output_shape) == n and n > 1 and not batched:
-            out_batch, wanted, out_channels = batch, output_shape, f_shape[-2]
+            wanted = output_shape
         elif len(output_shape) != len(g_shape):
             raise ShapeError(
                 f"{op}: {out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",

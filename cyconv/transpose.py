@@ -114,7 +114,7 @@ def conv1d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or, where output_shape is None, how many times filters' output channels Cout is.
+        A check, or, where output_shape is None or the sizes alone, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def conv2d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or, where output_shape is None, how many times filters' output channels Cout is.
+        A check, or, where output_shape is None or the sizes alone, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def conv3d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or, where output_shape is None, how many times filters' output channels Cout is.
+        A check, or, where output_shape is None or the sizes alone, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -402,7 +402,7 @@ def conv_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or, where output_shape is None, how many times filters' output channels Cout is.
+        A check, or, where output_shape is None or the sizes alone, how many times filters' output channels Cout is.
 
     Returns
     -------
@@ -495,7 +495,7 @@ def atrous_conv2d_transpose(
     padding_mode : "zeros"
         Any other is refused: a transposed convolution crops its output, it pads nothing.
     groups : int, optional
-        A check, or, where output_shape is None, how many times filters' output channels Cout is.
+        A check, or, where output_shape is None or the sizes alone, how many times filters' output channels Cout is.
 
     Returns
     -------

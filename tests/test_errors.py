@@ -466,6 +466,10 @@ def test_groups_where_they_decide_the_channels(name):
     for bad in ((2,), [1], np.ones(1, int), 0, -1, 2**31, 1.0, "1", True):
         refused(case, (TypeError, ValueError), says=["groups"], output_shape=None, groups=bad)
     assert case.call(output_shape=None, groups=np.array(2)).shape[-1] == 8
+    sizes, whole = case.out_shape[1:-1], case.call(output_shape=(*case.out_shape[:-1], 8))
+    if len(sizes) > 1:
+        assert np.array_equal(case.call(output_shape=sizes, groups=2), whole)
+        refused(case, nn.ShapeError, says=["channels"], output_shape=sizes, groups=3)
     message = refused(case, nn.ShapeError, output_shape=None, **{case.op.strides: 2**30})
     assert "None" not in message
 
