@@ -223,4 +223,6 @@ INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
         }                                                                                                              \
     }
 
+#ifndef STORAGE /* else of a driver that has others */
 #define STORAGE(S) PACK(S) GATHER(S) FINISH(S)
+#endif

@@ -1,8 +1,5 @@
 /* The kernels of the filter gradient driver in vector extensions, for one compute type T on one ISA.
- * kernels.h states what each computes; isa.inc.h puts them into the ISA's table, and defines EXP,
- * ERF and a type for the BOUNDs of a clamp. */
-#include "vector.h"
-#include "move.inc.h"
+ * kernels.h states what each computes; isa.inc.h puts them into the ISA's table. */
 
 /* A vector stays in its register: else the compiler reads it from memory for each FMA, which takes longer than the FMAs
  * do. */
@@ -128,7 +125,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
 
 /* The taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take. Where registers
  * are 16, a vector at a time. */
-INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int turned, const int wide)
+INLINE void NAME(tall_of)(const tile_args *t, const int depthwise, const int turned, const int wide)
 {
     const VI lanes = NAME(lanes_turned)(t);
     const int together = VBYTES == 64 ? wide : 1, ahead = depthwise ? 8 : 24;
@@ -169,18 +166,13 @@ INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int turned
         NAME(tile_end)(&part, acc, TALL * TALL, together);
     }
 }
-#define TALL_TILE(wide)                                                                                                \
-    static void NAME(tall_0x##wide)(const tile_args *t) { NAME(tall)(t, 0, 0, wide); }                                 \
-    static void NAME(tall_1x##wide)(const tile_args *t)                                                                \
-    {                                                                                                                  \
-        if (t->each > 1)                                                                                               \
-            NAME(tall)(t, 1, 1, wide);                                                                                 \
-        else                                                                                                           \
-            NAME(tall)(t, 1, 0, wide);                                                                                 \
-    }
-TALL_TILE(1)
-TALL_TILE(2)
-#undef TALL_TILE
+INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
+{
+    if (depthwise && t->each > 1)
+        NAME(tall_of)(t, 1, 1, wide);
+    else
+        NAME(tall_of)(t, depthwise, 0, wide);
+}
 
 static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
 {
@@ -190,9 +182,13 @@ static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
 
 #define TILE(kind, rows, wide)                                                                                         \
     static void NAME(kind##_##rows##x##wide)(const tile_args *t) { NAME(kind)(t, rows, wide); }
-#define TILES(rows, wide) TILE(outer, rows, wide) TILE(depthwise, rows, wide)
-ROWS_1(TILES, 1)
-ROWS_2(TILES, 2)
+#define TILES(rows, wide, tn) TILE(outer, rows, wide) TILE(depthwise, rows, wide)
+ROWS_1(TILES, 1, TN)
+ROWS_2(TILES, 2, TN)
+TILE(tall, 0, 1) /* of one channel, */
+TILE(tall, 0, 2)
+TILE(tall, 1, 1) /* and of each */
+TILE(tall, 1, 2)
 #undef TILE
 #undef TILES
 
@@ -204,6 +200,9 @@ ROWS_2(TILES, 2)
         for (ptrdiff_t i = 0; i < n; i++)                                                                              \
             STORE_##S(dst + i * step, ((const T *)src)[i]);                                                            \
     }
+
+#define EXP(x) _Generic((T)0, float: expf, default: exp)(x)
+#define BOUND __typeof__(_Generic((T)0, float: 0.0f, default: 0.0)) /* of a clamp: int32 has not all that one may be */
 
 #define SLOPE_OF(S, FORMULA)                                                                                           \
     for (ptrdiff_t i = 0; i < n; i++) {                                                                                \
@@ -237,5 +236,3 @@ ROWS_2(TILES, 2)
                               + y * (T)0.39894228040143268 * EXP((T)-0.5 * y * y)))                                    \
         }                                                                                                              \
     }
-
-#define STORED(S) GATHER(S) STORE_ALL(S) SLOPE(S)
