@@ -53,7 +53,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t later_step
     ctypedef void (*tile_fn)(const tile_args *) noexcept nogil
     ctypedef void (*add_fn)(void *, const void *, ptrdiff_t) noexcept nogil
-    ctypedef void (*store_fn)(char *, ptrdiff_t, const void *, ptrdiff_t) noexcept nogil
+    ctypedef void (*store_fn)(char *, ptrdiff_t, const void *, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef void (*slope_fn)(void *, const void *, const void *, ptrdiff_t, int, double, double) noexcept nogil
     ctypedef struct gradient_kernels:
         int lanes
@@ -533,31 +533,23 @@ cdef void channels_of(const Task *t, Unit *u) noexcept nogil:
 
 cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff_t row, ptrdiff_t b0, ptrdiff_t b1,
                     const char *sums) noexcept nogil:
-    """One row of sums into the filter gradient."""
-    cdef ptrdiff_t b, start, columns, out_channels = t.groups * t.mg, j, turn = tap_group % t.turns, last = t.turns - 1
+    """One row of sums into the filter gradient: of small groups each group's i-th channel, by the filter `turn` later."""
+    cdef ptrdiff_t b, start, columns, i, turn = tap_group % t.turns
+    cdef ptrdiff_t out_row = t.groups * t.mg * t.size, step = out_row if t.swap else t.turns * t.size
     cdef int wide
-    cdef char *out = t.out + group * t.mg * t.size
-    cdef char *row_of
     cdef char *to
     tap_group //= t.turns
     for b in range(b0, b1):
         start = tile_start(t, b, &wide)
         columns = min(wide * t.k.lanes, t.columns - start)
-        if t.turns > 1:  # channel j & last of its group by the filter that comes `turn` later
-            row_of = out + (tap_group * t.rows + row) * t.turns * out_channels * t.size
-            for j in range(start, start + columns):
-                to = row_of + ((j & last) * out_channels + (j & ~last) + (j + turn & last)) * t.size
-                if t.dtype < 3 and t.size == sizeof(int):
-                    (<int *> to)[0] = (<const int *> sums)[j - start]
-                else:
-                    t.k.store[t.dtype](to, 0, sums + (j - start) * t.csize, 1)
-        elif t.swap:
-            t.k.store[t.dtype](out + ((tap_group * t.cg + start) * out_channels + row) * t.size, out_channels * t.size,
-                               sums, columns)
-        elif t.dtype < 3:
-            memcpy(out + ((tap_group * t.rows + row) * out_channels + start) * t.size, sums, columns * t.size)
+        to = t.out + group * t.mg * t.size
+        if t.swap:
+            to += (tap_group * t.cg + start) * out_row + row * t.size
         else:
-            t.k.store[t.dtype](out + ((tap_group * t.rows + row) * out_channels + start) * t.size, t.size, sums, columns)
+            to += (tap_group * t.rows + row) * t.turns * out_row + start * t.size
+        for i in range(t.turns):
+            t.k.store[t.dtype](to + i * out_row + (i + turn) % t.turns * t.size, step, sums + i * t.csize, t.turns,
+                               columns // t.turns)
         sums += 2 * t.k.lanes * t.csize
 
 

@@ -30,8 +30,8 @@ typedef struct {
 } tile_args;
 typedef void (*tile_fn)(const tile_args *);
 typedef void (*add_fn)(void *dst, const void *src, ptrdiff_t n); /* dst[i] += src[i] */
-/* dst[i*step] = src[i], rounded to the storage type; step in bytes. */
-typedef void (*store_fn)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t n);
+/* dst[i*step] = src[i*from], rounded to the storage type; step in bytes, from in elements. */
+typedef void (*store_fn)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t from, ptrdiff_t n);
 
 /* dst[i] = g[i] * f'(y[i]) for i < n, in a storage type: f an activation, y what it gave; for SILU and GELU what it
  * took. */

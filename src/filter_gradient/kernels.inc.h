@@ -195,10 +195,14 @@ TILE(tall, 1, 2)
 /* ---- what depends on the storage type S ----------------------------------------------------------------------- */
 
 #define STORE_ALL(S)                                                                                                   \
-    static void NAME(store_##S)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t n)                               \
+    static void NAME(store_##S)(char *dst, ptrdiff_t step, const void *src, ptrdiff_t from, ptrdiff_t n)               \
     {                                                                                                                  \
-        for (ptrdiff_t i = 0; i < n; i++)                                                                              \
-            STORE_##S(dst + i * step, ((const T *)src)[i]);                                                            \
+        if (step == sizeof(S) && from == 1)                                                                            \
+            for (ptrdiff_t i = 0; i < n; i++)                                                                          \
+                STORE_##S((S *)dst + i, ((const T *)src)[i]);                                                          \
+        else                                                                                                           \
+            for (ptrdiff_t i = 0; i < n; i++)                                                                          \
+                STORE_##S(dst + i * step, ((const T *)src)[i * from]);                                                 \
     }
 
 #define EXP(x) _Generic((T)0, float: expf, default: exp)(x)
