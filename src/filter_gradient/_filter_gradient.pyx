@@ -87,10 +87,11 @@ cdef enum Source:
 
 
 cdef struct Reader:
-    # Where to read, in bytes from base: (n - n0)*sn + sum over axes of (o*by_out + k*by_tap - origin)*s.
+    # Some channels of x or of g, and where to read them: base + n*image + sum over axes of (o*out + k*tap) - origin, in bytes.
+    ptrdiff_t channel, channels, pitch  # pitch: elements from pixel to pixel where they are gathered
     const char *base
-    ptrdiff_t n0, sn
-    ptrdiff_t[3] by_out, by_tap, origin, s
+    ptrdiff_t image, origin
+    ptrdiff_t[3] out, tap
 
 
 cdef struct Scratch:
@@ -132,12 +133,11 @@ cdef struct Task:
 cdef struct Unit:
     # One unit of work, and the chunk it is at.
     ptrdiff_t group, t0, t1, r0, r1, b0, b1, row0
-    ptrdiff_t x_channel, x_channels, g_channel, g_channels, x_pitch, g_pitch
     char *sum                # of tap group t0, row row0, tile b0
     ptrdiff_t pitch, tap_pitch
     ptrdiff_t[4] start, count
     Reader x, g
-    ptrdiff_t a_step, b_step, row_step, tall_step  # as tile_args has them
+    ptrdiff_t a_step, b_step  # as tile_args has them
     const char *later        # what the next chunk reads: so many bytes of one operand, and then of the other
     const char *later_still
     ptrdiff_t later_left
@@ -185,78 +185,64 @@ cdef inline void inside(const Task *t, const Unit *u, int axis, ptrdiff_t k, ptr
 
 # ---- reading ----------------------------------------------------------------------------------------------------
 
-cdef void gather(const Task *t, const Unit *u, const ptrdiff_t *first, const ptrdiff_t *step, const ptrdiff_t *extent,
-                 char *row) noexcept nogil:
-    """The unit's channels of x at positions first + j*step, j < extent, of every axis, padding in place."""
+cdef void read(const Task *t, const Unit *u, const View *v, Reader *r, ptrdiff_t repeat, const ptrdiff_t *first,
+               const ptrdiff_t *step, const ptrdiff_t *extent, char *room) noexcept nogil:
+    """Make the chunk's positions first + j*step, j < extent, of every axis readable: gathered into room, padding in place;
+    or without room where they lie. r.out and r.tap are positions and become bytes."""
+    cdef ptrdiff_t s, bytes = r.pitch * t.csize
     cdef Gathering g
-    g.gather, g.fill, g.mode, g.csize, g.constant = t.k.gather[t.dtype], t.k.fill, t.mode, t.csize, t.constant
-    g.channels, g.repeat, g.pitch = u.x_channels, t.repeat, u.x_pitch
-    gather_box(&g, &t.x, u.x.base + u.start[0] * t.x.sn, u.count[0], first, step, extent, row)
+    cdef int i
+    r.origin = 0
+    for i in range(2, -1, -1):
+        s = v.s[i] if room == NULL else bytes
+        r.origin += (u.start[i + 1] * r.out[i] - (first[i] if room == NULL else 0)) * s
+        r.out[i] *= s
+        r.tap[i] *= s
+        bytes *= extent[i]
+    r.image = v.sn
+    if room != NULL:
+        g.gather, g.fill, g.mode, g.csize, g.constant = t.k.gather[t.dtype], t.k.fill, t.mode, t.csize, t.constant
+        g.channels, g.repeat, g.pitch = r.channels, repeat, r.pitch
+        gather_box(&g, v, r.base + u.start[0] * v.sn, u.count[0], first, step, extent, room)
+        r.base, r.image = room, bytes
+        r.origin += u.start[0] * bytes
 
 
 cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept nogil:
     """Make the chunk's input readable, after read_g: where it lies, gathered as a strip, or what one tap group wants."""
     cdef ptrdiff_t[3] first, step, extent, k
-    cdef ptrdiff_t bytes
     cdef const Axis *a
     cdef int i
-    u.x.base = t.x.data + (u.group * t.cg + u.x_channel) * t.x.sc
+    u.x.base = t.x.data + (u.group * t.cg + u.x.channel) * t.x.sc
     tap_of(t, group, k)
     for i in range(3):
         a = &t.ax[i]
-        u.x.by_out[i], u.x.by_tap[i], u.x.origin[i], u.x.s[i] = a.stride, a.dilation, a.lo, t.x.s[i]
-        first[i], step[i] = u.start[i + 1] * a.stride - a.lo, 1
+        first[i] = u.start[i + 1] * a.stride - a.lo
+        u.x.out[i], u.x.tap[i], step[i] = a.stride, a.dilation, 1
         extent[i] = (u.count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation + 1
-        if t.source != DIRECT:
-            u.x.origin[i] = u.start[i + 1] * a.stride
         if t.source == TAP and not (t.fold and i == 2):
             first[i] += k[i] * a.dilation
-            step[i], extent[i] = a.stride, u.count[i + 1]
-            u.x.by_out[i], u.x.by_tap[i], u.x.origin[i] = 1, 0, u.start[i + 1]
-    u.x.n0, u.x.sn = 0, t.x.sn
-    if t.source != DIRECT:
-        gather(t, u, first, step, extent, s.x)
-        u.x.base, u.x.n0 = s.x, u.start[0]
-        bytes = u.x_pitch * t.csize
-        for i in range(2, -1, -1):
-            u.x.s[i] = bytes
-            bytes *= extent[i]
-        u.x.sn = bytes
-    u.a_step, u.b_step, u.row_step = u.x.by_out[2] * u.x.s[2], u.g.s[2], u.x.by_tap[2] * u.x.s[2]
-    u.tall_step = u.x.by_tap[1] * u.x.s[1]
+            u.x.out[i], u.x.tap[i], step[i], extent[i] = 1, 0, a.stride, u.count[i + 1]
+    read(t, u, &t.x, &u.x, t.repeat, first, step, extent, NULL if t.source == DIRECT else s.x)
+    u.a_step, u.b_step = u.x.out[2], u.g.out[2]
     if t.swap:
         u.a_step, u.b_step = u.b_step, u.a_step
 
 
 cdef void read_g(const Task *t, Unit *u, Scratch *s) noexcept nogil:
     """The same for the gradient of the output."""
-    cdef ptrdiff_t n, d, h, bytes = u.g_pitch * t.csize
-    cdef const char *src
-    cdef char *row = s.g
+    cdef ptrdiff_t[3] step
     cdef int i
-    u.g.base, u.g.n0, u.g.sn = t.g.data + (u.group * t.mg + u.g_channel) * t.g.sc, 0, t.g.sn
+    u.g.base = t.g.data + (u.group * t.mg + u.g.channel) * t.g.sc
     for i in range(3):
-        u.g.by_out[i], u.g.by_tap[i], u.g.origin[i], u.g.s[i] = 1, 0, 0, t.g.s[i]
-    if t.g_direct:
-        return
-    for n in range(u.start[0], u.start[0] + u.count[0]):
-        for d in range(u.start[1], u.start[1] + u.count[1]):
-            for h in range(u.start[2], u.start[2] + u.count[2]):
-                src = u.g.base + n * t.g.sn + d * t.g.s[0] + h * t.g.s[1] + u.start[3] * t.g.s[2]
-                t.k.gather[t.dtype](row, u.g_pitch, 1, src, u.count[3], t.g.s[2], u.g_channels, t.g.sc)
-                row += u.count[3] * bytes
-    u.g.base, u.g.n0 = s.g, u.start[0]
-    for i in range(2, -1, -1):
-        u.g.origin[i], u.g.s[i] = u.start[i + 1], bytes
-        bytes *= u.count[i + 1]
-    u.g.sn = bytes
+        u.g.out[i], u.g.tap[i], step[i] = 1, 0, 1
+    read(t, u, &t.g, &u.g, 1, u.start + 1, step, u.count + 1, NULL if t.g_direct else s.g)
 
 
 cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w,
                              const ptrdiff_t *k) noexcept nogil:
-    return ((n - r.n0) * r.sn + (d * r.by_out[0] + k[0] * r.by_tap[0] - r.origin[0]) * r.s[0]
-            + (h * r.by_out[1] + k[1] * r.by_tap[1] - r.origin[1]) * r.s[1]
-            + (w * r.by_out[2] + k[2] * r.by_tap[2] - r.origin[2]) * r.s[2])
+    return (n * r.image + d * r.out[0] + h * r.out[1] + w * r.out[2]
+            + k[0] * r.tap[0] + k[1] * r.tap[1] + k[2] * r.tap[2] - r.origin)
 
 
 # ---- one chunk --------------------------------------------------------------------------------------------------
@@ -324,7 +310,7 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
     for n in range(u.start[0], u.start[0] + u.count[0]):
         for d in range(od[0], od[1]):
             a, b = offset(&u.x, n, d, oh[0], ow[0], k), offset(&u.g, n, d, oh[0], ow[0], k)
-            a_row, b_row = u.x.by_out[1] * u.x.s[1], u.g.s[1]
+            a_row, b_row = u.x.out[1], u.g.out[1]
             if t.swap:
                 a, b, a_row, b_row = b, a, b_row, a_row
             for _h in range(oh[0], oh[1]):
@@ -348,15 +334,15 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     cdef const char *g = u.g.base
     cdef tile_args args
     args.runs, args.count, args.accumulate = runs, many, accumulate
-    args.a_step, args.b_step, args.row_step, args.tall_step = u.a_step, u.b_step, u.row_step, u.tall_step
+    args.a_step, args.b_step, args.row_step, args.tall_step = u.a_step, u.b_step, u.x.tap[2], u.x.tap[1]
     args.each, args.turn = t.turns, group % t.turns
     if t.depthwise:
-        args.a = x + (start - u.x_channel * t.repeat) * t.csize + tap * args.row_step
-        args.b = g + (start - u.g_channel) * t.csize
+        args.a = x + (start - u.x.channel * t.repeat) * t.csize + tap * args.row_step
+        args.b = g + (start - u.g.channel) * t.csize
     elif t.swap:
-        args.a, args.b = g + (row - u.g_channel) * t.csize, x + (start - u.x_channel) * t.csize
+        args.a, args.b = g + (row - u.g.channel) * t.csize, x + (start - u.x.channel) * t.csize
     else:
-        args.a, args.b = x + (tap - u.x_channel) * t.csize, g + (start - u.g_channel) * t.csize
+        args.a, args.b = x + (tap - u.x.channel) * t.csize, g + (start - u.g.channel) * t.csize
     args.later, args.later_step = u.later, u.later_step
     u.later += u.later_tile
     u.later_left -= u.later_tile
@@ -452,9 +438,9 @@ cdef void plan_ahead(const Task *t, Unit *u, bint last) noexcept nogil:
         u.later += u.start[i + 1] * t.g.s[i]
         u.later_still += u.start[i + 1] * t.ax[i].stride * t.x.s[i]
     if not last and t.boxes[3] == 1:
-        if t.g_direct and u.g_channels * t.size * 2 > t.g.s[2] > 0:
+        if t.g_direct and u.g.channels * t.size * 2 > t.g.s[2] > 0:
             g_bytes = pixels * t.g.s[2]
-        if t.source == DIRECT and u.x_channels * t.size * 2 > t.x.s[2] > 0:
+        if t.source == DIRECT and u.x.channels * t.size * 2 > t.x.s[2] > 0:
             x_bytes = pixels * t.ax[1].stride * t.ax[2].stride * t.x.s[2]
     u.later += g_bytes
     u.later_still += x_bytes
@@ -517,18 +503,18 @@ cdef void channels_of(const Task *t, Unit *u) noexcept nogil:
     cdef int wide
     cdef ptrdiff_t column0 = tile_start(t, u.b0, &wide), column1 = tile_start(t, u.b1 - 1, &wide)
     column1 = min(column1 + wide * t.k.lanes, t.columns)
-    u.x_channel, u.x_channels = 0, t.cg
-    u.g_channel, u.g_channels = column0, column1 - column0
+    u.x.channel, u.x.channels = 0, t.cg
+    u.g.channel, u.g.channels = column0, column1 - column0
     if t.depthwise:
-        u.x_channel = column0 // t.repeat
-        u.x_channels = ceil_div(column1, t.repeat) - u.x_channel
+        u.x.channel = column0 // t.repeat
+        u.x.channels = ceil_div(column1, t.repeat) - u.x.channel
     elif t.swap:
-        u.g_channel, u.g_channels = u.row0, row_start(t, u.r1) - u.row0
-        u.x_channel, u.x_channels = column0, column1 - column0
+        u.g.channel, u.g.channels = u.row0, row_start(t, u.r1) - u.row0
+        u.x.channel, u.x.channels = column0, column1 - column0
     elif not t.fold:
-        u.x_channel, u.x_channels = u.row0, row_start(t, u.r1) - u.row0
-    u.x_pitch = max(u.x_channels * t.repeat, t.k.lanes if t.depthwise else 1)
-    u.g_pitch = max(u.g_channels, 1 if t.swap else t.k.lanes)
+        u.x.channel, u.x.channels = u.row0, row_start(t, u.r1) - u.row0
+    u.x.pitch = max(u.x.channels * t.repeat, t.k.lanes if t.depthwise else 1)
+    u.g.pitch = max(u.g.channels, 1 if t.swap else t.k.lanes)
 
 
 cdef void store_row(const Task *t, ptrdiff_t group, ptrdiff_t tap_group, ptrdiff_t row, ptrdiff_t b0, ptrdiff_t b1,
