@@ -89,18 +89,10 @@ cdef enum Source:
 cdef struct Reader:
     # Some channels of x or of g, and where to read them: base + n*image + sum over axes of (o*out + k*tap) - origin, in bytes.
     ptrdiff_t channel, channels, pitch  # pitch: elements from pixel to pixel where they are gathered
+    char *room                          # for them
     const char *base
     ptrdiff_t image, origin
     ptrdiff_t[3] out, tap
-
-
-cdef struct Scratch:
-    # One thread's.
-    pixel_run *runs
-    ptrdiff_t *lists         # where each tap group's runs start
-    char *sum
-    char *x
-    char *g
 
 
 cdef struct Task:
@@ -126,13 +118,16 @@ cdef struct Task:
     char *out
     char *partial            # the parts' sums, each [group][tap group][row][column tile], when there are several
     ptrdiff_t partial_bytes  # of a part
-    Scratch *scratch         # each thread's
+    char *scratch            # each thread's: x and g where they are gathered, sums, runs and lists
+    ptrdiff_t x_bytes, g_bytes, sum_bytes, each
     Call *call
 
 
 cdef struct Unit:
     # One unit of work, and the chunk it is at.
     ptrdiff_t group, t0, t1, r0, r1, b0, b1, row0
+    pixel_run *runs
+    ptrdiff_t *lists         # where each tap group's runs start
     char *sum                # of tap group t0, row row0, tile b0
     ptrdiff_t pitch, tap_pitch
     ptrdiff_t[4] start, count
@@ -186,29 +181,29 @@ cdef inline void inside(const Task *t, const Unit *u, int axis, ptrdiff_t k, ptr
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 cdef void read(const Task *t, const Unit *u, const View *v, Reader *r, ptrdiff_t repeat, const ptrdiff_t *first,
-               const ptrdiff_t *step, const ptrdiff_t *extent, char *room) noexcept nogil:
-    """Make the chunk's positions first + j*step, j < extent, of every axis readable: gathered into room, padding in place;
-    or without room where they lie. r.out and r.tap are positions and become bytes."""
+               const ptrdiff_t *step, const ptrdiff_t *extent, bint direct) noexcept nogil:
+    """Make the chunk's positions first + j*step, j < extent, of every axis readable: where they lie, or gathered, padding in
+    place. r.out and r.tap are positions and become bytes."""
     cdef ptrdiff_t s, bytes = r.pitch * t.csize
     cdef Gathering g
     cdef int i
     r.origin = 0
     for i in range(2, -1, -1):
-        s = v.s[i] if room == NULL else bytes
-        r.origin += (u.start[i + 1] * r.out[i] - (first[i] if room == NULL else 0)) * s
+        s = v.s[i] if direct else bytes
+        r.origin += (u.start[i + 1] * r.out[i] - (first[i] if direct else 0)) * s
         r.out[i] *= s
         r.tap[i] *= s
         bytes *= extent[i]
     r.image = v.sn
-    if room != NULL:
+    if not direct:
         g.gather, g.fill, g.mode, g.csize, g.constant = t.k.gather[t.dtype], t.k.fill, t.mode, t.csize, t.constant
         g.channels, g.repeat, g.pitch = r.channels, repeat, r.pitch
-        gather_box(&g, v, r.base + u.start[0] * v.sn, u.count[0], first, step, extent, room)
-        r.base, r.image = room, bytes
+        gather_box(&g, v, r.base + u.start[0] * v.sn, u.count[0], first, step, extent, r.room)
+        r.base, r.image = r.room, bytes
         r.origin += u.start[0] * bytes
 
 
-cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept nogil:
+cdef void read_x(const Task *t, Unit *u, ptrdiff_t group) noexcept nogil:
     """Make the chunk's input readable, after read_g: where it lies, gathered as a strip, or what one tap group wants."""
     cdef ptrdiff_t[3] first, step, extent, k
     cdef const Axis *a
@@ -223,20 +218,20 @@ cdef void read_x(const Task *t, Unit *u, ptrdiff_t group, Scratch *s) noexcept n
         if t.source == TAP and not (t.fold and i == 2):
             first[i] += k[i] * a.dilation
             u.x.out[i], u.x.tap[i], step[i], extent[i] = 1, 0, a.stride, u.count[i + 1]
-    read(t, u, &t.x, &u.x, t.repeat, first, step, extent, NULL if t.source == DIRECT else s.x)
+    read(t, u, &t.x, &u.x, t.repeat, first, step, extent, t.source == DIRECT)
     u.a_step, u.b_step = u.x.out[2], u.g.out[2]
     if t.swap:
         u.a_step, u.b_step = u.b_step, u.a_step
 
 
-cdef void read_g(const Task *t, Unit *u, Scratch *s) noexcept nogil:
+cdef void read_g(const Task *t, Unit *u) noexcept nogil:
     """The same for the gradient of the output."""
     cdef ptrdiff_t[3] step
     cdef int i
     u.g.base = t.g.data + (u.group * t.mg + u.g.channel) * t.g.sc
     for i in range(3):
         u.g.out[i], u.g.tap[i], step[i] = 1, 0, 1
-    read(t, u, &t.g, &u.g, 1, u.start + 1, step, u.count + 1, NULL if t.g_direct else s.g)
+    read(t, u, &t.g, &u.g, 1, u.start + 1, step, u.count + 1, t.g_direct)
 
 
 cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w,
@@ -261,30 +256,12 @@ cdef inline void taps_inside(const Task *t, ptrdiff_t o, Segment *g) noexcept no
     g.k1 = max(g.k0, min(t.row_taps, ceil_div(max(0, a.size + a.lo - o * a.stride), a.dilation)))
 
 
-cdef bint next_segment(const Task *t, const Unit *u, Segment *g) noexcept nogil:
-    """From nothing (k0 < 0) to the segment that has all taps, and on to the others in order; False after the last."""
-    cdef ptrdiff_t[2] all, last
-    cdef ptrdiff_t end = u.start[3] + u.count[3], o = g.o[1]
-    cdef Segment other
-    inside(t, u, 2, 0, all)
-    inside(t, u, 2, t.row_taps - 1, last)
-    all[1] = max(all[0], min(all[1], last[1]))
-    if g.k0 < 0:
-        g.o[0], g.o[1], g.k0, g.k1 = all[0], all[1], 0, t.row_taps
-        return True
-    if g.k1 - g.k0 == t.row_taps:
-        o = u.start[3]
-    if all[0] <= o < all[1]:
-        o = all[1]
-    if o >= end:
-        return False
-    g.o[0] = g.o[1] = o
-    taps_inside(t, o, g)
-    other = g[0]
-    while g.o[1] < (all[0] if o < all[0] else end) and other.k0 == g.k0 and other.k1 == g.k1:
-        g.o[1] += 1
-        taps_inside(t, g.o[1], &other)
-    return True
+cdef inline void all_inside(const Task *t, const Unit *u, int axis, ptrdiff_t taps, ptrdiff_t *o) noexcept nogil:
+    """The chunk's outputs whose first so many taps are all inside the input."""
+    cdef ptrdiff_t[2] last
+    inside(t, u, axis, 0, o)
+    inside(t, u, axis, taps - 1, last)
+    o[1] = max(o[0], min(o[1], last[1]))
 
 
 cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Segment *w, pixel_run *runs) noexcept nogil:
@@ -361,70 +338,83 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
             poll(t.call)
 
 
-cdef void run_segment(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, const Segment *w, bint whole, bint add,
-                      Scratch *s) noexcept nogil:
+cdef void run_segment(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, const Segment *w, bint whole,
+                      bint add) noexcept nogil:
     """Tap groups g0 to g1 over a segment: the unit's rows, or those of the segment's taps alone."""
     cdef ptrdiff_t group, b, i, row = u.row0, rows = row_start(t, u.r1) - u.row0, tiles = u.r1 - u.r0, many
     cdef ptrdiff_t each = t.rows // (t.row_taps * t.tall)
     if not whole:
         row, rows = (w.h * t.row_taps + w.k0) * each, (w.k1 - w.k0) * each
         tiles = ceil_div(rows, t.most_rows)
-    s.lists[0] = 0
+    u.lists[0] = 0
     for group in range(g0, g1):
-        s.lists[group - g0 + 1] = s.lists[group - g0] + find_runs(t, u, group, w, s.runs + s.lists[group - g0])
+        u.lists[group - g0 + 1] = u.lists[group - g0] + find_runs(t, u, group, w, u.runs + u.lists[group - g0])
     for b in range(u.b0, u.b1):
         for i in range(tiles):
             for group in range(g0, g1):
-                many = s.lists[group - g0 + 1] - s.lists[group - g0]
+                many = u.lists[group - g0 + 1] - u.lists[group - g0]
                 if many or not add:
                     multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
-                             s.runs + s.lists[group - g0], many)
+                             u.runs + u.lists[group - g0], many)
 
 
-cdef void run_tall(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, Segment *w, bint add, Scratch *s) noexcept nogil:
-    """The outputs for which all the rows of taps are inside, if all taps along w are; then the others, row by row."""
-    cdef ptrdiff_t[2] all, last, own
-    cdef ptrdiff_t h
-    cdef int i
-    inside(t, u, 1, 0, all)
-    inside(t, u, 1, t.tall - 1, last)
-    all[1] = max(all[0], min(all[1], last[1]))
+cdef void run_row(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, Segment *w, bint add) noexcept nogil:
+    """A segment along w. Of tall tiles: the outputs for which all the rows of taps are inside, if all taps along w are; then
+    the others, row of taps by row."""
+    cdef ptrdiff_t[2] all, own
+    cdef bint whole = w.k1 - w.k0 == t.row_taps
     w.h = 0
-    if w.k1 - w.k0 == t.row_taps:
-        w.oh[0], w.oh[1] = all[0], all[1]
-        run_segment(t, u, g0, g1, w, True, add, s)
-    else:
+    if t.tall == 1:
+        run_segment(t, u, g0, g1, w, whole, add)
+        return
+    all_inside(t, u, 1, t.tall, all)
+    if not whole:
         all[0] = all[1] = u.start[2]
-    for h in range(t.tall):
-        inside(t, u, 1, h, own)
-        for i in range(2):  # before the others, and behind them
-            w.h, w.oh[0], w.oh[1] = h, own[0] if i == 0 else max(own[0], all[1]), min(own[1], all[0]) if i == 0 else own[1]
-            if w.oh[0] < w.oh[1]:
-                run_segment(t, u, g0, g1, w, False, True, s)
+    w.oh[0], w.oh[1] = all[0], all[1]
+    if whole:
+        run_segment(t, u, g0, g1, w, True, add)
+    for w.h in range(t.tall):
+        inside(t, u, 1, w.h, own)
+        w.oh[0], w.oh[1] = own[0], min(own[1], all[0])
+        run_segment(t, u, g0, g1, w, False, True)
+        w.oh[0], w.oh[1] = max(own[0], all[1]), own[1]
+        run_segment(t, u, g0, g1, w, False, True)
 
 
-cdef void run_chunk(const Task *t, Unit *u, bint accumulate, Scratch *s) noexcept nogil:
+cdef void run_groups(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, bint add) noexcept nogil:
+    """Some tap groups: the outputs along w that have all taps, then the others in order, those with the same at a time."""
+    cdef ptrdiff_t[2] all
+    cdef ptrdiff_t end = u.start[3] + u.count[3]
+    cdef Segment w, after
+    all_inside(t, u, 2, t.row_taps, all)
+    w.o[0], w.o[1], w.k0, w.k1, w.h = all[0], all[1], 0, t.row_taps, 0
+    run_row(t, u, g0, g1, &w, add)
+    w.o[1] = u.start[3]
+    while t.row_taps > 1 and w.o[1] < end:
+        w.o[0] = w.o[1]
+        if all[0] <= w.o[0] < all[1]:
+            w.o[1] = all[1]
+            continue
+        taps_inside(t, w.o[0], &w)
+        after = w
+        while w.o[1] < (all[0] if w.o[0] < all[0] else end) and after.k0 == w.k0 and after.k1 == w.k1:
+            w.o[1] += 1
+            taps_inside(t, w.o[1], &after)
+        run_row(t, u, g0, g1, &w, True)
+
+
+cdef void run_chunk(const Task *t, Unit *u, bint accumulate) noexcept nogil:
     """Add one chunk's pixels to the unit's sums, or begin with them."""
     cdef ptrdiff_t most = u.count[0] * u.count[1] * u.count[2], g0 = u.t0, g1
     cdef ptrdiff_t batch = 1 if t.source == TAP else max(1, RUNS // most)
-    cdef bint whole
-    cdef Segment w
-    read_g(t, u, s)
+    read_g(t, u)
     if t.source != TAP:
-        read_x(t, u, 0, s)
+        read_x(t, u, 0)
     while g0 < u.t1 and not t.call.cancelled:
         g1 = min(g0 + batch, u.t1)
         if t.source == TAP:
-            read_x(t, u, g0, s)
-        w.k0, w.h = -1, 0
-        while next_segment(t, u, &w):
-            if t.tall > 1:
-                run_tall(t, u, g0, g1, &w, accumulate, s)
-            else:
-                whole = w.k1 - w.k0 == t.row_taps
-                run_segment(t, u, g0, g1, &w, whole, accumulate or not whole, s)
-            if t.row_taps == 1:
-                break
+            read_x(t, u, g0)
+        run_groups(t, u, g0, g1, accumulate)
         g0 = g1
 
 
@@ -454,7 +444,6 @@ cdef void plan_ahead(const Task *t, Unit *u, bint last) noexcept nogil:
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """Some tap groups, tiles of rows and tiles of columns of a group, over one part of the chunks."""
     cdef const Task *t = <const Task *> task
-    cdef Scratch *s = t.scratch + thread
     cdef Unit u
     cdef ptrdiff_t part = unit % t.splits, chunk, rest, row, group
     cdef int i
@@ -470,7 +459,12 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     u.row0, u.owner, u.spent = row_start(t, u.r0), thread == 0, 0
     channels_of(t, &u)
     rest = row_start(t, u.r1) - u.row0
-    u.sum, u.pitch = s.sum, (u.b1 - u.b0) * 2 * t.k.lanes
+    u.x.room = t.scratch + thread * t.each
+    u.g.room = u.x.room + t.x_bytes
+    u.sum = u.g.room + t.g_bytes
+    u.runs = <pixel_run *> (u.sum + t.sum_bytes)
+    u.lists = <ptrdiff_t *> (u.runs + RUNS)
+    u.pitch = (u.b1 - u.b0) * 2 * t.k.lanes
     u.tap_pitch = rest * u.pitch
     if t.in_place:
         u.pitch = t.groups * t.mg
@@ -488,7 +482,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             rest //= t.boxes[i]
             u.count[i] = min(t.box[i], (t.g.n if i == 0 else t.ax[i - 1].out) - u.start[i])
         plan_ahead(t, &u, chunk + 1 == t.chunks * (part + 1) // t.splits)
-        run_chunk(t, &u, chunk > t.chunks * part // t.splits, s)
+        run_chunk(t, &u, chunk > t.chunks * part // t.splits)
         if t.call.cancelled:
             return
     if t.splits == 1 and not t.in_place:
@@ -611,7 +605,7 @@ cdef ptrdiff_t strip_bytes(const Task *t) noexcept nogil:
     return <ptrdiff_t> min(bytes, 1e15)
 
 
-cdef void cut(Task *t, int threads) noexcept nogil:
+cdef void cut_units(Task *t, int threads) noexcept nogil:
     """How x is read, and what a unit takes: as much as its scratch holds, but something for every thread."""
     cdef bint dense = t.x.sc == t.size or (t.cg == 1 and not t.depthwise), small, apart
     cdef ptrdiff_t sums, tile = 2 * t.k.lanes
@@ -652,6 +646,17 @@ cdef void cut(Task *t, int threads) noexcept nogil:
             t.by_taps = (t.by_taps + 1) // 2
         else:
             return
+
+
+cdef void cut(Task *t, int threads) noexcept nogil:
+    """All of it, and what scratch each thread takes: with a vector more, which the last load may read."""
+    cdef ptrdiff_t columns, rows
+    cut_units(t, threads)
+    columns, rows = t.by_columns * 2 * t.k.lanes, unit_rows(t)
+    t.x_bytes = aligned(0 if t.source == DIRECT else strip_bytes(t)) + 64
+    t.g_bytes = aligned(0 if t.g_direct else box_pixels(t) * max(rows if t.swap else columns, t.k.lanes) * t.csize) + 64
+    t.sum_bytes = aligned(0 if t.splits > 1 or t.in_place else t.by_taps * rows * columns * t.csize) + 64
+    t.each = aligned(t.x_bytes + t.g_bytes + t.sum_bytes + RUNS * sizeof(pixel_run) + (RUNS + 1) * sizeof(ptrdiff_t))
 
 
 include "winograd.pxi"
@@ -766,11 +771,14 @@ cdef class FilterGradient:
 
     cdef void sum_up(self, Task *t, int team) except *:
         """Compute in a team of threads."""
+        cdef int thread
         cut(t, team)
         try:
             if t.splits > 1:
                 t.partial = allocate(t.splits * t.partial_bytes, self.problem.op, "sums")
-            t.scratch = self.allocate_scratch(t, team)
+            t.scratch = allocate(team * t.each, self.problem.op, "scratch")
+            for thread in range(team):  # what is gathered does not fill the last vector
+                memset(t.scratch + thread * t.each, 0, t.x_bytes + t.g_bytes)
             with nogil:
                 run_units(run_unit, t, t.units, team, t.call)
                 if t.splits > 1:
@@ -778,29 +786,6 @@ cdef class FilterGradient:
         finally:
             free(t.partial)
             free(t.scratch)
-            t.partial, t.scratch = NULL, NULL
-
-    cdef Scratch *allocate_scratch(self, const Task *t, int threads) except NULL:
-        """Each thread's scratch, all in one piece."""
-        cdef ptrdiff_t lanes = t.k.lanes, columns = t.by_columns * 2 * lanes, rows = unit_rows(t)
-        cdef ptrdiff_t sums = 0 if t.splits > 1 or t.in_place else t.by_taps * rows * columns * t.csize
-        cdef ptrdiff_t x = 0 if t.source == DIRECT else strip_bytes(t)
-        cdef ptrdiff_t g = 0 if t.g_direct else box_pixels(t) * max(rows if t.swap else columns, lanes) * t.csize
-        cdef ptrdiff_t runs = RUNS * sizeof(pixel_run), lists = (RUNS + 1) * sizeof(ptrdiff_t)
-        cdef ptrdiff_t each, head = aligned(threads * sizeof(Scratch))
-        cdef Scratch *scratch
-        cdef char *p
-        cdef int j
-        x, g, sums = (x + 127) // 64 * 64, (g + 127) // 64 * 64, (sums + 127) // 64 * 64
-        each = aligned(x + g + sums + runs + lists)
-        scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
-        for j in range(threads):
-            p = <char *> scratch + head + j * each
-            memset(p, 0, x + g)  # what is gathered does not fill the last vector
-            scratch[j].x, scratch[j].g, scratch[j].sum = p, p + x, p + x + g
-            scratch[j].runs = <pixel_run *> (p + x + g + sums)
-            scratch[j].lists = <ptrdiff_t *> (p + x + g + sums + runs)
-        return scratch
 
 
 def activation_gradient(cnp.ndarray y, cnp.ndarray g, cnp.ndarray out, epilogue, int dtype, int threads, int isa):
