@@ -19,6 +19,8 @@ sum over a chunk is added to what the chunks before gave, and where there are fe
 up on their own and then in order. Threads share (part, rows, columns, taps) between them.
 """
 
+from math import prod
+
 from cython.parallel cimport prange
 from libc.stdint cimport INTPTR_MAX
 from libc.stdlib cimport free
@@ -664,63 +666,44 @@ include "winograd.pxi"
 
 cdef class FilterGradient:
     """A Problem's filter gradient as the driver wants it. Immutable; `run` may be called from many threads."""
-    cdef Axis axes[3]
-    cdef readonly object transform
-    cdef int dtype, ndim, mode
-    cdef bint channels_last, depthwise, small_groups, padded
-    cdef ptrdiff_t groups, cg, mg
-    cdef double constant
-    cdef readonly object problem
+    cdef Task task  # what every call has
+    cdef int ndim
+    cdef bint channels_last, small_groups
+    cdef readonly object problem, transform
     cdef readonly double flops
 
     def __cinit__(self, problem, transform=None):
         """transform: the axes that Winograd's transform takes, one or two, its alpha and m; None to sum up directly."""
-        cdef Axis *a
-        cdef int i
+        cdef Task *t = &self.task
         self.problem, self.transform = problem, transform
-        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
-        self.mode, self.constant = problem.padding_mode, problem.padding_value
-        self.groups = problem.groups
-        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
-        self.depthwise = self.cg == 1 and self.groups > 1
-        self.small_groups = problem.small_groups
-        self.padded = False
-        self.flops = 2 * self.cg * problem.out_channels
-        for n in problem.batch:
-            self.flops *= n
+        self.ndim, self.channels_last, self.small_groups = problem.ndim, problem.channels_last, problem.small_groups
+        t.dtype, t.mode, t.constant = problem.dtype, problem.padding_mode, problem.padding_value
+        t.size, t.csize = storage_bytes(t.dtype), compute_bytes(t.dtype)
+        t.groups, t.repeat, t.turns = problem.groups, 1, 1
+        t.cg, t.mg = problem.in_channels // t.groups, problem.out_channels // t.groups
+        self.flops = 2.0 * prod(problem.batch) * t.cg * problem.out_channels
         for i, axis in enumerate(problem.jobs[0]):
-            a = &self.axes[i]
-            copy_axis(axis, a)
-            if leaves_input(a):
-                self.padded = self.mode != 0 or self.constant != 0
-            self.flops *= <double> a.out * a.taps
+            copy_axis(axis, &t.ax[i])
+            self.flops *= <double> axis.out * axis.taps
+            t.padded |= leaves_input(&t.ax[i]) and not problem.zeros_outside
+        t.depthwise = t.cg == 1 and t.groups > 1
+        if t.depthwise:
+            t.groups, t.cg, t.mg, t.repeat = 1, t.groups, problem.out_channels, t.mg
 
     def run(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray out, int threads, int isa):
         """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
-        cdef Task t
+        cdef Task t = self.task
         cdef Call call
-        cdef int j
         cdef list raised = []
-        memset(&t, 0, sizeof(Task))
         x = readable(x, self.ndim, self.channels_last, &t.x)
         g = readable(g, self.ndim, self.channels_last, &t.g)
-        if cnp.PyArray_SIZE(out) == 0:
-            return
         t.out = <char *> cnp.PyArray_DATA(out)
-        if cnp.PyArray_SIZE(g) == 0:
+        if cnp.PyArray_SIZE(out) == 0 or cnp.PyArray_SIZE(g) == 0:
             memset(t.out, 0, cnp.PyArray_NBYTES(out))
             return
-        t.k = gradient_kernels_of(isa) + compute_type(self.dtype)
-        t.dtype, t.size, t.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
-        t.mode, t.constant, t.padded = self.mode, self.constant, self.padded
-        for j in range(3):
-            t.ax[j] = self.axes[j]
-        t.groups, t.cg, t.mg, t.repeat, t.depthwise = self.groups, self.cg, self.mg, 1, self.depthwise
-        t.turns = 1
-        if self.depthwise:
-            t.groups, t.cg, t.mg, t.repeat = 1, self.groups, self.groups * self.mg, self.mg
-        elif self.small_groups and self.transform is None and self.cg <= t.k.lanes:
-            t.groups, t.cg, t.mg, t.turns, t.depthwise = 1, self.groups * self.cg, self.groups * self.mg, self.cg, True
+        t.k = gradient_kernels_of(isa) + compute_type(t.dtype)
+        if self.small_groups and self.transform is None and t.cg <= t.k.lanes:
+            t.groups, t.cg, t.mg, t.turns, t.depthwise = 1, t.groups * t.cg, t.groups * t.mg, t.cg, True
         begin(&call, raised)
         t.call = &call
         threads = team_of((4 if t.depthwise else 1) * self.flops, threads, prepare)  # depthwise, it is all loads
