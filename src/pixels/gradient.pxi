@@ -112,36 +112,30 @@ cdef void run_part(const void *task, ptrdiff_t part, int thread) noexcept nogil:
 
 cdef class PixelsGradient:
     """A Problem's filter gradient as this driver wants it. Immutable; `run` may be called from many threads."""
-    cdef JobAxis axes[3]
-    cdef int dtype, ndim, mode
+    cdef Gradient task        # what every call has
+    cdef int ndim
     cdef bint channels_last
-    cdef ptrdiff_t groups, cg, mg, images
-    cdef double constant, flops
+    cdef ptrdiff_t images
     cdef readonly object problem
     cdef object general
 
     def __cinit__(self, problem, general):
         """general: the driver that sums up where this one's result is not finite, or its scratch too small."""
-        cdef int i
-        self.problem, self.general = problem, general
-        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
-        self.mode, self.constant = problem.padding_mode, problem.padding_value
-        self.groups = problem.groups
-        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
-        self.images, self.flops = prod(problem.batch), general.flops
+        cdef Gradient *t = &self.task
+        self.problem, self.general, self.ndim, self.channels_last = problem, general, problem.ndim, problem.channels_last
+        t.r.dtype, t.r.csize, t.r.mode = problem.dtype, compute_bytes(problem.dtype), problem.padding_mode
+        t.r.constant, self.images = problem.padding_value, prod(problem.batch)
+        t.groups, t.r.cg = problem.groups, problem.in_channels  # a row is gathered with every group's channels
+        t.cg, t.mg = t.r.cg // t.groups, problem.out_channels // t.groups
         for i, axis in enumerate(problem.jobs[0]):
-            copy_axis(axis, &self.axes[i])
+            copy_axis(axis, &t.job.ax[i])
 
     cdef bint describe(self, Gradient *t, int isa) noexcept:
         """How the sums are cut, by the problem alone; False where they do not fit the scratch."""
-        cdef JobAxis *a = t.job.ax
+        cdef const JobAxis *a = t.job.ax
         cdef ptrdiff_t lanes, planes, most, extent
         cdef int i
-        t.r.k = pixel_kernels_of(isa) + compute_type(self.dtype)
-        t.r.dtype, t.r.csize, t.r.mode, t.r.constant = self.dtype, compute_bytes(self.dtype), self.mode, self.constant
-        for i in range(3):
-            a[i] = self.axes[i]
-        t.groups, t.cg, t.mg, t.r.cg = self.groups, self.cg, self.mg, self.groups * self.cg
+        t.r.k = pixel_kernels_of(isa) + compute_type(t.r.dtype)
         lanes, t.by_height = t.r.k.lanes, a[1].taps > 1
         t.along = a[2].taps if t.by_height else min(a[2].taps, t.r.k.products)
         t.steps = a[1].taps if t.by_height else ceil_div(a[2].taps, t.along)
@@ -172,26 +166,22 @@ cdef class PixelsGradient:
 
     def run(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray out, int threads, int isa):
         """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
-        cdef Gradient t
+        cdef Gradient t = self.task
         cdef Call call
         cdef Memory memory
         cdef int team
         cdef list raised = []
         cdef cnp.ndarray totals
-        cdef cnp.npy_intp[7] shape
-        memset(&t, 0, sizeof(t))
         if cnp.PyArray_SIZE(g) == 0 or cnp.PyArray_SIZE(out) == 0 or not self.describe(&t, isa):
             self.general.run(x, g, out, threads, isa)
             return
         x = readable(x, self.ndim, self.channels_last, &t.r.x)
         g = readable(g, self.ndim, self.channels_last, &t.g)
-        shape[0], shape[1], shape[2], shape[3] = t.parts, t.groups, t.job.ax[0].taps, t.cg
-        shape[4], shape[5], shape[6] = t.along, t.steps, t.mg
-        totals = cnp.PyArray_EMPTY(7, shape, (cnp.NPY_FLOAT64 if self.dtype == 1 else cnp.NPY_INT32 if self.dtype == 2
-                                              else cnp.NPY_FLOAT32), 0)
+        totals = np.empty((t.parts, t.groups, t.job.ax[0].taps, t.cg, t.along, t.steps, t.mg),
+                          ("f4", "f8", "i4")[compute_type(t.r.dtype)])
         begin(&call, raised)
         t.r.call, t.totals = &call, <char *> cnp.PyArray_DATA(totals)
-        team = team_of(self.flops, threads, prepare)
+        team = team_of(self.general.flops, threads, prepare)
         no_memory(&memory)
         try:
             t.scratch = take(&memory, team * t.each, self.problem.op, "scratch")
@@ -201,13 +191,12 @@ cdef class PixelsGradient:
             give_back(&memory)
         if raised:
             raise raised[0]
-        # [depth][step][along][channel][group][filter]
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # 16 bits may overflow
+            # [depth][step][along][channel][group][filter]
             sums = totals.sum(axis=0, dtype=totals.dtype).transpose(1, 4, 3, 2, 0, 5)
-        if not t.by_height:
-            sums = sums.reshape(shape[2], -1, t.cg, t.groups, t.mg)[:, :t.job.ax[2].taps]
-        if self.dtype != 2 and not np.isfinite(sums).all():
-            self.general.run(x, g, out, threads, isa)
-        else:
-            with np.errstate(all="ignore"):  # 16 bits may overflow
+            if not t.by_height:
+                sums = sums.reshape(t.job.ax[0].taps, -1, t.cg, t.groups, t.mg)[:, :t.job.ax[2].taps]
+            if totals.dtype.kind == "i" or np.isfinite(sums).all():
                 out.reshape(sums.shape)[...] = sums
+                return
+        self.general.run(x, g, out, threads, isa)
