@@ -44,6 +44,15 @@ _FEW_PIXELS = 16
 _driver = lru_cache(maxsize=1024)(filter_gradient)
 
 
+def _put(out: Any, target: Array | None, made: Array) -> Array:
+    """What was made, in `out`, whose array is `target`, where there is one."""
+    if target is None:
+        return made
+    if target is not made:
+        target[...] = made
+    return out  # type: ignore[no-any-return]
+
+
 def _backprop_input(
     op: str,
     n: int,
@@ -82,12 +91,6 @@ def _backprop_input(
     whole = problem(sizes, padding, code)
     target = None if out is None else out_argument(op, out, sizes, g.dtype)
 
-    def given(made: Array) -> Array:
-        if target is None:
-            return made
-        target[...] = made
-        return out  # type: ignore[no-any-return]
-
     last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
     if padding == "VALID" and last and not depthwise and f.shape[:-1] == window:
         # One window, the whole input: a product, not sums over positions of which all but one lie outside.
@@ -95,7 +98,7 @@ def _backprop_input(
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
             dx = _backprop_input(op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads)
-            return given(dx.reshape(sizes))
+            return _put(out, target, dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
@@ -112,7 +115,7 @@ def _backprop_input(
     x = _plan.run(padded, g, f, None, None, None, None, num_threads)
     for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
         x = _fold(x, axis, a.size, lo, hi, mode)
-    return given(np.array(x, dtype, order="C") if target is None else x)
+    return _put(out, target, np.array(x, dtype, order="C") if target is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:
@@ -171,11 +174,7 @@ def _backprop_filter(
     fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
     result = target if target is not None and fits else empty(sizes, x.dtype)
     _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
-    if target is None:
-        return result
-    if not fits:
-        target[...] = result
-    return out  # type: ignore[no-any-return]
+    return _put(out, target, result)
 
 
 def conv1d_backprop_input(
@@ -760,10 +759,7 @@ def bias_add_grad(
     g = array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
     sums = _channel_sums(op, g, axis, num_threads)
-    if out is None:
-        return sums
-    out_argument(op, out, sums.shape, sums.dtype)[...] = sums
-    return out  # type: ignore[no-any-return]
+    return _put(out, None if out is None else out_argument(op, out, sums.shape, sums.dtype), sums)
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
