@@ -113,9 +113,10 @@ def _backprop_input(
         g, f, code = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32")
     padded = problem(join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
     x = _plan.run(padded, g, f, None, None, None, None, num_threads)
-    for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
-        x = _fold(x, axis, a.size, lo, hi, mode)
-    return _put(out, target, np.array(x, dtype, order="C") if target is None else x)
+    with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
+        for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
+            x = _fold(x, axis, a.size, lo, hi, mode)
+        return _put(out, target, np.array(x, dtype, order="C") if target is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:

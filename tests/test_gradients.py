@@ -382,6 +382,17 @@ def test_clamps_of_integers_between_their_like(low, high):
     assert np.array_equal(dx, (x > least) & ((x < most) | (high > 2**31)))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("dtype", "large"), [("float16", 6e4), ("float32", 3e38)])
+@pytest.mark.parametrize("mode", MODES[2:])
+def test_what_overflows_under_padding_modes_is_infinite_without_a_warning(dtype, large, mode):
+    f, g = np.ones((1, 1, 1, 1), dtype), np.full((1, 3, 3, 1), large, dtype)
+    for out in (None, np.empty((1, 1, 1, 1), dtype)):
+        dx = nn.conv2d_backprop_input((1, 1, 1, 1), f, g, 1, 1, padding_mode=mode, out=out)
+        assert dx.dtype == g.dtype
+        assert dx == np.inf
+
+
 def test_second_order_by_composition():
     """The gradient of each gradient is one of the three ops again: all three are the same trilinear form."""
     for seed in range(60):
