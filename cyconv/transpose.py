@@ -21,6 +21,12 @@ from cyconv._problem import (
 _NAMES = ("input", "filters", "output_shape", "dilations")
 
 
+def check_crops(op: str, padding_mode: Any) -> None:
+    """Refuse every padding mode but zeros."""
+    if not isinstance(padding_mode, str) or padding_mode != "zeros":
+        no_meaning(op, f"padding_mode={padding_mode!r}", "a transposed convolution pads nothing, it crops its output")
+
+
 def _transposed(
     op: str,
     names: tuple[str, str, str, str],
@@ -42,8 +48,7 @@ def _transposed(
     groups: Any,
 ) -> Array:
     """Every transposed convolution: its arguments in kind, then one problem and one run."""
-    if not isinstance(padding_mode, str) or padding_mode != "zeros":
-        no_meaning(op, f"padding_mode={padding_mode!r}", "a transposed convolution pads nothing, it crops its output")
+    check_crops(op, padding_mode)
     return _plan.execute(
         transposed_problem, op, names, n,
         (

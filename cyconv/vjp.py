@@ -27,7 +27,6 @@ from cyconv._problem import (
     data_format_argument,
     forward_problem,
     groups_argument,
-    no_meaning,
     operands,
     output_like,
     padding_argument,
@@ -50,6 +49,7 @@ from cyconv.gradients import (
 )
 from cyconv.transpose import (
     atrous_conv2d_transpose,
+    check_crops,
     conv1d_transpose,
     conv2d_transpose,
     conv3d_transpose,
@@ -112,8 +112,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     )
     groups = groups_argument(op, a["groups"])
     if rule.kind == "transposed":
-        if padding_mode_argument(op, how[6]) != (0, 0.0):
-            no_meaning(op, f"padding_mode={how[6]!r}", "a transposed convolution pads nothing, it crops its output")
+        check_crops(op, how[6])
         sizes = shape_argument(op, "output_shape", a["output_shape"], optional=True)
         more = sequence(op, "output_padding", a.get("output_padding"))
         names = (x_name, f_name, "output_shape", d_name)

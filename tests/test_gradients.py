@@ -502,8 +502,9 @@ def test_vjp_refuses_in_words():
         with pytest.raises((ValueError, TypeError), match=f"(?s)conv2d_vjp.*{word}"):
             nn.conv2d_vjp(**{"input": x, "filters": w, "out_backprop": g, "strides": 1, "padding": "SAME"} | changes)
     assert len(nn.conv2d_vjp(x, w, g, 1, "SAME")) == 3
-    with pytest.raises(ValueError, match=r"conv2d_transpose_vjp: padding_mode='reflect' has no meaning"):
-        nn.conv2d_transpose_vjp(g, w, np.ones((1, 8, 8, 3), np.float32), None, 2, padding_mode="reflect")
+    for mode in ("reflect", "constant", ("constant", 0)):  # as the op refuses them
+        with pytest.raises(ValueError, match=r"conv2d_transpose_vjp: padding_mode=.* has no meaning"):
+            nn.conv2d_transpose_vjp(g, w, np.ones((1, 8, 8, 3), np.float32), None, 2, padding_mode=mode)
     for shape, size in (
         ((1, 4, 4, 3), 7),
         (None, 7),
