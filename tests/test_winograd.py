@@ -345,3 +345,20 @@ def test_packed_filters_that_are_not_finite_serve_inputs_of_any_size(sizes):
         for size in sizes:
             x = rng.standard_normal((1, size, size, 16), dtype=np.float32)
             assert np.array_equal(plan(x), nn.conv2d(x, f, 1, "SAME", dilations=18), equal_nan=True)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_filters_that_are_not_finite_and_far_dilations(layout):
+    """What the general driver is given is the input as it was, not the copy with its channels last."""
+    rng = np.random.default_rng(7)
+    x, f = (rng.standard_normal(s, dtype=np.float32) for s in ((2, 70, 71, 32), (3, 3, 32, 16)))
+    f[0, 2, 5, 3] = np.nan
+    x = np.moveaxis(np.moveaxis(x, -1, 1).copy(), 1, -1)  # channels lie apart
+    arguments = {"strides": 1, "padding": "SAME", "dilations": 18, "data_format": layout}
+    results = []
+    for name in ("direct", "winograd"):
+        with nn.algorithm(name):
+            assert nn.explain(nn.conv2d, x, f, strides=1, padding="SAME", dilations=18).algorithm == name
+            y = nn.conv2d(x if layout == "NHWC" else np.moveaxis(x, -1, 1), f, **arguments)
+            results.append(y if layout == "NHWC" else np.moveaxis(y, 1, -1))
+    assert np.array_equal(*results, equal_nan=True)

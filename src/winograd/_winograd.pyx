@@ -823,12 +823,13 @@ cdef class Winograd:
         cdef list raised = []
         cdef int ndim = self.problem.ndim
         cdef bint channels_last = self.problem.channels_last
+        cdef cnp.ndarray given
         if isinstance(filters, Panels) and not (<Panels> filters).finite:
             return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
         self.describe(&r, isa, 0)
         if out is None:
             out = output(self.out_shape, x, empty)
-        x = readable(x, ndim, channels_last, &r.x)
+        given = x = readable(x, ndim, channels_last, &r.x)
         if not view_of(out, ndim, channels_last, &r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
             return out
@@ -900,7 +901,7 @@ cdef class Winograd:
         if raised:
             raise raised[0]
         if call.not_finite:
-            return self.general.run(x, w, bias, residual, epilogue, out, threads, isa)
+            return self.general.run(given, w, bias, residual, epilogue, out, threads, isa)
         return out
 
     cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
