@@ -25,6 +25,8 @@ def taken(name: str, seed: int) -> tuple[int, int, str]:
     if not finite:
         filters[0] = filters[0].copy()
         filters[0].flat[0] = np.inf
+    if seed % 4 == 1 and case.dtype != np.int32 and x.size:  # some tiles are computed again
+        x.flat[x.size // 2] = np.nan
     with ExitStack() as stack:
         stack.enter_context(np.errstate(all="ignore"))
         stack.enter_context(nn.algorithm(case.algorithm or "auto"))

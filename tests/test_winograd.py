@@ -127,8 +127,9 @@ def test_other_values_of_a_batch_do_not_matter(op):
 def test_scratch_is_bounded():
     for op, x_shape, f_shape, arguments in cases():
         plan = nn.plan(op, np.zeros(f_shape, np.float32), **arguments)
+        block = 4 * np.prod(f_shape) // min(f_shape[-2:]) * 32  # of filters, for tiles that are computed again
         for threads in (1, 2, 8):
-            assert plan.workspace_bytes(x_shape, threads) <= threads * 2**21
+            assert plan.workspace_bytes(x_shape, threads) <= threads * (2**21 + block)
 
 
 def test_phases_without_taps():
@@ -192,7 +193,7 @@ def test_far_dilations_of_channels_first(op, x_shape, taps, dilations):
         expected = op(np.moveaxis(x, 1, -1).copy(), w, **arguments, data_format=last)
         plan = nn.plan(op, w, **arguments, data_format=first)
         assert plan.explain(x_shape).algorithm == "winograd"
-        assert plan.workspace_bytes(x_shape, 3) <= 3 * 2**21 + x.nbytes
+        assert plan.workspace_bytes(x_shape, 3) <= 3 * (2**21 + 2 * w.nbytes) + x.nbytes
         assert np.array_equal(np.moveaxis(plan(x), 1, -1), expected)
         assert np.array_equal(op(np.moveaxis(x, 1, -1)[:, ::-1][:, ::-1], w, **arguments, data_format=last), expected)
 

@@ -20,8 +20,8 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, View, aligned, allocate, begin, ceil_div, copy_axis, kept_memory, map_index, odd_lines, output, poll,
-    read_filters, readable, run_units, team_of, view_of
+    Call, Filters, JobAxis, View, aligned, allocate, allocate_large, begin, ceil_div, copy_axis, kept_memory, map_index,
+    odd_lines, output, poll, read_filters, readable, run_units, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -287,13 +287,17 @@ cdef void gather_filters(const Run *r, ptrdiff_t item, ptrdiff_t first, ptrdiff_
                 dst += channels * columns * r.size
 
 
+cdef inline ptrdiff_t whole_bytes(const Run *r) noexcept nogil:
+    """Of a block's filters of all channels."""
+    return r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * 2 * r.k.lanes * r.size
+
+
 cdef const char *whole_filters(const Run *r, ptrdiff_t item, Scratch *s) noexcept nogil:
     """A block's filters of all channels; NULL where there is no memory for them."""
-    cdef size_t bytes = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * 2 * r.k.lanes * r.size
     if s.whole_of == r and s.whole_block == item:
         return s.whole
     if s.whole == NULL:
-        s.whole = <char *> calloc(bytes, 1)
+        s.whole = <char *> allocate_large(whole_bytes(r))
     if s.whole != NULL:
         gather_filters(r, item, 0, r.cg, s.whole)
         s.whole_of, s.whole_block = r, item
@@ -806,7 +810,7 @@ cdef class Winograd:
                 self.cut(&r, threads)
                 rows, strip = max(rows, r.rows), max(strip, 0 if direct else strip_bytes(&r, 0))
             most = max(most, self.lay_out(&s, <char *> &s, &r, rows, strip))
-        most = aligned(threads * sizeof(Scratch)) + threads * most + copied
+        most = aligned(threads * sizeof(Scratch)) + threads * (most + aligned(whole_bytes(&r))) + copied
         return most + aligned(self.shared_bytes(&r)) + self.njobs * sizeof(Run)
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
