@@ -76,8 +76,7 @@ cdef struct Box:
     ptrdiff_t n0, n
     ptrdiff_t start[3]
     ptrdiff_t count[3]
-    ptrdiff_t lo[3]           # the strip's first input position, and its size
-    ptrdiff_t extent[3]
+    View x                    # of its group's input from image n0 on: the array's, or the strip that was gathered
     ptrdiff_t rows
     Along last[TILES]         # what each of its tiles meets along the last axis
 
@@ -170,55 +169,64 @@ cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
     return odd_lines(r.rows * 2 * r.k.lanes * r.size)
 
 
-cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const ptrdiff_t *at,
-                       const Scratch *s) noexcept nogil:
+cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t n, const ptrdiff_t *at) noexcept nogil:
     """Where the input at a position, outside the image included, is read."""
-    cdef const char *p = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
-    cdef ptrdiff_t i, strip = n
+    cdef const char *p = b.x.data + n * b.x.sn
+    cdef ptrdiff_t i
     cdef int j
     for j in range(3):
+        i = at[j]
         if r.direct:
-            i = map_index(at[j], r.ax[j].size, r.mode)
+            i = map_index(i, r.ax[j].size, r.mode)
             if i < 0:
                 return r.outside
-            p += i * r.x.s[j]
-        else:
-            strip = strip * b.extent[j] + at[j] - b.lo[j]
-    return p if r.direct else s.strip + strip * r.cg * r.size
+        p += i * b.x.s[j]
+    return p
 
 
-cdef void gather_strip(const Run *r, const Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
+cdef void gather_strip(const Run *r, Box *b, char *strip) noexcept nogil:
+    """All inputs that the box reads, of its one image, padding in place."""
     cdef Gathering g
+    cdef const Axis *a
+    cdef ptrdiff_t[3] lo
+    cdef ptrdiff_t[3] extent
     cdef ptrdiff_t[3] step
-    step[0] = step[1] = step[2] = 1
+    cdef const char *src = b.x.data
+    cdef ptrdiff_t apart = r.cg * r.size
+    cdef int j
+    b.x.data = strip
+    for j in range(2, -1, -1):
+        a = &r.ax[j]
+        lo[j], step[j] = b.start[j] * a.stride - a.lo, 1
+        if a.alpha > 1:  # the first residue of the first tile's row of residues
+            lo[j] = first_output(b.start[j] // a.dilation * a.dilation, a.dilation, a.m) * a.stride - a.lo
+        extent[j] = strip_extent(a, b.start[j], b.count[j])
+        b.x.s[j] = apart
+        b.x.data -= lo[j] * apart
+        apart *= extent[j]
     g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[0], r.k.fill, r.mode, r.size, r.constant
     g.channels, g.repeat, g.pitch = r.cg, 1, r.cg
-    gather_box(&g, &r.x, r.x.data + b.n0 * r.x.sn + group * r.cg * r.x.sc, b.n, b.lo, step, b.extent, s.strip)
+    gather_box(&g, &r.x, src, b.n, lo, step, extent, strip)
 
 
 cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff_t chunk, Along *along) noexcept nogil:
     """Where the inputs of tile q of the box are read along an axis; negative numbers are for the constant."""
     cdef const Axis *a = &r.ax[axis]
     cdef ptrdiff_t first = b.start[axis] * a.stride + q if a.reach else position(a, b.start[axis] + q, 0) * a.stride
-    cdef ptrdiff_t apart = a.stride * a.dilation, step = r.x.s[axis] if r.direct else r.cg * r.size, at
+    cdef ptrdiff_t apart = a.stride * a.dilation, at
     cdef int i
     along.inside = True
     first += first_tap(chunk, a.stride, a.r) * a.dilation - a.lo
-    if not r.direct:
-        first -= b.lo[axis]
-        for i in range(axis + 1, 3):
-            step *= b.extent[i]
-    elif first < 0 or first + (a.alpha - 1) * apart >= a.size:
-        for i in range(a.alpha):
-            at = map_index(first + i * apart, a.size, r.mode)
-            along.read[i] = OUTSIDE if at < 0 else at * step
-            along.inside &= at >= 0
-        return
     for i in range(a.alpha):
-        along.read[i] = (first + i * apart) * step
+        at = first + i * apart
+        if r.direct:
+            at = map_index(at, a.size, r.mode)
+        along.read[i] = at * b.x.s[axis]
+        if r.direct and at < 0:
+            along.read[i], along.inside = OUTSIDE, False
 
 
-cdef void transform_input(const Run *r, Box *b, ptrdiff_t group, Scratch *s) noexcept nogil:
+cdef void transform_input(const Run *r, Box *b, Scratch *s) noexcept nogil:
     """V of every position of the box, for every chunk of the filter."""
     cdef ptrdiff_t n, plane, row, far
     cdef ptrdiff_t[3] q
@@ -245,9 +253,7 @@ cdef void transform_input(const Run *r, Box *b, ptrdiff_t group, Scratch *s) noe
         for i in range(<int> span[2]):
             reads_along(r, b, 2, i, chunk[2], &b.last[i])
         for n in range(b.n):
-            base = s.strip + n * b.extent[0] * b.extent[1] * b.extent[2] * r.cg * r.size
-            if r.direct:
-                base = r.x.data + (b.n0 + n) * r.x.sn + group * r.cg * r.x.sc
+            base = b.x.data + n * b.x.sn
             for q[0] in range(span[0]):
                 reads_along(r, b, 0, q[0], chunk[0], &along[0])
                 for q[1] in range(span[1]):
@@ -334,7 +340,7 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
                         at[j] = o[j] * r.ax[j].stride - r.ax[j].lo + k[j] * r.ax[j].dilation
                     s.taps[tap] = r.outside
                     if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out:
-                        s.taps[tap] = pixel(r, b, group, n, at, s)
+                        s.taps[tap] = pixel(r, b, n, at)
                     tap += 1
         args.out, args.added = out + i, added + i if added != NULL else NULL
         r.k.gemm[wide][1](&args)
@@ -462,10 +468,6 @@ cdef void meet_box(const Run *r, ptrdiff_t unit, ptrdiff_t group, Scratch *s) no
         unit //= r.ax[j].boxes
         b.start[j] = box_start(&r.ax[j], i)
         b.count[j] = box_start(&r.ax[j], i + 1) - b.start[j]
-        b.lo[j] = position(&r.ax[j], b.start[j], 0) * r.ax[j].stride - r.ax[j].lo
-        if r.ax[j].alpha > 1:  # the first residue of the first tile's row of residues
-            b.lo[j] = b.start[j] // r.ax[j].dilation * r.ax[j].dilation * r.ax[j].m * r.ax[j].stride - r.ax[j].lo
-        b.extent[j] = strip_extent(&r.ax[j], b.start[j], b.count[j])
     b.n0 = unit * r.n_box
     b.n = min(r.n_box, r.x.n - b.n0)
     b.rows = b.n * b.count[0] * b.count[1] * b.count[2]
@@ -477,9 +479,11 @@ cdef void meet_box(const Run *r, ptrdiff_t unit, ptrdiff_t group, Scratch *s) no
                 row += 1
     for i in range(TILE_ROWS):
         s.rows[row + i] = s.rows[0]
+    b.x = r.x
+    b.x.data += b.n0 * r.x.sn + group * r.cg * r.x.sc
     if not r.direct:
-        gather_strip(r, b, group, s)
-    transform_input(r, b, group, s)
+        gather_strip(r, b, s.strip)
+    transform_input(r, b, s)
     for j in range(<int> b.count[2]):
         outputs_along(r, b, 2, j, &b.last[j])
 
@@ -530,11 +534,6 @@ cdef bint even_is_less(const Axis *a, ptrdiff_t n) noexcept nogil:
     return even < (a.boxes - 1) * ceil_div(a.box * n, TILE_ROWS) + ceil_div(rest * n, TILE_ROWS)
 
 
-cdef inline ptrdiff_t worst_start(const Axis *a) noexcept nogil:
-    """A start from which a stretch of tiles meets the most rows of residues."""
-    return a.dilation - 1 if a.alpha > 1 else 0
-
-
 cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
     """How many input positions a stretch of tiles or outputs reads along an axis, from its first residue on."""
     cdef ptrdiff_t whole
@@ -549,7 +548,8 @@ cdef inline ptrdiff_t strip_bytes(const Run *r, int first) noexcept nogil:
     cdef ptrdiff_t strip = r.cg * r.size
     cdef int j
     for j in range(3):
-        strip *= strip_extent(&r.ax[j], worst_start(&r.ax[j]), r.ax[j].box if j >= first else 1)
+        # From the last residue on, a stretch of tiles meets the most rows of residues.
+        strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1, r.ax[j].box if j >= first else 1)
     return strip
 
 
