@@ -20,8 +20,8 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, View, aligned, allocate, allocate_large, begin, ceil_div, copy_axis, kept_memory, map_index,
-    odd_lines, output, poll, read_filters, readable, run_units, team_of, view_of
+    Call, Filters, JobAxis, Memory, View, aligned, allocate_large, begin, ceil_div, copy_axis, give_back, kept_memory,
+    map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -110,6 +110,7 @@ cdef struct Run:
     ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, first, units, planes
     ptrdiff_t from_block, to_block  # those whose filters are transformed and met before the others
     ptrdiff_t rows            # of V in a plane of one box, at most
+    ptrdiff_t strip           # bytes of the largest; none where the array itself is read
     int size
     bint direct, deferred, plain_store
     bint fresh                # this call transforms the filters
@@ -571,6 +572,11 @@ cdef inline ptrdiff_t block_bytes(const Run *r) noexcept nogil:
     return r.xis * u_bytes(r, 2 * r.k.lanes)
 
 
+cdef inline ptrdiff_t packed_bytes(const Run *r) noexcept nogil:
+    """Of a whole job."""
+    return r.groups * r.blocks * block_bytes(r)
+
+
 cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) noexcept nogil:
     """U of one block of columns of one group of a job; False where a value is not finite."""
     cdef ptrdiff_t lanes = r.k.lanes, start = item % r.blocks * 2 * lanes, slice_, first = 0, count = r.cg, c, plane, i
@@ -624,6 +630,99 @@ cdef void pack_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil
         r.call.not_finite = 1
 
 
+# ---- how a call is cut ------------------------------------------------------------------------------------------
+
+cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
+    """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
+    cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, depth = 1
+    cdef ptrdiff_t u = r.blocks * block_bytes(r)
+    cdef bint own
+    cdef int i
+    for i in range(3):
+        total *= max(r.ax[i].tiles, 1)
+    most = max(1, bytes // each)
+    most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
+    if most < 2 * TILE_ROWS and bytes == V_BYTES:  # every box reads all of U: better few boxes than V in L2
+        most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
+        most = max(1, min(2 * TILE_ROWS, most))
+    if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
+        depth = max(1, min(r.ax[0].tiles, DEPTHS))
+        most = max(1, most // v_extent(&r.ax[0], depth))
+    most = min(most, TILES)
+    # U that is more than V: each thread takes some of its columns and meets all boxes with them, if its L2 keeps those,
+    # or if U is new, for what another thread has written comes slowly; else U must be much more.
+    own = (threads > 1 and r.blocks % threads == 0
+           and u > (1 if r.fresh or u <= threads * V_BYTES else 2) * total * each)
+    if threads > 1 and total < most * 4 * threads and not own:
+        most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
+    for i in range(2, -1, -1):
+        r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
+        while not r.direct and strip_bytes(r, i) > STRIP_BYTES and r.ax[i].box > 1:
+            r.ax[i].box = (r.ax[i].box + 1) // 2
+        r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
+        r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
+        r.ax[i].even = even_is_less(&r.ax[i], n)
+        n *= v_extent(&r.ax[i], r.ax[i].box)
+        if r.ax[i].boxes > 1:
+            most = n
+    r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
+    r.n_boxes = ceil_div(r.x.n, r.n_box)
+    r.rows, r.strip = r.n_box * n, 0 if r.direct else strip_bytes(r, 0)
+    r.units = r.groups * r.n_boxes
+    for i in range(3):
+        r.units *= r.ax[i].boxes
+    # Threads meet whole boxes, and the last ones some of their columns; where there are few boxes, and U is more than
+    # stays in L2, the columns are shared instead.
+    r.splits, r.together = 1, not own and (r.units == r.groups or r.units >= 2 * threads or u < V_BYTES)
+    if own:
+        r.splits = threads
+    elif threads > 1 and r.units > 0:
+        n = (BOXES if r.together else 2) * threads
+        r.splits = max(1, min(r.blocks, ceil_div(n, r.units)))
+    r.units *= r.splits
+
+
+cdef ptrdiff_t lay_out(Scratch *s, char *start, const Run *r) noexcept nogil:
+    """Place a thread's scratch from start on; how many bytes it takes but for filters."""
+    cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size
+    cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
+    s.v = start
+    s.m = s.v + r.xis * v_bytes(r)
+    s.tile = s.m + r.xis * m_bytes(r) + TILE_ROWS * wide_row
+    s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
+    s.taps = s.rows + r.rows + TILE_ROWS
+    s.offset = <ptrdiff_t *> (s.taps + taps)
+    s.some = start + aligned(<char *> (s.offset + taps) - start)
+    s.strip = s.some + taps * CHANNELS * wide_row
+    s.u = s.strip + aligned(r.strip)
+    return s.u - start
+
+
+cdef void cut(Run *r, int threads) noexcept nogil:
+    """Boxes of tiles, smaller ones until a thread's scratch is within its bound."""
+    cdef ptrdiff_t bytes = V_BYTES
+    cdef Scratch s
+    cut_for(r, threads, bytes)
+    while lay_out(&s, <char *> &s, r) > SCRATCH_BYTES and bytes > 1000:
+        bytes = bytes * 3 // 4
+        cut_for(r, threads, bytes)
+
+
+cdef ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
+    """Of what `place_shared` places."""
+    return (r.groups * r.mg + 2 * r.k.lanes + r.cg) * r.size
+
+
+cdef void place_shared(Run *r, char *shared, cnp.ndarray bias) noexcept:
+    """The bias, a tile's width of zeros, which may be read behind it, and a run of the constant."""
+    cdef ptrdiff_t used = r.groups * r.mg * r.size
+    memset(shared, 0, shared_bytes(r))
+    if bias is not None:
+        memcpy(shared, cnp.PyArray_DATA(bias), used)
+    r.bias, r.none, r.outside = shared, shared + used, shared + used + 2 * r.k.lanes * r.size
+    r.k.fill(shared + used + 2 * r.k.lanes * r.size, r.cg, r.constant)
+
+
 cdef class Panels:
     """Transformed filters, and the filters themselves for tiles that are computed directly."""
     cdef char *data
@@ -636,34 +735,38 @@ cdef class Panels:
 cdef class Winograd:
     """A Problem of jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
     cdef Axis *ax  # three for every job
-    cdef int njobs, axes, rows_axis, columns_axis
-    cdef ptrdiff_t groups, cg, mg
+    cdef Run first  # what the first job's is for every ISA
+    cdef int njobs
     cdef readonly object problem, shape
     cdef object made_general
-    cdef readonly double work
+    cdef readonly double flops, work  # of a direct convolution, and of this one
     cdef readonly object layout
     cdef tuple out_shape
 
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
         cdef int i, j
-        cdef double products
+        cdef double pixels, products
         cdef Axis *a
+        cdef Run *first = &self.first
         transformed, alpha, m, r = shape
         self.problem, self.shape = problem, shape
         self.layout = ("winograd", shape, tuple(a[1:2] + a[3:4] + a[6:8] for axes in problem.jobs for a in axes))
-        self.groups = problem.groups
-        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
-        self.axes, self.columns_axis = len(transformed), max(transformed)
-        self.rows_axis = transformed[0] if self.axes == 2 else 0
+        first.groups, first.size = problem.groups, 4
+        first.cg, first.mg = problem.in_channels // first.groups, problem.out_channels // first.groups
+        first.axes, first.columns_axis = len(transformed), max(transformed)
+        first.rows_axis = transformed[0] if first.axes == 2 else 0
+        first.alpha, first.xis, first.m2 = alpha, alpha ** first.axes, m ** first.axes
+        pixels = 2.0 * first.cg * first.mg * first.groups
+        for n in problem.batch:
+            pixels *= n
         self.njobs = len(problem.jobs)
         self.ax = <Axis *> calloc(3 * self.njobs, sizeof(Axis))
         if self.ax == NULL:
             raise MemoryError
         for j, axes in enumerate(problem.jobs):
-            products = 2.0 * self.groups * self.cg * self.mg * alpha ** self.axes
-            for n in problem.batch:
-                products *= n
+            products = pixels * first.xis
+            self.flops += pixels * prod([axis.out * axis.taps for axis in axes])
             for i, axis in enumerate(axes):
                 a = self.ax + 3 * j + i
                 copy_axis(axis, <JobAxis *> a)
@@ -675,6 +778,8 @@ cdef class Winograd:
                     a.tiles = a.dilation * ceil_div(ceil_div(a.out, a.dilation), m)
                 products *= a.tiles * a.chunks * (a.taps if a.alpha == 1 else 1)
             self.work += products
+        first.planes = self.ax[first.columns_axis].chunks * (self.ax[first.rows_axis].chunks if first.axes == 2 else 1)
+        first.slices = first.planes * (self.ax[0].taps if self.ax[0].reach else 1)
         self.out_shape = problem.out_shape
 
     def __dealloc__(self):
@@ -687,34 +792,31 @@ cdef class Winograd:
             self.made_general = Convolution(self.problem)
         return self.made_general
 
-    @property
-    def flops(self):
-        """Of a direct convolution."""
-        return self.general.flops
-
-    cdef void describe(self, Run *r, int isa, int job) noexcept:
-        """A job's Run but for its arrays."""
-        cdef int i
-        memset(r, 0, sizeof(Run))
-        r.k, r.w, r.size = conv_kernels_of(isa), winograd_kernels_of(isa), 4
-        for i in range(3):
-            r.ax[i] = self.ax[3 * job + i]
-        r.axes, r.rows_axis, r.columns_axis = self.axes, self.rows_axis, self.columns_axis
-        r.alpha, r.m2 = r.ax[r.columns_axis].alpha, r.ax[r.columns_axis].m
-        r.xis = r.alpha
-        r.planes = r.ax[r.columns_axis].chunks
-        if r.axes == 2:
-            r.xis, r.m2, r.planes = r.alpha * r.alpha, r.m2 * r.m2, r.planes * r.ax[r.rows_axis].chunks
-        r.slices = r.planes * (r.ax[0].taps if r.ax[0].reach else 1)
-        r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
+    cdef void describe(self, Run *r, int isa) noexcept:
+        """The first job's Run but for its arrays."""
+        r[0] = self.first
+        r.k, r.w = conv_kernels_of(isa), winograd_kernels_of(isa)
+        memcpy(r.ax, self.ax, sizeof(r.ax))
         r.blocks = r.to_block = ceil_div(r.mg, 2 * r.k.lanes)
         r.pitch = ceil_div(r.cg, r.k.lanes) * r.k.lanes
         if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
             r.pitch += r.k.lanes
 
-    cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
-        """Of one job."""
-        return r.groups * r.blocks * block_bytes(r)
+    cdef Run *cut_all(self, const Run *r, int threads, Memory *memory) except NULL:
+        """A Run for each job, like that one, cut into units; their scratch has room for the largest box of any."""
+        cdef Run *runs = <Run *> take(memory, self.njobs * sizeof(Run), self.problem.op, "scratch")
+        cdef ptrdiff_t rows = 0, strip = 0, units = 0
+        cdef int j
+        for j in range(self.njobs):
+            runs[j] = r[0]
+            memcpy(runs[j].ax, self.ax + 3 * j, sizeof(r.ax))
+            cut(runs + j, threads)
+            runs[j].first = units
+            units += runs[j].units
+            rows, strip = max(rows, runs[j].rows), max(strip, runs[j].strip)
+        for j in range(self.njobs):
+            runs[j].rows, runs[j].strip = rows, strip
+        return runs
 
     cdef void place(self, Run *runs, char *packed, cnp.ndarray w) noexcept:
         """Where each job's transformed filters are, and how it reads its filters, by their role."""
@@ -722,39 +824,50 @@ cdef class Winograd:
         cdef Filters *f
         cdef Axis *a
         for j in range(self.njobs):
-            runs[j].panels = NULL if packed == NULL else packed + j * self.packed_bytes(runs)
+            runs[j].panels = NULL if packed == NULL else packed + j * packed_bytes(runs)
             f = &runs[j].filters
-            read_filters(w, n, self.problem.filters, self.cg, self.mg, False, f)
+            read_filters(w, n, self.problem.filters, runs.cg, runs.mg, False, f)
             for i in range(3 - n, 3):
                 a = self.ax + 3 * j + i
                 f.data += a.tap_start * f.s[i]
                 f.s[i] *= a.tap_step
 
+    cdef int take_scratch(self, Run *runs, int threads, bint filters, Memory *memory) except -1:
+        """Each thread's scratch, all in one piece; with room for filters if wanted."""
+        cdef ptrdiff_t head = aligned(threads * sizeof(Scratch)), each
+        cdef Scratch *scratch
+        cdef Scratch s
+        cdef int j
+        each = lay_out(&s, <char *> &s, runs) + (block_bytes(runs) + 256 if filters else 0)
+        scratch = <Scratch *> take(memory, head + threads * each, self.problem.op, "scratch")
+        for j in range(threads):
+            lay_out(scratch + j, <char *> scratch + head + j * each, runs)
+            scratch[j].whole, scratch[j].whole_of, scratch[j].box_of = NULL, NULL, NULL
+        for j in range(self.njobs):
+            runs[j].scratch = scratch
+        return 0
+
     def pack(self, cnp.ndarray w, int isa):
         """The filters transformed once, for `run` on the same ISA."""
         cdef Call call
-        cdef Run *runs = <Run *> calloc(self.njobs, sizeof(Run))
-        cdef int j
-        cdef Scratch *scratch = NULL
+        cdef Run r
+        cdef Run *runs
+        cdef Memory memory
         cdef Panels panels = Panels.__new__(Panels)
-        if runs == NULL:
-            raise MemoryError
+        self.describe(&r, isa)
+        r.call, r.direct = &call, True  # there is no input, nor a strip of it
         begin(&call, [])
+        no_memory(&memory)
         try:
-            for j in range(self.njobs):
-                self.describe(runs + j, isa, j)
-                runs[j].call, runs[j].direct = &call, True  # there is no input, nor a strip of it
-            panels.filters, panels.nbytes = w, self.njobs * self.packed_bytes(runs) + w.nbytes
+            panels.filters, panels.nbytes = w, self.njobs * packed_bytes(&r) + w.nbytes
             panels.memory = packed_memory(panels.nbytes - w.nbytes + 256, self.problem.op)
             panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
+            runs = self.cut_all(&r, 1, &memory)
             self.place(runs, panels.data, w)
-            scratch = self.allocate_scratch(runs, 1, False)
-            for j in range(self.njobs):
-                runs[j].scratch = scratch
-            run_units(pack_unit, runs, self.njobs * runs.groups * runs.blocks, 1, &call)
+            self.take_scratch(runs, 1, False, &memory)
+            run_units(pack_unit, runs, self.njobs * r.groups * r.blocks, 1, &call)
         finally:
-            free(runs)
-            free(scratch)
+            give_back(&memory)
         panels.finite = not call.not_finite
         return panels
 
@@ -766,27 +879,24 @@ cdef class Winograd:
         numbers: tiles met, for their addresses, and calls of kernels.
         """
         cdef Run r
-        cdef ptrdiff_t[3] i
         cdef ptrdiff_t[3] n
         cdef ptrdiff_t rows, rest, tall, columns, filters
         cdef double alike, boxes = 0, full = 0, tiles = 0, made = 0, calls = 0
-        cdef int j
-        self.describe(&r, isa, 0)
+        cdef int i, j
+        self.describe(&r, isa)
         r.x.n, r.direct, tall = 1, True, r.k.rows[2]
-        self.cut(&r, 1)
-        for i[0] in range(2):
-            for i[1] in range(2):
-                for i[2] in range(2):
-                    alike = 1
-                    for j in range(3):
-                        alike *= boxes_alike(&r.ax[j], i[j], n + j)
-                    rows = n[0] * n[1] * n[2]
-                    rest = rows % tall  # a few rows leave a tile empty, or wait for their sums
-                    full += alike * (rows - rest + min(tall, 4 * ceil_div(rest, 4)))
-                    boxes += alike
-                    tiles += alike * rows
-                    made += alike * v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
-                    calls += alike * ceil_div(rows, tall) * r.xis * r.blocks * r.slices
+        cut(&r, 1)
+        for i in range(8):  # boxes of two sizes along each axis
+            alike = 1
+            for j in range(3):
+                alike *= boxes_alike(&r.ax[j], i >> j & 1, n + j)
+            rows = n[0] * n[1] * n[2]
+            rest = rows % tall  # a few rows leave a tile empty, or wait for their sums
+            full += alike * (rows - rest + min(tall, 4 * ceil_div(rest, 4)))
+            boxes += alike
+            tiles += alike * rows
+            made += alike * v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
+            calls += alike * ceil_div(rows, tall) * r.xis * r.blocks * r.slices
         columns = ceil_div(r.mg, r.k.lanes)
         filters = r.xis * r.slices * r.cg * columns
         return (filters, full * filters, boxes * filters, made * r.xis * ceil_div(r.cg, r.k.lanes),
@@ -797,21 +907,21 @@ cdef class Winograd:
         """The most bytes of scratch of a call by so many threads, packed filters apart."""
         cdef Run r
         cdef Scratch s
-        cdef ptrdiff_t most = 0, copied = 0, rows, strip
-        cdef int j
-        for direct in (False, True):
-            rows = strip = 0
-            for j in range(self.njobs):
-                self.describe(&r, isa, j)
-                r.x.n, r.direct = prod(self.problem.batch), direct
-                if far_apart(&r) and not direct:
+        cdef Memory memory
+        cdef ptrdiff_t most = 0, copied = 0
+        self.describe(&r, isa)
+        r.x.n = prod(self.problem.batch)
+        no_memory(&memory)
+        try:
+            for r.direct in range(2):
+                if not r.direct and far_apart(&r):
                     copied = r.x.n * r.groups * r.cg * r.size * prod(self.problem.sizes)
-                    continue
-                self.cut(&r, threads)
-                rows, strip = max(rows, r.rows), max(strip, 0 if direct else strip_bytes(&r, 0))
-            most = max(most, self.lay_out(&s, <char *> &s, &r, rows, strip))
+                else:
+                    most = max(most, lay_out(&s, <char *> &s, self.cut_all(&r, threads, &memory)))
+        finally:
+            give_back(&memory)
         most = aligned(threads * sizeof(Scratch)) + threads * (most + aligned(whole_bytes(&r))) + copied
-        return most + aligned(self.shared_bytes(&r)) + self.njobs * sizeof(Run)
+        return most + aligned(shared_bytes(&r)) + aligned(self.njobs * sizeof(Run))
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
             int threads, int isa):
@@ -819,10 +929,9 @@ cdef class Winograd:
         cdef Run r
         cdef Run *runs = NULL
         cdef Call call
-        cdef char *shared = NULL
+        cdef Memory memory
         cdef char *packed = NULL
-        cdef Scratch *scratch = NULL
-        cdef ptrdiff_t i, j, items = 0, units = 0, padded, together, first = 0
+        cdef ptrdiff_t j, items = 0, units, together, first = 0
         cdef int team
         cdef list raised = []
         cdef int ndim = self.problem.ndim
@@ -830,7 +939,7 @@ cdef class Winograd:
         cdef cnp.ndarray given
         if isinstance(filters, Panels) and not (<Panels> filters).finite:
             return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
-        self.describe(&r, isa, 0)
+        self.describe(&r, isa)
         if out is None:
             out = output(self.out_shape, x, empty)
         given = x = readable(x, ndim, channels_last, &r.x)
@@ -852,24 +961,11 @@ cdef class Winograd:
         begin(&call, raised)
         r.call, together = &call, r.blocks
         team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
+        no_memory(&memory)
         try:
-            padded = r.groups * r.mg + 4 * r.k.lanes
-            shared = allocate(self.shared_bytes(&r), self.problem.op, "scratch")
-            memset(shared, 0, (padded + 2 * r.k.lanes) * r.size)
-            if bias is not None:
-                memcpy(shared, cnp.PyArray_DATA(bias), r.groups * r.mg * r.size)
-            r.bias, r.none, r.outside = shared, shared + (padded - 2 * r.k.lanes) * r.size, shared + padded * r.size
-            r.k.fill(shared + padded * r.size, r.cg, r.constant)
-            runs = <Run *> calloc(self.njobs, sizeof(Run))
-            if runs == NULL:
-                raise MemoryError
-            for j in range(self.njobs):
-                runs[j] = r
-                for i in range(3):
-                    runs[j].ax[i] = self.ax[3 * j + i]
-                self.cut(runs + j, team)
-                runs[j].first = units
-                units += runs[j].units
+            place_shared(&r, take(&memory, shared_bytes(&r), self.problem.op, "scratch"), bias)
+            runs = self.cut_all(&r, team, &memory)
+            units = runs[self.njobs - 1].first + runs[self.njobs - 1].units
             if isinstance(filters, Panels):
                 w, packed = (<Panels> filters).filters, (<Panels> filters).data
             else:
@@ -884,9 +980,7 @@ cdef class Winograd:
                                        "transformed filters", empty)
                     packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
             self.place(runs, packed, w)
-            scratch = self.allocate_scratch(runs, team, packed == NULL)
-            for j in range(self.njobs):
-                runs[j].scratch = scratch
+            self.take_scratch(runs, team, packed == NULL, &memory)
             with nogil:
                 while first < r.blocks and not call.not_finite:
                     for j in range(self.njobs):
@@ -897,109 +991,11 @@ cdef class Winograd:
                         run_units(run_unit, runs, units, team, &call)
                     first += together
         finally:
-            free(shared)
-            for i in range(team if scratch != NULL else 0):
-                free(scratch[i].whole)
-            free(scratch)
-            free(runs)
+            for j in range(team if runs != NULL and runs.scratch != NULL else 0):
+                free(runs.scratch[j].whole)
+            give_back(&memory)
         if raised:
             raise raised[0]
         if call.not_finite:
             return self.general.run(given, w, bias, residual, epilogue, out, threads, isa)
         return out
-
-    cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
-        """Of the bias, zeros and a run of the constant."""
-        return (r.groups * r.mg + 6 * r.k.lanes + r.cg) * r.size
-
-    cdef void cut(self, Run *r, int threads) noexcept:
-        """Boxes of tiles, smaller ones until a thread's scratch is within its bound."""
-        cdef ptrdiff_t bytes = V_BYTES
-        self.cut_for(r, threads, bytes)
-        while self.scratch_bytes(r) > SCRATCH_BYTES and bytes > 1000:
-            bytes = bytes * 3 // 4
-            self.cut_for(r, threads, bytes)
-
-    cdef void cut_for(self, Run *r, int threads, ptrdiff_t bytes) noexcept:
-        """As many tiles as keep V in L2; fewer, or some of the columns, where threads would wait."""
-        cdef ptrdiff_t each = r.xis * r.planes * r.pitch * r.size, total = r.x.n, most, n = 1, depth = 1
-        cdef ptrdiff_t u = r.blocks * block_bytes(r)
-        cdef bint own
-        cdef int i
-        for i in range(3):
-            total *= max(r.ax[i].tiles, 1)
-        most = max(1, bytes // each)
-        most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
-        if most < 2 * TILE_ROWS and bytes == V_BYTES:  # every box reads all of U: better few boxes than V in L2
-            most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
-            most = max(1, min(2 * TILE_ROWS, most))
-        if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
-            depth = max(1, min(r.ax[0].tiles, DEPTHS))
-            most = max(1, most // v_extent(&r.ax[0], depth))
-        most = min(most, TILES)
-        # U that is more than V: each thread takes some of its columns and meets all boxes with them, if its L2 keeps those,
-        # or if U is new, for what another thread has written comes slowly; else U must be much more.
-        own = (threads > 1 and r.blocks % threads == 0
-               and u > (1 if r.fresh or u <= threads * V_BYTES else 2) * total * each)
-        if threads > 1 and total < most * 4 * threads and not own:
-            most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
-        for i in range(2, -1, -1):
-            r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
-            while not r.direct and strip_bytes(r, i) > STRIP_BYTES and r.ax[i].box > 1:
-                r.ax[i].box = (r.ax[i].box + 1) // 2
-            r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
-            r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
-            r.ax[i].even = even_is_less(&r.ax[i], n)
-            n *= v_extent(&r.ax[i], r.ax[i].box)
-            if r.ax[i].boxes > 1:
-                most = n
-        r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
-        r.n_boxes = ceil_div(r.x.n, r.n_box)
-        r.rows = r.n_box * n
-        r.units = r.groups * r.n_boxes
-        for i in range(3):
-            r.units *= r.ax[i].boxes
-        # Threads meet whole boxes, and the last ones some of their columns; where there are few boxes, and U is more than
-        # stays in L2, the columns are shared instead.
-        r.splits, r.together = 1, not own and (r.units == r.groups or r.units >= 2 * threads or u < V_BYTES)
-        if own:
-            r.splits = threads
-        elif threads > 1 and r.units > 0:
-            n = (BOXES if r.together else 2) * threads
-            r.splits = max(1, min(r.blocks, ceil_div(n, r.units)))
-        r.units *= r.splits
-
-    cdef ptrdiff_t scratch_bytes(self, const Run *r) noexcept:
-        """One thread's bytes for one job."""
-        cdef Scratch s
-        return self.lay_out(&s, <char *> &s, r, r.rows, 0 if r.direct else strip_bytes(r, 0))
-
-    cdef ptrdiff_t lay_out(self, Scratch *s, char *start, const Run *r, ptrdiff_t rows, ptrdiff_t strip) noexcept:
-        """Place a thread's scratch from start on; how many bytes it takes but for filters."""
-        cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size
-        cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
-        s.v = start
-        s.m = s.v + r.xis * odd_lines(r.planes * rows * r.pitch * r.size)
-        s.tile = s.m + r.xis * odd_lines(rows * wide_row) + TILE_ROWS * wide_row
-        s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
-        s.taps = s.rows + rows + TILE_ROWS
-        s.offset = <ptrdiff_t *> (s.taps + taps)
-        s.some = start + aligned(<char *> (s.offset + taps) - start)
-        s.strip = s.some + taps * CHANNELS * wide_row
-        s.u = s.strip + aligned(strip)
-        return s.u - start
-
-    cdef Scratch *allocate_scratch(self, const Run *runs, int threads, bint filters) except NULL:
-        """Each thread's scratch, all in one piece, large enough for every job; with room for filters if wanted."""
-        cdef ptrdiff_t head = aligned(threads * sizeof(Scratch)), rows = 0, strip = 0, each
-        cdef Scratch *scratch
-        cdef Scratch s
-        cdef int j
-        for j in range(self.njobs):
-            rows, strip = max(rows, runs[j].rows), max(strip, 0 if runs[j].direct else strip_bytes(runs + j, 0))
-        each = self.lay_out(&s, <char *> &s, runs, rows, strip) + (block_bytes(runs) + 256 if filters else 0)
-        scratch = <Scratch *> allocate(head + threads * each, self.problem.op, "scratch")
-        for j in range(threads):
-            self.lay_out(scratch + j, <char *> scratch + head + j * each, runs, rows, strip)
-            scratch[j].whole, scratch[j].whole_of, scratch[j].box_of = NULL, NULL, NULL
-        return scratch
