@@ -129,13 +129,6 @@ cdef struct Run:
 
 # ---- one box ----------------------------------------------------------------------------------------------------
 
-cdef inline ptrdiff_t position(const Axis *a, ptrdiff_t tile, ptrdiff_t i) noexcept nogil:
-    """Output i of a tile along an axis, which may lie beyond the last."""
-    if a.alpha == 1:
-        return tile
-    return first_output(tile, a.dilation, a.m) + a.dilation * i
-
-
 cdef inline ptrdiff_t v_step(const Axis *a) noexcept nogil:
     """Positions of V from one of the axis's to the next: all inputs have one where taps add up without a transform."""
     return a.stride if a.reach else 1
@@ -170,21 +163,6 @@ cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
     return odd_lines(r.rows * 2 * r.k.lanes * r.size)
 
 
-cdef const char *pixel(const Run *r, const Box *b, ptrdiff_t n, const ptrdiff_t *at) noexcept nogil:
-    """Where the input at a position, outside the image included, is read."""
-    cdef const char *p = b.x.data + n * b.x.sn
-    cdef ptrdiff_t i
-    cdef int j
-    for j in range(3):
-        i = at[j]
-        if r.direct:
-            i = map_index(i, r.ax[j].size, r.mode)
-            if i < 0:
-                return r.outside
-        p += i * b.x.s[j]
-    return p
-
-
 cdef void gather_strip(const Run *r, Box *b, char *strip) noexcept nogil:
     """All inputs that the box reads, of its one image, padding in place."""
     cdef Gathering g
@@ -213,10 +191,12 @@ cdef void gather_strip(const Run *r, Box *b, char *strip) noexcept nogil:
 cdef void reads_along(const Run *r, const Box *b, int axis, ptrdiff_t q, ptrdiff_t chunk, Along *along) noexcept nogil:
     """Where the inputs of tile q of the box are read along an axis; negative numbers are for the constant."""
     cdef const Axis *a = &r.ax[axis]
-    cdef ptrdiff_t first = b.start[axis] * a.stride + q if a.reach else position(a, b.start[axis] + q, 0) * a.stride
+    cdef ptrdiff_t first = first_output(b.start[axis] + q, a.dilation, a.m) * a.stride
     cdef ptrdiff_t apart = a.stride * a.dilation, at
     cdef int i
     along.inside = True
+    if a.reach:  # every position of V
+        first = b.start[axis] * a.stride + q
     first += first_tap(chunk, a.stride, a.r) * a.dilation - a.lo
     for i in range(a.alpha):
         at = first + i * apart
@@ -242,7 +222,7 @@ cdef void transform_input(const Run *r, Box *b, Scratch *s) noexcept nogil:
     cdef input_args args
     cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
     args.pixels, args.channels, args.xi = pixels, r.cg, v_bytes(r)
-    args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].stride * r.x.s[2] if r.direct else 0
+    args.ahead = first_output(TILES_AHEAD, r.ax[2].dilation, r.ax[2].m) * r.ax[2].stride * r.x.s[2] if r.direct else 0
     for i in range(3):
         span[i] = v_extent(&r.ax[i], b.count[i])
     for plane in range(r.planes):
@@ -315,14 +295,14 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
                 int wide, char **out, char *const *added, bint clamp, const char *bias, Scratch *s) noexcept nogil:
     """One tile's block of columns directly, pixel by pixel."""
     cdef ptrdiff_t[3] o
-    cdef ptrdiff_t[3] at
     cdef ptrdiff_t[3] k
-    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, tap
+    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, m = r.ax[r.columns_axis].m, tap, at
+    cdef const char *here
+    cdef const Axis *a
     cdef tile_args args
-    cdef int i, j, c
+    cdef int i, j
     memset(&args, 0, sizeof(args))
-    for tap in range(taps):
-        s.offset[tap] = 0
+    memset(s.offset, 0, taps * sizeof(ptrdiff_t))
     args.a, args.a_step, args.offset, args.runs, args.run = s.taps, 1, s.offset, taps, r.cg
     args.b, args.ldb = whole_filters(r, group * r.blocks + block, s), 2 * r.k.lanes
     if args.b == NULL:  # no memory: the caller computes everything again
@@ -331,17 +311,25 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
     args.bias, args.clamp, args.low, args.high = bias, clamp, r.low, r.high
     for i in range(r.m2):
         for j in range(3):
-            c = i % r.ax[r.columns_axis].m if j == r.columns_axis else i // r.ax[r.columns_axis].m
-            o[j] = position(&r.ax[j], tile[j], c)
+            o[j] = first_output(tile[j], r.ax[j].dilation, r.ax[j].m)
+        if r.axes == 2:
+            o[r.rows_axis] += r.ax[r.rows_axis].dilation * (i // m)
+        o[r.columns_axis] += r.ax[r.columns_axis].dilation * (i % m)
         tap = 0
         for k[0] in range(r.ax[0].taps):
             for k[1] in range(r.ax[1].taps):
                 for k[2] in range(r.ax[2].taps):
+                    here = b.x.data + n * b.x.sn
                     for j in range(3):
-                        at[j] = o[j] * r.ax[j].stride - r.ax[j].lo + k[j] * r.ax[j].dilation
-                    s.taps[tap] = r.outside
-                    if o[0] < r.ax[0].out and o[1] < r.ax[1].out and o[2] < r.ax[2].out:
-                        s.taps[tap] = pixel(r, b, n, at)
+                        a = &r.ax[j]
+                        at = o[j] * a.stride - a.lo + k[j] * a.dilation
+                        if r.direct:
+                            at = map_index(at, a.size, r.mode)
+                        if o[j] >= a.out or r.direct and at < 0:
+                            here = r.outside
+                            break
+                        here += at * b.x.s[j]
+                    s.taps[tap] = here
                     tap += 1
         args.out, args.added = out + i, added + i if added != NULL else NULL
         r.k.gemm[wide][1](&args)
@@ -350,7 +338,7 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
 cdef void outputs_along(const Run *r, const Box *b, int axis, ptrdiff_t q, Along *along) noexcept nogil:
     """Where the outputs of tile q of the box go along an axis."""
     cdef const Axis *a = &r.ax[axis]
-    cdef ptrdiff_t o = position(a, b.start[axis] + q, 0), at
+    cdef ptrdiff_t o = first_output(b.start[axis] + q, a.dilation, a.m), at
     along.count = 0
     while along.count < a.m and o < a.out:
         at = a.out_start + o * a.out_step
@@ -371,10 +359,9 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     cdef char *out[M_MAX * M_MAX]
     cdef char *place[M_MAX * M_MAX]
     cdef char *residual[M_MAX * M_MAX]
-    cdef char *plus[M_MAX * M_MAX]
     cdef char *to
     cdef char *added
-    cdef int i, j, k, rows, which
+    cdef int i, j, k, rows, which, at
     cdef bint plain, deferred
     cdef output_args args
     cdef finish_args end
@@ -385,8 +372,8 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     deferred = r.deferred or r.residual.data != NULL and not plain
     args.xi, args.bias, args.out = m_bytes(r), r.none if deferred else bias, out
     args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
-    args.added = plus if r.residual.data != NULL and plain else NULL
-    args.ahead = position(&r.ax[2], TILES_AHEAD, 0) * r.ax[2].out_step * r.out.s[2] if plain else 0
+    args.added = residual if r.residual.data != NULL and plain else NULL
+    args.ahead = first_output(TILES_AHEAD, r.ax[2].dilation, r.ax[2].m) * r.ax[2].out_step * r.out.s[2] if plain else 0
     for n in range(b.n):
         to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
         added = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
@@ -398,17 +385,16 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     last = &b.last[q[2]]
                     if along[0].count * along[1].count * last.count < r.m2:
                         for i in range(r.m2):
-                            out[i], plus[i] = s.tile + M_MAX * M_MAX * wide_row, added  # beyond the image: thrown away
+                            out[i], residual[i] = s.tile + M_MAX * M_MAX * wide_row, added  # beyond the image: thrown away
                     rows = 0
                     for i in range(along[0].count):
                         for j in range(along[1].count):
                             for k in range(last.count):
-                                place[rows] = to + along[0].out[i] + along[1].out[j] + last.out[k]
                                 which = (i * r.ax[1].m + j) * r.ax[2].m + k
-                                out[which] = place[rows] if plain else s.tile + rows * wide_row
-                                if r.residual.data != NULL:
-                                    residual[rows] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
-                                    plus[which] = residual[rows]
+                                at = which if plain else rows
+                                place[at] = to + along[0].out[i] + along[1].out[j] + last.out[k]
+                                residual[at] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
+                                out[which] = place[at] if plain else s.tile + rows * wide_row
                                 rows += 1
                     args.m = s.m + row * wide_row
                     row += 1
@@ -983,8 +969,7 @@ cdef class Winograd:
             self.take_scratch(runs, team, packed == NULL, &memory)
             with nogil:
                 while first < r.blocks and not call.not_finite:
-                    for j in range(self.njobs):
-                        runs[j].from_block, runs[j].to_block = first, min(first + together, r.blocks)
+                    runs.from_block, runs.to_block = first, min(first + together, r.blocks)
                     if items:
                         run_units(pack_unit, runs, items // r.blocks * (runs.to_block - first), team, &call)
                     if not call.not_finite:
