@@ -57,23 +57,14 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
         even_b = x[first + 2 * step] + x[first + 3 * step];
         odd_b = x[first + 2 * step] - x[first + 3 * step];
     }
+    T power_a = a, power_b = b;
     x[0] = zero + even_a;
-    x[step] = a * odd_a;
-    if (m > 2)
-        x[2 * step] = a * a * even_a;
-    if (m > 3)
-        x[3 * step] = a * a * a * odd_a;
-    if (m > 4)
-        x[4 * step] = a * a * a * a * even_a;
-    if (alpha != 4) {
+    if (alpha != 4)
         x[0] += even_b;
-        x[step] += b * odd_b;
-        if (m > 2)
-            x[2 * step] += b * b * even_b;
-        if (m > 3)
-            x[3 * step] += b * b * b * odd_b;
-        if (m > 4)
-            x[4 * step] += b * b * b * b * even_b;
+    UNROLL for (int k = 1; k < m; k++, power_a *= a, power_b *= b) {
+        x[k * step] = power_a * (k % 2 ? odd_a : even_a);
+        if (alpha != 4)
+            x[k * step] += power_b * (k % 2 ? odd_b : even_b);
     }
     x[(m - 1) * step] += last;
 }
@@ -158,12 +149,9 @@ INLINE void NAME(filter_pair)(V *x, const int step, const V *g, const double p, 
                               const int same)
 {
     V even = (T)(1 / distances) * g[0], odd = (T)(p / distances) * g[1];
-    if (r > 2)
-        even += (T)(p * p / distances) * g[2];
-    if (r > 3)
-        odd += (T)(p * p * p / distances) * g[3];
-    if (r > 4)
-        even += (T)(p * p * p * p / distances) * g[4];
+    double power = p * p;
+    UNROLL for (int k = 2; k < r; k++, power *= p)
+        *(k % 2 ? &odd : &even) += (T)(power / distances) * g[k];
     x[0] = even + odd;
     x[step] = same ? even - odd : odd - even;
 }
