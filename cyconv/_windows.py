@@ -175,6 +175,24 @@ def empty(op: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {dtype}") from None
 
 
+def room_for(op: str, out: Any, shape: Shape, dtype: np.dtype[Any], *inputs: Array | None) -> Array:
+    """Where a result is computed: out, but a new array where there is none, it is not aligned or an input shares its memory."""
+    if out is not None:
+        target = out_argument(op, out, shape, dtype)
+        if target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs if a is not None):
+            return target
+    return empty(op, shape, dtype)
+
+
+def delivered(out: Any, y: Array) -> Array:
+    """A result that was computed there, in out if there is one."""
+    if out is None:
+        return y
+    if not np.may_share_memory(out, y):
+        out[...] = y
+    return out  # type: ignore[no-any-return]
+
+
 def same_shape(op: str, shape: Shape, **arrays: Array) -> None:
     """Each array must have the shape of the op's output."""
     for arg, a in arrays.items():
@@ -197,18 +215,12 @@ def run(
 ) -> Array | None:
     """Compute into out, or a new array; None where a gradient's windows are too large for the driver's scratch."""
     p: Problem = window.problem
-    target = None if out is None else out_argument(p.op, out, shape, dtype)
-    inputs = [a for a in (x, grad, weights) if a is not None]
-    in_place = target is not None and target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs)
-    result = target if target is not None and in_place else empty(p.op, shape, dtype)
-    if not window.run(
-        _seen(p, x), _seen(p, grad), weights, sign, _seen(p, result),
+    y = room_for(p.op, out, shape, dtype, x, grad, weights)
+    done = window.run(
+        _seen(p, x), _seen(p, grad), weights, sign, _seen(p, y),
         _seen(p, positions), counted, _threads.wanted(p.op, num_threads), _isa.current(),
-    ):  # fmt: skip
-        return None
-    if target is not None and not in_place:
-        target[...] = result
-    return result if out is None else out
+    )  # fmt: skip
+    return delivered(out, y) if done else None
 
 
 def gradient(
@@ -234,8 +246,8 @@ def gradient(
         weights=weights, sign=sign, positions=winners, counted=TAP,
     )  # fmt: skip
     by_filter = p.kind == FILTER_GRAD
-    sums = np.zeros(shape if by_filter else _channels_last(p, x).shape, COMPUTE[p.dtype])
-    for n, (taps, g) in enumerate(zip(_channels_last(p, winners), _channels_last(p, grad))):
+    sums = np.zeros(shape if by_filter else channels_last_of(p, x).shape, COMPUTE[p.dtype])
+    for n, (taps, g) in enumerate(zip(channels_last_of(p, winners), channels_last_of(p, grad))):
         at, step = (taps, 1) if by_filter else (0, 1)
         rest = taps
         for i, a in enumerate(reversed(() if by_filter else p.forward[3 - p.ndim :])):
@@ -247,11 +259,11 @@ def gradient(
         at, found, g = (a[..., order, :] for a in (at, taps >= 0, g))
         np.add.at(sums.reshape(-1) if by_filter else sums[n].reshape(-1), at[found], g[found].astype(sums.dtype))
     y = empty(p.op, shape, dtype) if out is None else out
-    (y if by_filter else _channels_last(p, y))[...] = sums
+    (y if by_filter else channels_last_of(p, y))[...] = sums
     return y
 
 
-def _channels_last(p: Problem, a: Array) -> Array:
+def channels_last_of(p: Problem, a: Array) -> Array:
     """The array as the driver sees it, its channels last."""
     seen: Array = _seen(p, a)
     return seen if p.channels_last else np.moveaxis(seen, 1, -1)

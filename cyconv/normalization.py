@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cyconv import _isa, _threads, _window
-from cyconv._problem import Array, ShapeError, array, dtype_code, integer, layout, operands, out_argument
-from cyconv._windows import empty
+from cyconv._problem import Array, ShapeError, array, dtype_code, integer, layout, operands
+from cyconv._windows import delivered, room_for
 
 
 def _normalise(
@@ -35,19 +35,13 @@ def _normalise(
         bias, alpha, beta = (float(v) for v in scalars)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{op}: bias, alpha and beta must be numbers, not {scalars!r}") from None
-    target = None if out is None else out_argument(op, out, x.shape, x.dtype)
-    in_place = (
-        target is not None and target.flags.aligned and not any(np.may_share_memory(target, a) for a in (x, *others))
-    )
-    y = target if target is not None and in_place else empty(op, x.shape, x.dtype)
-    seen: Any = [a if last else np.moveaxis(a, 1, -1) for a in (x, y, *others)]
+    result = room_for(op, out, x.shape, x.dtype, x, *others)
+    seen: Any = [a if last else np.moveaxis(a, 1, -1) for a in (x, *others, result)]
     _window.lrn(
-        code, seen[0], seen[2] if others else None, seen[3] if others else None, seen[1], radius, bias, alpha, beta,
+        code, seen[0], seen[1] if others else None, seen[2] if others else None, seen[-1], radius, bias, alpha, beta,
         _threads.wanted(op, num_threads), _isa.current(),
     )  # fmt: skip
-    if target is not None and not in_place:
-        target[...] = y
-    return y if out is None else out
+    return delivered(out, result)
 
 
 def local_response_normalization(

@@ -15,9 +15,7 @@ from cyconv._problem import (
     ShapeError,
     array,
     dtype_code,
-    layout,
     operands,
-    out_argument,
     sequence,
     shape_argument,
 )
@@ -30,8 +28,11 @@ from cyconv._windows import (
     MEAN,
     MEAN_GRAD,
     Geometry,
+    channels_last_of,
+    delivered,
     described,
     empty,
+    room_for,
     same_shape,
     windows,
 )
@@ -515,17 +516,14 @@ def max_pool_grad_with_argmax(
     most = x.size if batch else image
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
-    target = None if out is None else out_argument(op, out, x.shape, x.dtype)
     if not batch:
         at = at + np.arange(x.shape[0]).reshape(-1, 1, 1, 1) * image
-    last = layout(op, data_format, 2)
-    sums = np.zeros(x.shape if last else np.moveaxis(x, 1, -1).shape, COMPUTE[code])
+    dx = room_for(op, out, x.shape, x.dtype)
+    seen = channels_last_of(window.problem, dx)
+    sums = np.zeros(seen.shape, COMPUTE[code])
     np.add.at(sums.reshape(-1), at, g.astype(sums.dtype))
-    dx = (sums if last else np.moveaxis(sums, -1, 1)).astype(x.dtype)
-    if target is None:
-        return dx
-    target[...] = dx
-    return out  # type: ignore[return-value]
+    seen[...] = sums
+    return delivered(out, dx)
 
 
 def _max_pool_grad(
