@@ -137,10 +137,7 @@ cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
 
 cdef inline void call(const Run *r, const Sweep *t, window_args *a) noexcept nogil:
     """One kernel call, and now and then a look at the signals."""
-    cdef int spacing = ADJACENT
-    if a.lane_step != 1:
-        spacing = ALTERNATE if a.lane_step == 2 else ANY
-    r.k.window[r.reduction][spacing](a)
+    r.k.window[r.reduction](a)
     if t.owner:
         poll(r.call)
 

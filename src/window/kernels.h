@@ -135,7 +135,7 @@ typedef void (*lrn_fn)(const lrn_args *);
 typedef struct {
     int lanes;    /* elements a vector */
     double least; /* what all other numbers are larger than */
-    window_fn window[REDUCTIONS][SPACINGS];
+    window_fn window[REDUCTIONS];
     rows_fn rows[TOTAL + 1];
     route_fn route[2], route_pairs; /* without weights, and with; of two columns, lanes windows */
     split_fn split;
@@ -143,7 +143,7 @@ typedef struct {
     fill_fn fill;
     tally_fn tally;
     positions_fn positions;
-    lrn_fn lrn; /* NULL for integers */
+    lrn_fn lrn;
     gather_fn gather[DTYPES];
     scatter_fn scatter[DTYPES];
 } window_kernels;

@@ -1,7 +1,7 @@
-/* The kernels of the window driver in vector extensions, for one compute type T with its LEAST value and IS_NAN, and
- * the moves for its storage types. kernels.h states what each computes; isa.inc.h puts them into the ISA's table. */
-#include "vector.h"
-#include "move.inc.h"
+/* The kernels of the window driver in vector extensions, for one compute type T. kernels.h states what each computes;
+ * isa.inc.h puts them into the ISA's table. */
+#define LEAST ((T)LEAST_OF(T))
+#define IS_NAN(x) ((x) != (x))
 
 #define I NAME(number) /* an integer as wide as T; VI is a vector of them */
 typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)) I;
@@ -11,6 +11,11 @@ typedef I NAME(unaligned_number) __attribute__((vector_size(VBYTES), aligned(siz
 
 /* ---- windows -------------------------------------------------------------------------------------------------- */
 
+/* Calls one of three functions, for how a's lanes lie. */
+#define BY_SPACING(f, a)                                                                                               \
+    ((a)->lane_step == 1   ? NAME(f##_ADJACENT)(a)                                                                     \
+     : (a)->lane_step == 2 ? NAME(f##_ALTERNATE)(a)                                                                    \
+                           : NAME(f##_ANY)(a))
 #define SINGLE SPACINGS /* one lane, in all places of the vector: what is narrower than a vector goes lane by lane */
 
 INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
@@ -217,7 +222,11 @@ INLINE void NAME(windows)(const window_args *args, const int reduction, const in
 
 #define WINDOW(reduction, spacing)                                                                                     \
     static void NAME(reduction##_##spacing)(const window_args *a) { NAME(windows)(a, reduction, spacing); }
-#define WINDOWS(reduction) WINDOW(reduction, ANY) WINDOW(reduction, ADJACENT) WINDOW(reduction, ALTERNATE)
+#define WINDOWS(reduction)                                                                                             \
+    WINDOW(reduction, ANY)                                                                                             \
+    WINDOW(reduction, ADJACENT)                                                                                        \
+    WINDOW(reduction, ALTERNATE)                                                                                       \
+    static void NAME(windows_##reduction)(const window_args *a) { BY_SPACING(reduction, a); }
 WINDOWS(MAXIMUM)
 WINDOWS(TOTAL)
 WINDOWS(FIRST)
@@ -225,6 +234,7 @@ WINDOWS(SUMMIT)
 
 #include "rows.inc.h"
 #include "route.inc.h"
+#include "lrn.inc.h"
 
 /* ---- what else happens to rows -------------------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 # The declarations of kernels.h.
 
 cdef extern from "kernels.h" nogil:
-    enum: MAXIMUM, TOTAL, FIRST, SUMMIT, ANY, ADJACENT, ALTERNATE
+    enum: MAXIMUM, TOTAL, FIRST, SUMMIT
     ctypedef struct window_args:
         const char *src
         ptrdiff_t taps[3]
@@ -66,7 +66,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct window_kernels:
         int lanes
         double least
-        void (*window[4][3])(const window_args *) noexcept nogil
+        void (*window[4])(const window_args *) noexcept nogil
         void (*rows[2])(const rows_args *) noexcept nogil
         void (*route[2])(const route_args *) noexcept nogil
         void (*route_pairs)(const route_args *) noexcept nogil

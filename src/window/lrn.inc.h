@@ -1,4 +1,4 @@
-/* Local response normalisation for one floating-point compute type T, a pixel at a time. */
+/* Local response normalisation for one compute type T, a pixel at a time. (Nobody asks for that of integers.) */
 
 /* n^-beta; the exponents that networks use need square roots only. */
 static void NAME(powers)(T *p, const T *n, ptrdiff_t count, double beta)

@@ -91,12 +91,7 @@ LINES(TOTAL, ALTERNATE)
 
 INLINE void NAME(reduce_lines)(const NAME(lines) *a, const int reduction)
 {
-    if (a->lane_step == 1)
-        reduction == TOTAL ? NAME(lines_TOTAL_ADJACENT)(a) : NAME(lines_MAXIMUM_ADJACENT)(a);
-    else if (a->lane_step == 2)
-        reduction == TOTAL ? NAME(lines_TOTAL_ALTERNATE)(a) : NAME(lines_MAXIMUM_ALTERNATE)(a);
-    else
-        reduction == TOTAL ? NAME(lines_TOTAL_ANY)(a) : NAME(lines_MAXIMUM_ANY)(a);
+    reduction == TOTAL ? BY_SPACING(lines_TOTAL, a) : BY_SPACING(lines_MAXIMUM, a);
 }
 
 #define ROW_BLOCK 4096 /* bytes of outputs between the two steps: L1 has room for them and their input */
