@@ -57,10 +57,6 @@ cdef enum:
 cdef double ELEMENT = 12.5  # floating-point operations that take as long as an element read or written
 
 
-cdef struct Job:
-    JobAxis ax[3]
-
-
 cdef struct Field:
     # Where values lie: index (d, h, w) of the first lane or plane, and the step to the next; in bytes.
     char *at
@@ -71,7 +67,7 @@ cdef struct Field:
 cdef struct Run:
     # Everything a unit of work needs to know.
     const window_kernels *k
-    Job *forward
+    const JobAxis *forward
     JobAxis *phases[3]       # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
     bint planar, direct, plain, large, pieces, by_rows, by_columns
@@ -133,20 +129,25 @@ cdef inline ptrdiff_t lanes_of(const Run *r, const Sweep *t) noexcept nogil:
     return t.units if r.direct else ceil_div(t.units, r.k.lanes) * r.k.lanes
 
 
+cdef inline void image_of(const View *v, ptrdiff_t n, ptrdiff_t channel, Field *f) noexcept nogil:
+    """An image of an array, from a channel on."""
+    cdef int i
+    f.at, f.unit = v.data + n * v.sn + channel * v.sc, v.sc
+    for i in range(3):
+        f.s[i] = v.s[i]
+
+
+cdef inline char *place(const Field *f, ptrdiff_t p, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w) noexcept nogil:
+    return f.at + p * f.unit + d * f.s[0] + h * f.s[1] + w * f.s[2]
+
+
 # ---- stretches --------------------------------------------------------------------------------------------------
 
-cdef inline void call(const Run *r, const Sweep *t, window_args *a) noexcept nogil:
-    """One kernel call, and now and then a look at the signals."""
-    r.k.window[r.reduction](a)
-    if t.owner:
-        poll(r.call)
-
-
-cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, ptrdiff_t step, char *dst,
-                 ptrdiff_t number, const char *weights, double divisor) noexcept nogil:
+cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, char *dst, ptrdiff_t number,
+                 const char *weights, double divisor) noexcept nogil:
     """The stretches of some rows. src, dst, number, weights are those of index 0, output 0, tap 0 of the row."""
     cdef const JobAxis *w = t.ax + 2
-    cdef ptrdiff_t o = t.start[2], end = o + t.count[2], next, k0, k1
+    cdef ptrdiff_t o = t.start[2], end = o + t.count[2], next, k0, k1, step = t.src.s[2]
     cdef bint none = a.taps[0] * a.taps[1] == 0
     while o < end:
         next = stretch_of(w, o, end, t.first[2], t.last[2], &k0, &k1)
@@ -161,44 +162,32 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
             a.by = t.by + (a.dst - t.dst.at)
         a.number = -1 if none or k1 == k0 else number + k0 * r.numbers[2]
         a.weights = weights + k0 * r.weight_step[2]
-        if divisor > 0:
-            a.divisor = max(1.0, divisor * covered(w, o))
+        a.divisor = max(1.0, divisor * covered(w, o)) if divisor > 0 else 1
         if r.kind == FILTER_GRAD:  # the taps alone
             a.dst = NULL
-        call(r, t, a)
+        r.k.window[r.reduction](a)
+        if t.owner:
+            poll(r.call)
         o = next
 
 
-cdef void row_by_row(const Run *r, const Sweep *t, const window_args *a, char *dst, double divisor) noexcept nogil:
-    """Some rows of outputs whose windows meet the same rows of taps, which `a` has."""
-    cdef rows_args b
-    cdef int i
-    b.src, b.dst, b.row, b.divisor, b.together = a.src, dst, t.rows, divisor, r.together
-    for i in range(2):
-        b.taps[i], b.step[i], b.count[i] = a.taps[i], a.step[i], a.count[i]
-        b.src_step[i], b.dst_step[i] = a.src_step[i], a.dst_step[i]
-    if not r.planar:
-        b.count[0], b.count[1], b.src_step[1], b.dst_step[1] = 1, a.count[0], a.src_step[0], a.dst_step[0]
-    b.column, b.lanes, b.position = t.src.s[2], 1 if r.planar else a.lanes, t.dst.s[2]
-    b.counts, b.spare = r.forward.ax + 2, not r.direct or r.kind == MEAN_GRAD
-    b.jobs, b.phases, b.start, b.positions = t.along, t.phases, t.start[2], t.count[2]
-    r.k.rows[r.reduction](&b)
-    if t.owner:
-        poll(r.call)
-
-
 cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
-    """All outputs of a sweep, stretch by stretch."""
+    """All outputs of a sweep: rows that meet the same rows of taps, and those row by row or stretch by stretch."""
     cdef const JobAxis *x = t.ax
-    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, rows, number
+    cdef ptrdiff_t d, h, next, end = t.start[1] + t.count[1], k0, k1, number
+    cdef int axis = 1 if r.planar or r.by_rows else 0
     cdef double divisor
     cdef const char *src
     cdef const char *weights
     cdef char *dst
     cdef window_args a
     memset(&a, 0, sizeof(window_args))
-    a.accumulate, a.sign, a.weight_lane, a.divisor = t.accumulate, r.sign, r.weights != NULL and not r.planar, 1
-    a.lanes, a.lane_step, a.by_columns = lanes_of(r, t), 1, r.by_columns
+    a.accumulate, a.sign, a.weight_lane = t.accumulate, r.sign, r.weights != NULL and not r.planar
+    a.lanes, a.lane_step, a.by_columns = 1 if r.planar else lanes_of(r, t), 1, r.by_columns
+    a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, t.src.unit, t.dst.unit
+    a.row, a.together, a.column, a.position = t.rows, r.together, t.src.s[2], t.dst.s[2]
+    a.counts, a.spare = r.forward + 2, not r.direct or r.kind == MEAN_GRAD
+    a.jobs, a.phases, a.start, a.positions = t.along, t.phases, t.start[2], t.count[2]
     for d in range(3):
         a.numbers[d], a.weight_step[d] = r.numbers[d], r.weight_step[d]
     for d in range(t.start[0], t.start[0] + t.count[0]):
@@ -210,27 +199,23 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
             number = k0 * r.numbers[0]
             weights = r.weights + t.channel * r.csize + k0 * r.weight_step[0]
             next = stretch_of(x + 1, h, end, t.first[1], t.last[1], &k0, &k1)
-            rows = next - h
             a.taps[1], a.step[1] = k1 - k0, x[1].dilation * t.src.s[1]
             src += (h * x[1].stride - x[1].lo + k0 * x[1].dilation) * t.src.s[1]
             number += k0 * r.numbers[1]
             weights += k0 * r.weight_step[1]
-            dst = t.dst.at + d * t.dst.s[0] + h * t.dst.s[1]
+            dst = place(&t.dst, 0, d, h, 0)
             divisor = 0
             if t.last_piece and r.kind == MEAN:
                 divisor = <double> covered(x, d) * covered(x + 1, h)
-            if r.planar:
-                a.count[0], a.src_step[0], a.dst_step[0] = t.units, t.src.unit, t.dst.unit
-                a.count[1], a.src_step[1], a.dst_step[1] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
-            else:
-                a.count[0], a.src_step[0], a.dst_step[0] = rows, x[1].stride * t.src.s[1], t.dst.s[1]
+            a.count[axis], a.src_step[axis], a.dst_step[axis] = next - h, x[1].stride * t.src.s[1], t.dst.s[1]
             if r.by_rows:
-                a.src = src
-                row_by_row(r, t, &a, dst, divisor)
+                a.src, a.dst, a.divisor = src, dst, divisor
+                r.k.rows[r.reduction](&a)
+                if t.owner:
+                    poll(r.call)
             else:
-                across(r, t, &a, src, t.src.s[2], dst, number, weights, divisor)
-            h += rows
-            a.lanes, a.lane_step, a.divisor = lanes_of(r, t), 1, 1
+                across(r, t, &a, src, dst, number, weights, divisor)
+            h = next
 
 
 # ---- strips -----------------------------------------------------------------------------------------------------
@@ -244,47 +229,66 @@ cdef void dense(const Run *r, const ptrdiff_t *start, const ptrdiff_t *count, ch
     f.at = area - start[0] * f.s[0] - start[1] * f.s[1] - start[2] * f.s[2]
 
 
+cdef void move(const Run *r, const Field *array, const Field *strip, const ptrdiff_t *lo, const ptrdiff_t *count,
+               ptrdiff_t units, bint back) noexcept nogil:
+    """Positions [lo, lo + count) of an array into scratch, in the compute type, or back."""
+    cdef ptrdiff_t p, d, i, rows = 1, n
+    cdef char *at
+    cdef char *row
+    if array.s[1] == count[2] * array.s[2] and strip.s[1] == count[2] * strip.s[2]:
+        rows = max(1, count[1])  # of pixels, one behind the other
+    n = rows * count[2]
+    for p in range(units if r.planar else 1):
+        for d in range(lo[0], lo[0] + count[0]):
+            for i in range(count[1] // rows):
+                at, row = place(array, p, d, lo[1] + i, lo[2]), place(strip, p, d, lo[1] + i, lo[2])
+                if r.planar and back:
+                    r.k.scatter[r.dtype](at, 0, array.s[2], row, 0, 1, 1, n)
+                elif r.planar:
+                    r.k.gather[r.dtype](row, 0, 1, at, 1, 0, n, array.s[2])
+                elif back:
+                    r.k.scatter[r.dtype](at, array.s[2], array.unit, row, r.pitch, 1, n, units)
+                else:
+                    r.k.gather[r.dtype](row, r.pitch, 1, at, n, array.s[2], units, array.unit)
+
+
 cdef void fetch(const Run *r, const View *v, ptrdiff_t n, const Sweep *t, const ptrdiff_t *lo, const ptrdiff_t *count,
                 char *area, Field *f) noexcept nogil:
-    """Positions [lo, lo + count) of an array into scratch, in the compute type."""
-    cdef ptrdiff_t d, h, p, rows = 1
-    cdef char *row = area
-    cdef const char *src = v.data + n * v.sn + t.channel * v.sc + lo[2] * v.s[2]
-    cdef const char *at
+    """Positions of an array into scratch, one behind the other."""
+    cdef Field array
+    image_of(v, n, t.channel, &array)
     dense(r, lo, count, area, f)
-    if v.s[1] == count[2] * v.s[2]:
-        rows = max(1, count[1])  # of pixels, one behind the other
-    for p in range(t.units if r.planar else 1):
-        for d in range(lo[0], lo[0] + count[0]):
-            for h in range(count[1] // rows):
-                at = src + p * v.sc + d * v.s[0] + (lo[1] + h) * v.s[1]
-                if r.planar:
-                    r.k.gather[r.dtype](row, 0, 1, at, 1, 0, rows * count[2], v.s[2])
-                else:
-                    r.k.gather[r.dtype](row, r.pitch, 1, at, rows * count[2], v.s[2], t.units, v.sc)
-                row += rows * f.s[1]
+    move(r, &array, f, lo, count, t.units, False)
+
+
+cdef inline void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
+    """A sweep's outputs from scratch into the array."""
+    move(r, f, &t.dst, t.start, t.count, t.units, True)
 
 
 cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, const ptrdiff_t *count, char *area,
                 Field *f) noexcept nogil:
     """The gradients of outputs [lo, lo + count) into scratch, divided by the inputs that each was the mean of."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef const View *v = &r.grad
     cdef bint in_place = r.dtype >= F16 or (v.s[2] if r.planar else v.sc) != r.size
     cdef ptrdiff_t d, h, next, k0, k1, step, i, end = lo[1] + count[1]
     cdef JobAxis itself = x[2]
-    cdef rows_args a
+    cdef Field source
+    cdef window_args a
     itself.size, itself.taps, itself.stride, itself.dilation, itself.lo = x[2].out, 1, 1, 1, 0
-    memset(&a, 0, sizeof(rows_args))
+    memset(&a, 0, sizeof(window_args))
     if in_place:
         fetch(r, v, n, t, lo, count, area, f)
+        source = f[0]
     else:
         dense(r, lo, count, area, f)
+        image_of(v, n, t.channel, &source)
     a.lanes = 1 if r.planar else r.pitch if in_place else t.units
-    a.column, a.position = f.s[2] if in_place else v.s[2], f.s[2]
+    a.column, a.position = source.s[2], f.s[2]
     a.taps[0] = a.taps[1] = 1
-    a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, f.unit if in_place else v.sc, f.unit
-    a.src_step[1], a.dst_step[1] = f.s[1] if in_place else v.s[1], f.s[1]
+    a.count[0], a.src_step[0], a.dst_step[0] = t.units if r.planar else 1, source.unit, f.unit
+    a.src_step[1], a.dst_step[1] = source.s[1], f.s[1]
     a.jobs, a.counts, a.phases, a.row = &itself, x + 2, 1, t.rows
     step = max(1, min(count[2], ROW_BYTES // (a.lanes * r.csize)))
     a.together = max(1, ROW_BYTES // ((step * a.lanes + 2 * r.k.lanes) * r.csize))
@@ -293,9 +297,8 @@ cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, 
         while h < end:
             next = stretch_of(x + 1, h, end, 0, x[1].taps, &k0, &k1)
             a.count[1], a.divisor = next - h, max(1.0, <double> covered(x, d) * (k1 - k0))
-            a.dst = f.at + d * f.s[0] + h * f.s[1]
-            a.src = a.dst if in_place else v.data + n * v.sn + t.channel * v.sc + d * v.s[0] + h * v.s[1]
-            for i in range((count[2] + step - 1) // step):
+            a.dst, a.src = place(f, 0, d, h, 0), place(&source, 0, d, h, 0)
+            for i in range(ceil_div(count[2], step)):
                 a.start = lo[2] + i * step
                 a.positions = min(step, lo[2] + count[2] - a.start)
                 r.k.rows[TOTAL](&a)
@@ -358,14 +361,13 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
     cdef ptrdiff_t[3] lo
     cdef ptrdiff_t[3] count
     cdef int i
-    t.ax, t.accumulate, t.last_piece = r.forward.ax, False, True
+    t.ax, t.accumulate, t.last_piece = r.forward, False, True
     t.along, t.phases = t.ax + 2, 1
     for i in range(3):
         t.first[i], t.last[i] = 0, t.ax[i].taps
         reach(t.ax + i, t.start[i], t.count[i], 0, t.ax[i].taps, lo + i, count + i)
-        t.src.s[i] = r.x.s[i]
     if r.direct:
-        t.src.at, t.src.unit = r.x.data + n * r.x.sn + t.channel * r.x.sc, r.x.sc
+        image_of(&r.x, n, t.channel, &t.src)
         sweep(r, t)
     elif not r.pieces:
         fetch(r, &r.x, n, t, lo, count, scratch + r.area[INPUT], &t.src)
@@ -376,14 +378,6 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
 
 # ---- results ----------------------------------------------------------------------------------------------------
 
-cdef void in_place(const Run *r, const Sweep *t, ptrdiff_t n, Field *f) noexcept nogil:
-    """An image of the array that is written."""
-    cdef int i
-    f.at, f.unit = r.out.data + n * r.out.sn + t.channel * r.out.sc, r.out.sc
-    for i in range(3):
-        f.s[i] = r.out.s[i]
-
-
 cdef void of_phase(const Field *f, const JobAxis *x, Field *phase) noexcept nogil:
     """A job's outputs among all positions."""
     cdef int i
@@ -393,45 +387,27 @@ cdef void of_phase(const Field *f, const JobAxis *x, Field *phase) noexcept nogi
         phase.s[i] = x[i].out_step * f.s[i]
 
 
-cdef void store(const Run *r, const Sweep *t, const Field *f) noexcept nogil:
-    """A sweep's outputs from scratch into the array."""
-    cdef ptrdiff_t d, h, i, p, rows = 1
-    cdef char *out
-    cdef const char *src
-    if f.s[1] == t.count[2] * f.s[2] and t.dst.s[1] == t.count[2] * t.dst.s[2]:
-        rows = max(1, t.count[1])
-    for p in range(t.units if r.planar else 1):
-        for d in range(t.start[0], t.start[0] + t.count[0]):
-            for i in range(t.count[1] // rows):
-                h = t.start[1] + i
-                out = f.at + p * f.unit + d * f.s[0] + h * f.s[1] + t.start[2] * f.s[2]
-                src = t.dst.at + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
-                if r.planar:
-                    r.k.scatter[r.dtype](out, 0, f.s[2], src, 0, 1, 1, rows * t.count[2])
-                else:
-                    r.k.scatter[r.dtype](out, f.s[2], f.unit, src, r.pitch, 1, rows * t.count[2], t.units)
-
-
 cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept nogil:
     """The winners of a sweep as flat positions of the image, ((d*H + h)*W + w)*C + c, or of the batch; or as tap numbers."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef ptrdiff_t d, h, p, base, first = n * r.image
-    cdef const View *v = &r.positions
+    cdef Field winners = t.dst, array
     cdef char *out
     cdef const char *by
+    winners.at = t.by
+    image_of(&r.positions, n, t.channel, &array)
     for p in range(t.units if r.planar else 1):
         for d in range(t.start[0], t.start[0] + t.count[0]):
             for h in range(t.start[1], t.start[1] + t.count[1]):
-                out = (v.data + n * v.sn + (t.channel + p) * v.sc + d * v.s[0] + h * v.s[1] + t.start[2] * v.s[2])
-                by = t.by + p * t.dst.unit + d * t.dst.s[0] + h * t.dst.s[1] + t.start[2] * t.dst.s[2]
+                out, by = place(&array, p, d, h, t.start[2]), place(&winners, p, d, h, t.start[2])
                 base = (first + (t.channel + p) * r.position[3] + (d * x[0].stride - x[0].lo) * r.position[0]
                         + (h * x[1].stride - x[1].lo) * r.position[1]
                         + (t.start[2] * x[2].stride - x[2].lo) * r.position[2])
                 if r.planar:
-                    r.k.positions(out, 0, v.s[2], r.position_size, by, 0, 1, t.count[2], base, 0,
+                    r.k.positions(out, 0, array.s[2], r.position_size, by, 0, 1, t.count[2], base, 0,
                                   x[2].stride * r.position[2], first - 1)
                 else:
-                    r.k.positions(out, v.s[2], v.sc, r.position_size, by, r.pitch, t.count[2], t.units, base,
+                    r.k.positions(out, array.s[2], array.unit, r.position_size, by, r.pitch, t.count[2], t.units, base,
                                   x[2].stride * r.position[2], r.position[3], first - 1)
 
 
@@ -440,7 +416,7 @@ cdef void store_positions(const Run *r, const Sweep *t, ptrdiff_t n) noexcept no
 cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of outputs: MAX, MEAN, ARGMAX."""
     cdef Field result
-    in_place(r, t, n, &result)
+    image_of(&r.out, n, t.channel, &result)
     if r.plain:
         t.dst = result
     else:
@@ -456,7 +432,7 @@ cdef void forward_box(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexce
 
 cdef void around_of(const Run *r, const Sweep *box, Sweep *around) noexcept nogil:
     """The outputs whose windows meet a box of the input's positions."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef ptrdiff_t last
     cdef int i
     for i in range(3):
@@ -470,9 +446,9 @@ include "route.pxi"
 
 cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of the input's gradient: MEAN_GRAD."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef const JobAxis *a
-    cdef Job job
+    cdef JobAxis[3] job
     cdef Field result, where
     cdef Sweep around = box[0], t = box[0]
     cdef ptrdiff_t[3] phase
@@ -480,8 +456,8 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
     around_of(r, box, &around)
     if not r.pieces:
         share(r, box, n, around.start, around.count, scratch + r.area[GRADS], &t.src)
-    t.ax = job.ax
-    in_place(r, box, n, &result)
+    t.ax = job
+    image_of(&r.out, n, box.channel, &result)
     box.dst = result
     if not r.plain:
         dense(r, box.start, box.count, scratch + r.area[RESULT], &box.dst)
@@ -489,24 +465,24 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
         for phase[1] in range(min(box.count[1], x[1].stride)):
             for phase[2] in range(1 if r.by_rows else min(box.count[2], x[2].stride)):
                 for i in range(3):
-                    job.ax[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
-                    a = job.ax + i
+                    job[i] = r.phases[i][(box.start[i] + phase[i]) % x[i].stride]
+                    a = job + i
                     t.start[i] = (box.start[i] + phase[i]) // a.out_step
                     t.count[i] = (box.count[i] - phase[i] - 1) // a.out_step + 1
                     t.first[i], t.last[i] = 0, a.taps
                 if r.by_rows:  # all phases along the row at once
-                    job.ax[2].out_start, job.ax[2].out_step = 0, 1
+                    job[2].out_start, job[2].out_step = 0, 1
                     t.start[2], t.count[2], t.along, t.phases = box.start[2], box.count[2], r.phases[2], x[2].stride
                 if r.planar and not r.by_rows:
                     dense(r, t.start, t.count, scratch + r.area[RESULT], &t.dst)
                 else:
-                    of_phase(&box.dst, job.ax, &t.dst)
+                    of_phase(&box.dst, job, &t.dst)
                 if r.pieces:
                     each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
                 else:
                     sweep(r, &t)
                 if r.planar and not r.by_rows:
-                    of_phase(&result, job.ax, &where)
+                    of_phase(&result, job, &where)
                     store(r, &t, &where)
     if not r.plain and (r.by_rows or not r.planar):
         store(r, box, &result)
@@ -522,9 +498,10 @@ cdef void start_box(const Run *r, ptrdiff_t box, Sweep *t) noexcept nogil:
 
 cdef void filter_grads(const Run *r, Sweep *chunk, char *scratch) noexcept nogil:
     """Some channels of the filters' gradient, over all outputs in their order: FILTER_GRAD."""
-    cdef ptrdiff_t n, box, d, h
-    cdef const JobAxis *x = r.forward.ax
+    cdef ptrdiff_t n, box
+    cdef ptrdiff_t[3] start = [0, 0, 0], taps = [r.forward[0].taps, r.forward[1].taps, r.forward[2].taps]
     cdef char *totals = scratch + r.area[RESULT]
+    cdef Field sums, result
     cdef Sweep t
     memset(totals, 0, r.area[RESULT + 1] - r.area[RESULT])
     for n in range(r.x.n):
@@ -539,11 +516,9 @@ cdef void filter_grads(const Run *r, Sweep *chunk, char *scratch) noexcept nogil
             windows(r, &t, n, scratch)
             r.k.tally(totals, scratch + r.area[WINNERS], scratch + r.area[GRADS], r.pitch,
                       t.count[0] * t.count[1] * t.count[2], t.units)
-    for d in range(x[0].taps):
-        for h in range(x[1].taps):
-            r.k.scatter[r.dtype](r.out.data + d * r.out.s[0] + h * r.out.s[1] + chunk.channel * r.out.sc, r.out.s[2], r.out.sc,
-                                 totals + (d * x[1].taps + h) * x[2].taps * r.pitch * r.csize, r.pitch, 1,
-                                 x[2].taps, chunk.units)
+    dense(r, start, taps, totals, &sums)
+    image_of(&r.out, 0, chunk.channel, &result)
+    move(r, &result, &sums, start, taps, chunk.units, True)
 
 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
@@ -577,7 +552,7 @@ cdef inline double span(const JobAxis *a, ptrdiff_t outs) noexcept nogil:
 
 cdef double measure(Run *r) noexcept nogil:
     """Lay out a thread's scratch for the boxes as they are; returns its bytes."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef double[5] bytes
     cdef double unit = r.csize * (r.pitch if not r.planar else 1 if r.kind == MAX_GRAD else r.chunk)
     cdef double outs = 1, inputs = 1, results = 1, total = 0, columns
@@ -629,7 +604,7 @@ cdef double measure(Run *r) noexcept nogil:
 
 cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept nogil:
     """Choose what the lanes are, and where input is read and results are written; False where a window is too large."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef double window = 1, gathered = 1
     cdef int i
     for i in range(3):
@@ -672,7 +647,7 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
 cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
     """Boxes that fit L2 and are worth a place in the queue, and some for each thread; False where that cannot be."""
     cdef ptrdiff_t lanes = r.k.lanes, units, wanted = 4 * threads if threads > 1 else 1
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef double[3] window
     cdef double work, room, few, each = 1
     cdef int i
@@ -722,7 +697,7 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
 
 cdef class Window:
     """A pooling or morphology problem as the driver wants it. Immutable; `run` may be called from many threads."""
-    cdef Job forward
+    cdef JobAxis[3] forward
     cdef JobAxis *phases[3]
     cdef int kind, dtype, ndim
     cdef bint channels_last
@@ -734,7 +709,7 @@ cdef class Window:
         self.kind, self.dtype = problem.kind, problem.dtype
         self.ndim, self.channels_last = problem.ndim, problem.channels_last
         for i in range(3):
-            copy_axis(problem.forward[i], self.forward.ax + i)
+            copy_axis(problem.forward[i], self.forward + i)
             self.phases[i] = <JobAxis *> calloc(len(problem.phases[i]) + 1, sizeof(JobAxis))
             if self.phases[i] == NULL:
                 raise MemoryError
@@ -768,7 +743,7 @@ cdef class Window:
             return True
         r.k = window_kernels_of(isa) + compute_type(self.dtype)
         r.kind, r.dtype, r.size, r.csize = self.kind, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
-        r.forward = &self.forward
+        r.forward = self.forward
         self.see(x, &r.x)
         self.see(grad, &r.grad)
         self.see(out, &r.out)
@@ -777,7 +752,7 @@ cdef class Window:
         r.channels = self.problem.channels
         each, taps = r.channels, 1
         for i in range(2, -1, -1):
-            a = self.forward.ax + i
+            a = self.forward + i
             if counted == TAP or r.kind == FILTER_GRAD:
                 r.numbers[i] = taps
             else:
@@ -791,8 +766,8 @@ cdef class Window:
         if weights is not None:
             r.weights = <const char *> cnp.PyArray_DATA(weights)
             r.weight_step[2] = r.channels * r.csize
-            r.weight_step[1] = r.weight_step[2] * self.forward.ax[2].taps
-            r.weight_step[0] = r.weight_step[1] * self.forward.ax[1].taps
+            r.weight_step[1] = r.weight_step[2] * self.forward[2].taps
+            r.weight_step[0] = r.weight_step[1] * self.forward[1].taps
         if r.kind == MEAN_GRAD:
             r.x.n = r.grad.n
         begin(&call, raised)
@@ -800,7 +775,7 @@ cdef class Window:
         team = team_of(self.problem.work * ELEMENT, threads, prepare)
         r.tiled = weights is None
         for i in range(3):
-            a = self.forward.ax + i
+            a = self.forward + i
             r.tiled = r.tiled and a.taps == a.stride and a.dilation == 1 and a.out * a.stride - a.lo >= a.size
             r.phases[i] = self.phases[i]
             r.frame[i] = a.size if r.kind == MAX_GRAD or r.kind == MEAN_GRAD else a.out

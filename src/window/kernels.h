@@ -12,7 +12,12 @@ enum reduction { MAXIMUM, TOTAL, FIRST, SUMMIT, REDUCTIONS };
 enum spacing { ANY, ADJACENT, ALTERNATE, SPACINGS };
 
 /* count[0] x count[1] windows of `lanes` lanes each. Pointers are to the first lane of the first tap of the first
- * window; all steps are in bytes but for lane_step, and a window's lanes are next to each other in dst. */
+ * window; all steps are in bytes but for lane_step, and a window's lanes are next to each other in dst.
+ *
+ * MAXIMUM and TOTAL of overlapping windows go row by row of outputs: first the rows of taps become one row in scratch,
+ * with what stands for the outside of the input at its ends, and then along that. Then src is at column 0, count[0] x
+ * count[1] are planes and rows of outputs, and a row's positions go in turn to each of the jobs along it, which are the
+ * phases of a gradient, or one. */
 typedef struct {
     const char *src; /* IN */
     ptrdiff_t taps[3], step[3];
@@ -27,6 +32,16 @@ typedef struct {
     double sign, divisor;         /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
     int accumulate;               /* start from dst (and by); lanes must be a multiple of a vector's */
     int by_columns;               /* MAXIMUM, TOTAL: each column's taps first, as row by row */
+
+    /* Row by row: */
+    int spare;        /* src is scratch too: 2 vectors more may be read */
+    ptrdiff_t column; /* from a column of the input to the next */
+    const JobAxis *jobs;
+    ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs; dst is at position 0, */
+    ptrdiff_t position;                 /* and from there to the next */
+    ptrdiff_t together;                 /* rows of outputs at a time, */
+    void *row;             /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
+    const JobAxis *counts; /* of a mean, where an output's taps are counted; divisor: the rows of them inside, or 0 */
 } window_args;
 typedef void (*window_fn)(const window_args *);
 
@@ -47,26 +62,6 @@ static inline ptrdiff_t stretch_of(const JobAxis *a, ptrdiff_t o, ptrdiff_t end,
     const ptrdiff_t same = (a->size - 1 + a->lo - (last - 1) * a->dilation) / a->stride + 1;
     return same < end ? same : end;
 }
-
-/* MAXIMUM and TOTAL of overlapping windows, row by row of outputs: first the rows of taps become one row in scratch,
- * with what stands for the outside of the input at its ends, and then along that. Positions of a row go in turn to each
- * of the jobs along it, which are the phases of a gradient, or one. */
-typedef struct {
-    const char *src;            /* IN  the first row of taps of the first row of outputs, at column 0 */
-    ptrdiff_t taps[2], step[2]; /* rows of taps, along d and h */
-    ptrdiff_t count[2], src_step[2], dst_step[2]; /* planes, rows of outputs */
-    int spare;                                    /* src is scratch too: 2 vectors more may be read */
-    ptrdiff_t column, lanes;                      /* from a column of the input to the next; its lanes, elements */
-    const JobAxis *jobs;
-    ptrdiff_t phases, start, positions; /* [start, start + positions) of a row of outputs */
-    char *dst;                          /* OUT at position 0, */
-    ptrdiff_t position;                 /* and from there to the next */
-    ptrdiff_t together;                 /* rows of outputs at a time, */
-    void *row;             /* and scratch for them: the lanes of every column that a tap meets, and a vector more */
-    const JobAxis *counts; /* of a mean, where an output's taps are counted, */
-    double divisor;        /* and the rows of them that are inside; else 0 */
-} rows_args;
-typedef void (*rows_fn)(const rows_args *);
 
 /* The gradient of the maxima of some windows: each adds its own to dst where its first maximum lies; NaN is the
  * largest. src and dst are laid out alike. */
@@ -136,7 +131,7 @@ typedef struct {
     int lanes;    /* elements a vector */
     double least; /* what all other numbers are larger than */
     window_fn window[REDUCTIONS];
-    rows_fn rows[TOTAL + 1];
+    window_fn rows[TOTAL + 1];
     route_fn route[2], route_pairs; /* without weights, and with; of two columns, lanes windows */
     split_fn split;
     merge_fn merge;

@@ -13,9 +13,7 @@ typedef I NAME(unaligned_number) __attribute__((vector_size(VBYTES), aligned(siz
 
 /* Calls one of three functions, for how a's lanes lie. */
 #define BY_SPACING(f, a)                                                                                               \
-    ((a)->lane_step == 1   ? NAME(f##_ADJACENT)(a)                                                                     \
-     : (a)->lane_step == 2 ? NAME(f##_ALTERNATE)(a)                                                                    \
-                           : NAME(f##_ANY)(a))
+    ((a)->lane_step == 1 ? NAME(f##_ADJACENT)(a) : (a)->lane_step == 2 ? NAME(f##_ALTERNATE)(a) : NAME(f##_ANY)(a))
 #define SINGLE SPACINGS /* one lane, in all places of the vector: what is narrower than a vector goes lane by lane */
 
 INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)

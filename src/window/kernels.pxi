@@ -19,24 +19,14 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t weight_lane
         double sign, divisor
         int accumulate, by_columns
-    ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
-    ptrdiff_t stretch_of(const JobAxis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
-    ctypedef struct rows_args:
-        const char *src
-        ptrdiff_t taps[2]
-        ptrdiff_t step[2]
-        ptrdiff_t count[2]
-        ptrdiff_t src_step[2]
-        ptrdiff_t dst_step[2]
         int spare
-        ptrdiff_t column, lanes
+        ptrdiff_t column
         const JobAxis *jobs
-        ptrdiff_t phases, start, positions
-        char *dst
-        ptrdiff_t position, together
+        ptrdiff_t phases, start, positions, position, together
         void *row
         const JobAxis *counts
-        double divisor
+    ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
+    ptrdiff_t stretch_of(const JobAxis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
     ctypedef struct route_args:
         const char *src
         const char *grad
@@ -67,7 +57,7 @@ cdef extern from "kernels.h" nogil:
         int lanes
         double least
         void (*window[4])(const window_args *) noexcept nogil
-        void (*rows[2])(const rows_args *) noexcept nogil
+        void (*rows[2])(const window_args *) noexcept nogil
         void (*route[2])(const route_args *) noexcept nogil
         void (*route_pairs)(const route_args *) noexcept nogil
         void (*split)(void *, void *, const void *, ptrdiff_t) noexcept nogil

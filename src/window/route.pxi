@@ -25,7 +25,7 @@ cdef struct Routes:
 
 cdef bint lay_out_routes(Run *r, bint native, bint few, bint pixels, ptrdiff_t lanes) noexcept nogil:
     """Choose what the lanes are, and whether the arrays are worked on; False where a window is too large for scratch."""
-    cdef const JobAxis *w = r.forward.ax + 2
+    cdef const JobAxis *w = r.forward + 2
     cdef bint alike = r.x.s[0] == r.out.s[0] and r.x.s[1] == r.out.s[1]
     r.direct = (native and alike and pixels and r.channels >= lanes and r.x.s[2] == r.out.s[2] and r.out.sc == r.size
                 and r.grad.sc == r.size)
@@ -62,7 +62,7 @@ cdef void clear(const Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdi
     cdef char *at
     for i in range(d, to_d):
         for j in range(h, to_h):
-            at = t.dx.at + i * t.dx.s[0] + j * t.dx.s[1] + first * t.dx.s[2]
+            at = place(&t.dx, 0, i, j, first)
             if t.dx.s[2] == size:
                 memset(at, 0, max(0, last - first) * size)
             else:
@@ -73,7 +73,7 @@ cdef void clear(const Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdi
 cdef void clear_rows(Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdiff_t to_h, ptrdiff_t rows) noexcept nogil:
     """Rows that no window before the next row of windows, of so many rows of taps, meets. Where these slide, they take the
     columns that they come to as zeros (`newer`), but for the first window's."""
-    cdef const JobAxis *x = t.r.forward.ax
+    cdef const JobAxis *x = t.r.forward
     cdef ptrdiff_t start = t.box.start[2], end = t.box.start[2] + t.box.count[2]
     t.a.windows, t.a.newer = t.last - t.first, rows
     t.a.columns = t.a.own[2][1] = x[2].taps
@@ -86,14 +86,14 @@ cdef void clear_rows(Routes *t, ptrdiff_t d, ptrdiff_t to_d, ptrdiff_t h, ptrdif
 
 
 cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const char *weights) noexcept nogil:
-    """A row of windows, whose x and dx are at column 0 and whose grad at output 0, from the last to the first."""
-    cdef const JobAxis *w = t.r.forward.ax + 2
+    """A row of windows, whose x and dx are at column 0 and whose grad at the first one, from the last to the first."""
+    cdef const JobAxis *w = t.r.forward + 2
     cdef ptrdiff_t o = t.around.start[2] + t.around.count[2], start, first, at
     while o > t.around.start[2]:
         start = o - 1 if o > t.last or o <= t.first else t.first
         taps_of(w, start, t.box.start[2], t.box.count[2], &first, &t.a.columns, t.a.own[2])
         at = (start * w.stride - w.lo + first * w.dilation) * t.x.s[2]
-        t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + start * t.grad.s[2]
+        t.a.src, t.a.dst, t.a.grad = x + at, dx + at, grad + (start - t.around.start[2]) * t.grad.s[2]
         t.a.weights = weights + first * t.r.weight_step[2]
         t.a.windows, t.a.column = o - start, t.column if t.a.columns <= MOST_COLUMNS else NULL
         t.r.k.route[t.r.weights != NULL](&t.a)
@@ -102,7 +102,7 @@ cdef void route_row(Routes *t, const char *x, char *dx, const char *grad, const 
 
 cdef void route_rows(Routes *t) noexcept nogil:
     """All windows around the box, of all its channels or of one plane."""
-    cdef const JobAxis *x = t.r.forward.ax
+    cdef const JobAxis *x = t.r.forward
     cdef const Sweep *box = t.box
     cdef ptrdiff_t d, h, first_d, first_h, at, ready = box.start[0], next, done, rows
     cdef ptrdiff_t end = box.start[0] + box.count[0], bottom = box.start[1] + box.count[1]
@@ -122,15 +122,13 @@ cdef void route_rows(Routes *t) noexcept nogil:
             at = (d * x[0].stride - x[0].lo + first_d * x[0].dilation) * t.x.s[0]
             at += (h * x[1].stride - x[1].lo + first_h * x[1].dilation) * t.x.s[1]
             weights = t.r.weights + box.channel * t.r.csize + first_d * t.r.weight_step[0] + first_h * t.r.weight_step[1]
-            if t.r.planar:
-                t.a.src, t.a.dst = t.x.at + at, t.dx.at + at
-                t.a.grad = t.grad.at + d * t.grad.s[0] + h * t.grad.s[1]
-                if t.r.pairs:
-                    t.r.k.route_pairs(&t.a)
-                else:
-                    t.r.k.route[0](&t.a)
+            t.a.src, t.a.dst, t.a.grad = t.x.at + at, t.dx.at + at, place(&t.grad, 0, d, h, t.around.start[2])
+            if t.r.pairs:
+                t.r.k.route_pairs(&t.a)
+            elif t.r.planar:
+                t.r.k.route[0](&t.a)
             else:
-                route_row(t, t.x.at + at, t.dx.at + at, t.grad.at + d * t.grad.s[0] + h * t.grad.s[1], weights)
+                route_row(t, t.a.src, t.a.dst, t.a.grad, weights)
             if box.owner and h % 16 == 0:
                 poll(t.r.call)
         if t.clear:
@@ -146,36 +144,45 @@ cdef void move_columns(const Routes *t, ptrdiff_t first, ptrdiff_t count, char *
                        bint back) noexcept nogil:
     """Columns [first, first + count) of a row of pixels into its phases, or back."""
     cdef const Run *r = t.r
-    cdef ptrdiff_t i, place, s = r.forward.ax[2].stride
+    cdef ptrdiff_t i, start, s = r.forward[2].stride
     cdef char *here
     cdef char *there
-    place = first + r.forward.ax[2].lo - t.around.start[2] * s
+    start = first + r.forward[2].lo - t.around.start[2] * s
     if s == 2 and r.dtype < F16 and step == r.size:
-        here = row + (place % 2 * t.pitch + place // 2) * r.csize
-        there = row + ((place + 1) % 2 * t.pitch + (place + 1) // 2) * r.csize
+        here = row + (start % 2 * t.pitch + start // 2) * r.csize
+        there = row + ((start + 1) % 2 * t.pitch + (start + 1) // 2) * r.csize
         if back:
             r.k.merge(at, here, there, count)
         else:
             r.k.split(here, there, at, count)
         return
-    for i in range(place, place + min(s, count)):
+    for i in range(start, start + min(s, count)):
         here = row + (i % s * t.pitch + i // s) * r.csize
-        there = at + (i - place) * step
+        there = at + (i - start) * step
         if back:
-            r.k.scatter[r.dtype](there, 0, s * step, here, 0, 1, 1, ceil_div(count - (i - place), s))
+            r.k.scatter[r.dtype](there, 0, s * step, here, 0, 1, 1, ceil_div(count - (i - start), s))
         else:
-            r.k.gather[r.dtype](here, 0, 1, there, 1, 0, ceil_div(count - (i - place), s), s * step)
+            r.k.gather[r.dtype](here, 0, 1, there, 1, 0, ceil_div(count - (i - start), s), s * step)
+
+
+cdef void move_rows(const Routes *t, const Field *plane, const Field *phases, const ptrdiff_t *lo, const ptrdiff_t *count,
+                    bint back) noexcept nogil:
+    """Positions [lo, lo + count) of a plane into its phases, or back."""
+    cdef ptrdiff_t d, h
+    for d in range(lo[0], lo[0] + count[0]):
+        for h in range(lo[1], lo[1] + count[1]):
+            move_columns(t, lo[2], count[2], place(phases, 0, d, h, 0), place(plane, 0, d, h, lo[2]), plane.s[2], back)
 
 
 cdef void pad(const Routes *t, char *area, ptrdiff_t rows) noexcept nogil:
     """What windows meet outside of the input: less than all numbers, but zeros where only lanes without an output do."""
-    cdef const JobAxis *w = t.r.forward.ax + 2
-    cdef ptrdiff_t row, phase, reach, left, right, place = t.lo[2] + w.lo - t.around.start[2] * w.stride
+    cdef const JobAxis *w = t.r.forward + 2
+    cdef ptrdiff_t row, phase, reach, left, right, start = t.lo[2] + w.lo - t.around.start[2] * w.stride
     cdef int size = t.r.csize
     cdef char *at
     for phase in range(w.stride):
-        left = max(0, ceil_div(place - phase, w.stride))
-        right = max(left, ceil_div(place + t.count[2] - phase, w.stride))
+        left = max(0, ceil_div(start - phase, w.stride))
+        right = max(left, ceil_div(start + t.count[2] - phase, w.stride))
         reach = (t.around.count[2] - 1) * w.stride + (w.taps - 1) * w.dilation + 1
         reach = max(right, ceil_div(reach - phase, w.stride))
         for row in range(rows):
@@ -185,55 +192,40 @@ cdef void pad(const Routes *t, char *area, ptrdiff_t rows) noexcept nogil:
             t.r.k.fill(at + reach * size, t.pitch - reach, 0)
 
 
-cdef void route_planes(Routes *t, ptrdiff_t n, char *scratch) noexcept nogil:
+cdef void route_planes(Routes *t, char *scratch) noexcept nogil:
     """Plane by plane: into scratch, route, and out of it."""
     cdef const Run *r = t.r
-    cdef const JobAxis *w = r.forward.ax + 2
-    cdef ptrdiff_t p, d, h, row, outs = ceil_div(t.around.count[2], r.k.lanes) * r.k.lanes * r.csize
-    cdef char *x = scratch + r.area[INPUT]
-    cdef char *grad = scratch + r.area[GRADS]
-    cdef char *dx = scratch + r.area[RESULT]
-    cdef char *at
+    cdef const JobAxis *w = r.forward + 2
+    cdef Field x = t.x, grad = t.grad, dx = t.dx
+    cdef ptrdiff_t p, row, outs = ceil_div(t.around.count[2], r.k.lanes) * r.k.lanes
+    cdef ptrdiff_t[3] windows = [t.around.count[0], t.around.count[1], outs]
     t.pitch = phase_pitch(w, t.around.count[2], t.lo[2] + t.count[2] + w.lo - t.around.start[2] * w.stride, r.k.lanes)
     row = w.stride * t.pitch * r.csize
-    t.x.s[1] = t.dx.s[1] = row
-    t.x.s[0] = t.dx.s[0] = t.count[1] * row
-    t.a.step[0], t.a.step[1] = r.forward.ax[0].dilation * t.x.s[0], r.forward.ax[1].dilation * row
-    t.x.at = x - t.lo[0] * t.x.s[0] - t.lo[1] * row
-    t.dx.at = dx - t.lo[0] * t.x.s[0] - t.lo[1] * row
-    t.grad.s[1] = outs
-    t.grad.s[0] = t.around.count[1] * outs
-    t.grad.at = grad - t.around.start[0] * t.grad.s[0] - t.around.start[1] * outs
-    t.a.lanes, t.a.windows = outs // r.csize, 1
+    t.x.s[0], t.x.s[1] = t.count[1] * row, row
+    t.x.at = scratch + r.area[INPUT] - t.lo[0] * t.x.s[0] - t.lo[1] * row
+    t.dx = t.x
+    t.dx.at += r.area[RESULT] - r.area[INPUT]
+    dense(r, t.around.start, windows, scratch + r.area[GRADS], &t.grad)
+    t.a.step[0], t.a.step[1] = r.forward[0].dilation * t.x.s[0], r.forward[1].dilation * row
+    t.a.lanes, t.a.windows = outs, 1
     t.a.along, t.a.position = w, t.around.start[2]
     for p in range(w.taps):
         t.column[p] = (p * w.dilation % w.stride * t.pitch + p * w.dilation // w.stride) * r.csize
-    pad(t, x, t.count[0] * t.count[1])
-    memset(grad, 0, t.around.count[0] * t.grad.s[0])
+    pad(t, scratch + r.area[INPUT], t.count[0] * t.count[1])
+    memset(scratch + r.area[GRADS], 0, t.around.count[0] * t.grad.s[0])
     for p in range(t.box.units):
-        at = r.x.data + n * r.x.sn + (t.box.channel + p) * r.x.sc + t.lo[2] * r.x.s[2]
-        for d in range(t.lo[0], t.lo[0] + t.count[0]):
-            for h in range(t.lo[1], t.lo[1] + t.count[1]):
-                move_columns(t, t.lo[2], t.count[2], t.x.at + d * t.x.s[0] + h * row, at + d * r.x.s[0] + h * r.x.s[1],
-                             r.x.s[2], False)
-        at = r.grad.data + n * r.grad.sn + (t.box.channel + p) * r.grad.sc + t.around.start[2] * r.grad.s[2]
-        for d in range(t.around.start[0], t.around.start[0] + t.around.count[0]):
-            for h in range(t.around.start[1], t.around.start[1] + t.around.count[1]):
-                r.k.gather[r.dtype](t.grad.at + d * t.grad.s[0] + h * outs, 0, 1,
-                                    at + d * r.grad.s[0] + h * r.grad.s[1], 1, 0, t.around.count[2], r.grad.s[2])
+        move_rows(t, &x, &t.x, t.lo, t.count, False)
+        move(r, &grad, &t.grad, t.around.start, t.around.count, 1, False)
         if not t.a.fresh:
-            memset(dx, 0, t.count[0] * t.x.s[0])
+            memset(scratch + r.area[RESULT], 0, t.count[0] * t.x.s[0])
         route_rows(t)
-        at = r.out.data + n * r.out.sn + (t.box.channel + p) * r.out.sc + t.box.start[2] * r.out.s[2]
-        for d in range(t.box.start[0], t.box.start[0] + t.box.count[0]):
-            for h in range(t.box.start[1], t.box.start[1] + t.box.count[1]):
-                move_columns(t, t.box.start[2], t.box.count[2], t.dx.at + d * t.x.s[0] + h * row,
-                             at + d * r.out.s[0] + h * r.out.s[1], r.out.s[2], True)
+        move_rows(t, &dx, &t.dx, t.box.start, t.box.count, True)
+        x.at, grad.at, dx.at = x.at + x.unit, grad.at + grad.unit, dx.at + dx.unit
 
 
 cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexcept nogil:
     """A box of the input's gradient: MAX_GRAD."""
-    cdef const JobAxis *x = r.forward.ax
+    cdef const JobAxis *x = r.forward
     cdef Field result
     cdef Routes t
     cdef ptrdiff_t end
@@ -255,17 +247,14 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
     t.last = min(t.around.start[2] + t.around.count[2], floor_div(end, x[2].stride) + 1)
     t.a.sign, t.a.fresh, t.a.lane_step, t.a.newer = r.sign, r.tiled, 1, x[1].taps
     t.a.columns, t.a.column, t.a.own[2][1] = x[2].taps, t.column, x[2].taps
+    image_of(&r.x, n, box.channel, &t.x)
+    image_of(&r.grad, n, box.channel, &t.grad)
+    image_of(&r.out, n, box.channel, &t.dx)
     if r.planar and not r.pairs:
-        route_planes(&t, n, scratch)
+        route_planes(&t, scratch)
         return
-    in_place(r, box, n, &result)
-    if r.direct or r.pairs:
-        t.x, t.dx, t.grad = result, result, result
-        t.x.at = r.x.data + n * r.x.sn + box.channel * r.x.sc
-        t.grad.at = r.grad.data + n * r.grad.sn + box.channel * r.grad.sc
-        for i in range(3):
-            t.grad.s[i] = r.grad.s[i]
-    else:
+    result = t.dx
+    if not r.direct and not r.pairs:
         fetch(r, &r.x, n, box, t.lo, t.count, scratch + r.area[INPUT], &t.x)
         fetch(r, &r.grad, n, box, t.around.start, t.around.count, scratch + r.area[GRADS], &t.grad)
         dense(r, t.lo, t.count, scratch + r.area[RESULT], &t.dx)
@@ -279,7 +268,7 @@ cdef void route_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noexce
         t.a.lanes, t.a.lane_step, t.a.windows = x[2].size // 2, 2, x[2].out
         for i in range(box.units):
             route_rows(&t)
-            t.x.at, t.dx.at, t.grad.at = t.x.at + r.x.sc, t.dx.at + r.out.sc, t.grad.at + r.grad.sc
+            t.x.at, t.dx.at, t.grad.at = t.x.at + t.x.unit, t.dx.at + t.dx.unit, t.grad.at + t.grad.unit
         return
     t.a.src_step, t.a.grad_step, t.a.lanes = x[2].stride * t.x.s[2], t.grad.s[2], box.units
     route_rows(&t)

@@ -1,4 +1,4 @@
-/* Maxima and sums of overlapping windows, row by row of outputs (kernels.h: rows_args). The order of a sum is that of
+/* Maxima and sums of overlapping windows, row by row of outputs (kernels.h: window_args). The order of a sum is that of
  * the rows of taps in each column, then that of the columns. Part of kernels.inc.h. */
 
 /* q vectors of what taps[0] x taps[1] inputs become; in bytes but for lane_step. */
@@ -97,7 +97,7 @@ INLINE void NAME(reduce_lines)(const NAME(lines) *a, const int reduction)
 #define ROW_BLOCK 4096 /* bytes of outputs between the two steps: L1 has room for them and their input */
 
 /* The columns [first, end) that some positions' taps meet; both 0 where there are none. */
-INLINE void NAME(columns)(const rows_args *a, ptrdiff_t positions, ptrdiff_t *first, ptrdiff_t *end)
+INLINE void NAME(columns)(const window_args *a, ptrdiff_t positions, ptrdiff_t *first, ptrdiff_t *end)
 {
     *first = PTRDIFF_MAX, *end = PTRDIFF_MIN;
     for (ptrdiff_t p = a->start; p < a->start + positions && p < a->start + a->phases; p++) {
@@ -132,7 +132,7 @@ static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
 }
 
 /* Positions [p, end) of some rows of outputs, from rows in scratch, where column 0 would be at `row`. by: see lines. */
-INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_t rows, const T *row, ptrdiff_t pitch, int roomy,
+INLINE void NAME(along)(const window_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_t rows, const T *row, ptrdiff_t pitch, int roomy,
                         char *dst, const T *by, const int reduction)
 {
     const ptrdiff_t size = sizeof(T), dense = a->lanes * size, out_step = a->phases * a->position, last = p + a->phases;
@@ -167,7 +167,7 @@ INLINE void NAME(along)(const rows_args *a, ptrdiff_t p, ptrdiff_t end, ptrdiff_
     }
 }
 
-INLINE void NAME(rows)(const rows_args *a, const int reduction)
+INLINE void NAME(rows)(const window_args *a, const int reduction)
 {
     const ptrdiff_t lanes = a->lanes, size = lanes * (ptrdiff_t)sizeof(T), width = a->jobs->size;
     const double fill = reduction == TOTAL ? 0 : LEAST;
@@ -233,5 +233,5 @@ INLINE void NAME(rows)(const rows_args *a, const int reduction)
             }
         }
 }
-static void NAME(rows_MAXIMUM)(const rows_args *a) { NAME(rows)(a, MAXIMUM); }
-static void NAME(rows_TOTAL)(const rows_args *a) { NAME(rows)(a, TOTAL); }
+static void NAME(rows_MAXIMUM)(const window_args *a) { NAME(rows)(a, MAXIMUM); }
+static void NAME(rows_TOTAL)(const window_args *a) { NAME(rows)(a, TOTAL); }
