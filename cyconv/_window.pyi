@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Self, final
 
 from cyconv._problem import Array
@@ -22,9 +23,7 @@ class Window:
 
 def lrn(
     dtype: int,
-    x: Array,
-    dy: Array | None,
-    y: Array | None,
+    inputs: Sequence[Array],
     out: Array,
     radius: int,
     bias: float,

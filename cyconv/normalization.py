@@ -38,7 +38,7 @@ def _normalise(
     result = room_for(op, out, x.shape, x.dtype, x, *others)
     seen: Any = [a if last else np.moveaxis(a, 1, -1) for a in (x, *others, result)]
     _window.lrn(
-        code, seen[0], seen[1] if others else None, seen[2] if others else None, seen[-1], radius, bias, alpha, beta,
+        code, seen[:-1], seen[-1], radius, bias, alpha, beta,
         _threads.wanted(op, num_threads), _isa.current(),
     )  # fmt: skip
     return delivered(out, result)

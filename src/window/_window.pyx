@@ -54,7 +54,8 @@ cdef enum:
     # the parts of a thread's scratch
     INPUT, WINNERS, GRADS, RESULT, ROWS, AREAS
 
-cdef double ELEMENT = 12.5  # floating-point operations that take as long as an element read or written
+cdef double ELEMENT = 12.5  # floating-point operations that take as long as an element read or written,
+cdef double LRN_ELEMENT = 30.52  # or normalised
 
 
 cdef struct Field:
