@@ -14,15 +14,17 @@ maximum's (max_pool, dilation2d) goes window by window to the first tap that has
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, poll,
+    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, leaves_input, poll,
     run_units, storage_bytes, team_of, view_of
 )
 from move cimport gather_fn
+
+import numpy as np
 
 from cyconv._runtime import prepare
 
@@ -69,7 +71,7 @@ cdef struct Run:
     # Everything a unit of work needs to know.
     const window_kernels *k
     const JobAxis *forward
-    JobAxis *phases[3]       # of a gradient, along each axis
+    const JobAxis *phases[3]  # of a gradient, along each axis
     int kind, reduction, dtype, size, csize
     bint planar, direct, plain, large, pieces, by_rows, by_columns
     bint tiled, pairs        # of MAX_GRAD: each input is in one window; that is read where it lies, lanes are outputs
@@ -698,28 +700,25 @@ cdef bint cut(Run *r, const View *v, bint native, int threads) noexcept nogil:
 
 cdef class Window:
     """A pooling or morphology problem as the driver wants it. Immutable; `run` may be called from many threads."""
-    cdef JobAxis[3] forward
-    cdef JobAxis *phases[3]
+    cdef cnp.ndarray jobs  # a JobAxis each: those of the forward op, then the phases along each axis
+    cdef const JobAxis *forward
+        self.jobs = np.array([*problem.forward, *sum(problem.phases, ())], np.intp)
+        self.forward = job = <const JobAxis *> cnp.PyArray_DATA(self.jobs)
+        job += 3
+    cdef const JobAxis *phases[3]
     cdef int kind, dtype, ndim
     cdef bint channels_last
     cdef readonly object problem
 
     def __cinit__(self, problem):
-        cdef int i, j
+        cdef const JobAxis *job
+        cdef int i
         self.problem = problem
         self.kind, self.dtype = problem.kind, problem.dtype
         self.ndim, self.channels_last = problem.ndim, problem.channels_last
         for i in range(3):
-            copy_axis(problem.forward[i], self.forward + i)
-            self.phases[i] = <JobAxis *> calloc(len(problem.phases[i]) + 1, sizeof(JobAxis))
-            if self.phases[i] == NULL:
-                raise MemoryError
-            for j, axis in enumerate(problem.phases[i]):
-                copy_axis(axis, self.phases[i] + j)
-
-    def __dealloc__(self):
-        for i in range(3):
-            free(self.phases[i])
+            self.phases[i] = job
+            job += len(problem.phases[i])
 
     cdef void see(self, cnp.ndarray a, View *v) noexcept:
         if a is not None:
@@ -734,7 +733,7 @@ cdef class Window:
         """
         cdef Run r
         cdef Call call
-        cdef JobAxis *a
+        cdef const JobAxis *a
         cdef ptrdiff_t units, each, taps
         cdef int team, i
         cdef bint native = self.dtype < 3
