@@ -309,7 +309,7 @@ cdef void share(const Run *r, const Sweep *t, ptrdiff_t n, const ptrdiff_t *lo, 
 
 
 cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
-    """One window at a time, some of its taps at a time, in order; the result adds up in scratch."""
+    """The one window of a sweep, some of its taps at a time, in order; the result adds up in scratch."""
     cdef ptrdiff_t room = STRIP_BYTES // (r.pitch * r.csize), i, k0, k1
     cdef bint inside
     cdef ptrdiff_t[3] lo
@@ -347,18 +347,6 @@ cdef void in_pieces(const Run *r, Sweep *t, const View *v, ptrdiff_t n, char *ar
             t.last[i] = min(t.first[i] + each[i], x[i].taps)
 
 
-cdef void each_window(const Run *r, const Sweep *t, const View *v, ptrdiff_t n, char *area) noexcept nogil:
-    """All windows of a sweep in pieces."""
-    cdef Sweep one = t[0]
-    cdef int i
-    for i in range(3):
-        one.count[i] = 1
-    for one.start[0] in range(t.start[0], t.start[0] + t.count[0]):
-        for one.start[1] in range(t.start[1], t.start[1] + t.count[1]):
-            for one.start[2] in range(t.start[2], t.start[2] + t.count[2]):
-                in_pieces(r, &one, v, n, area)
-
-
 cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept nogil:
     """Outputs of the forward job, from the array itself, a strip of it, or pieces."""
     cdef ptrdiff_t[3] lo
@@ -376,7 +364,7 @@ cdef void windows(const Run *r, Sweep *t, ptrdiff_t n, char *scratch) noexcept n
         fetch(r, &r.x, n, t, lo, count, scratch + r.area[INPUT], &t.src)
         sweep(r, t)
     else:
-        each_window(r, t, &r.x, n, scratch + r.area[INPUT])
+        in_pieces(r, t, &r.x, n, scratch + r.area[INPUT])
 
 
 # ---- results ----------------------------------------------------------------------------------------------------
@@ -481,7 +469,7 @@ cdef void backward_box(const Run *r, Sweep *box, ptrdiff_t n, char *scratch) noe
                 else:
                     of_phase(&box.dst, job, &t.dst)
                 if r.pieces:
-                    each_window(r, &t, &r.grad, n, scratch + r.area[GRADS])
+                    in_pieces(r, &t, &r.grad, n, scratch + r.area[GRADS])
                 else:
                     sweep(r, &t)
                 if r.planar and not r.by_rows:
@@ -529,21 +517,22 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef const Run *r = <const Run *> task
     cdef char *scratch = r.scratch + thread * r.scratch_bytes
     cdef ptrdiff_t boxes = 1 if r.kind == FILTER_GRAD else r.boxes[0] * r.boxes[1] * r.boxes[2]
+    cdef ptrdiff_t chunk = unit // boxes % r.chunks, n = unit // boxes // r.chunks
     cdef Sweep t
     memset(&t, 0, sizeof(Sweep))
     t.owner, t.last_piece, t.rows = thread == 0, True, scratch + r.area[ROWS]
-    t.channel = unit // boxes % r.chunks * r.chunk
-    t.units = r.chunk if unit // boxes % r.chunks < r.chunks - 1 else r.channels - t.channel
+    t.channel = chunk * r.chunk
+    t.units = r.chunk if chunk < r.chunks - 1 else r.channels - t.channel
     if r.kind == FILTER_GRAD:
         filter_grads(r, &t, scratch)
         return
     start_box(r, unit % boxes, &t)
     if r.kind == MAX_GRAD:
-        route_box(r, &t, unit // boxes // r.chunks, scratch)
+        route_box(r, &t, n, scratch)
     elif r.kind == MEAN_GRAD:
-        backward_box(r, &t, unit // boxes // r.chunks, scratch)
+        backward_box(r, &t, n, scratch)
     else:
-        forward_box(r, &t, unit // boxes // r.chunks, scratch)
+        forward_box(r, &t, n, scratch)
 
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
@@ -702,9 +691,6 @@ cdef class Window:
     """A pooling or morphology problem as the driver wants it. Immutable; `run` may be called from many threads."""
     cdef cnp.ndarray jobs  # a JobAxis each: those of the forward op, then the phases along each axis
     cdef const JobAxis *forward
-        self.jobs = np.array([*problem.forward, *sum(problem.phases, ())], np.intp)
-        self.forward = job = <const JobAxis *> cnp.PyArray_DATA(self.jobs)
-        job += 3
     cdef const JobAxis *phases[3]
     cdef int kind, dtype, ndim
     cdef bint channels_last
@@ -716,6 +702,9 @@ cdef class Window:
         self.problem = problem
         self.kind, self.dtype = problem.kind, problem.dtype
         self.ndim, self.channels_last = problem.ndim, problem.channels_last
+        self.jobs = np.array([*problem.forward, *sum(problem.phases, ())], np.intp)
+        self.forward = job = <const JobAxis *> cnp.PyArray_DATA(self.jobs)
+        job += 3
         for i in range(3):
             self.phases[i] = job
             job += len(problem.phases[i])
@@ -753,6 +742,7 @@ cdef class Window:
         each, taps = r.channels, 1
         for i in range(2, -1, -1):
             a = self.forward + i
+            r.weight_step[i] = taps * r.channels * r.csize
             if counted == TAP or r.kind == FILTER_GRAD:
                 r.numbers[i] = taps
             else:
@@ -765,9 +755,6 @@ cdef class Window:
         r.sign = sign
         if weights is not None:
             r.weights = <const char *> cnp.PyArray_DATA(weights)
-            r.weight_step[2] = r.channels * r.csize
-            r.weight_step[1] = r.weight_step[2] * self.forward[2].taps
-            r.weight_step[0] = r.weight_step[1] * self.forward[1].taps
         if r.kind == MEAN_GRAD:
             r.x.n = r.grad.n
         begin(&call, raised)
