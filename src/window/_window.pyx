@@ -24,6 +24,8 @@ from common cimport (
 )
 from move cimport gather_fn
 
+from itertools import chain
+
 import numpy as np
 
 from cyconv._runtime import prepare
@@ -702,7 +704,7 @@ cdef class Window:
         self.problem = problem
         self.kind, self.dtype = problem.kind, problem.dtype
         self.ndim, self.channels_last = problem.ndim, problem.channels_last
-        self.jobs = np.array([*problem.forward, *sum(problem.phases, ())], np.intp)
+        self.jobs = np.fromiter(chain.from_iterable(chain(problem.forward, *problem.phases)), np.intp)
         self.forward = job = <const JobAxis *> cnp.PyArray_DATA(self.jobs)
         job += 3
         for i in range(3):
