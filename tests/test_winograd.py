@@ -61,6 +61,15 @@ def cases():
     )
     for d in (1, (2, 1, 1)):
         yield nn.conv3d, (2, 7, 14, 15, 32), (3, 3, 3, 32, 32), {"strides": 1, "padding": "SAME", "dilations": d}
+    # Planes of the volume that only some outputs meet, or none.
+    for before, behind, d, stride in ((3, 4, 1, 1), (2, 5, 2, 1), (1, 3, 1, 2), (0, 0, 2, 1)):
+        yield (
+            nn.conv3d,
+            (2, 7, 14, 15, 40),
+            (3, 3, 3, 40, 32),
+            {"strides": (stride, 1, 1), "padding": ((before, behind), (1, 1), (1, 1)), "dilations": (d, 1, 1)},
+        )
+    yield nn.conv3d, (3, 2, 9, 9, 128), (3, 3, 3, 128, 64), {"strides": 1, "padding": "SAME"}  # images share a box
     for k, s, m in ((4, 2, 32), (4, 2, 40), (6, 2, 32), (6, 3, 48), (3, 1, 32), (3, 2, 48), (5, 2, 32), (5, 3, 32)):
         arguments = {"output_shape": None, "strides": s, "padding": "SAME"}
         yield nn.conv2d_transpose, (2, 16, 15, 64), (k, k, m, 64), arguments

@@ -30,6 +30,7 @@ from transforms cimport (
 )
 
 from cyconv._gemm import Convolution
+from cyconv._geometry import terms_inside
 from cyconv._runtime import empty, packed as packed_memory, prepare
 
 cnp.import_array()
@@ -40,6 +41,8 @@ cdef extern from "kernels.h" nogil:
 cdef enum:
     V_BYTES = 1100000         # of transformed input a thread holds at a time
     SCRATCH_BYTES = 2 << 20   # of all that a thread holds
+    U_NEAR = 4000000          # of U that every box may read:
+    V_FAR = 1900000           # of more than that, V is better larger than L2 than boxes many
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
     BOXES = 8                 # for a thread, or some of their columns
@@ -77,6 +80,7 @@ cdef struct Box:
     ptrdiff_t start[3]
     ptrdiff_t count[3]
     View x                    # of its group's input from image n0 on: the array's, or the strip that was gathered
+    ptrdiff_t plane, planes   # the first position of V along the first axis, and how many
     ptrdiff_t rows
     Along last[TILES]         # what each of its tiles meets along the last axis
 
@@ -109,7 +113,8 @@ cdef struct Run:
     int axes, rows_axis, columns_axis, xis, m2, alpha
     ptrdiff_t groups, cg, mg, blocks, slices, pitch, splits, first, units, planes
     ptrdiff_t from_block, to_block  # those whose filters are transformed and met before the others
-    ptrdiff_t rows            # of V in a plane of one box, at most
+    ptrdiff_t rows, outs      # of V in a plane of one box, at most, and of the product
+    bint inside               # what lies outside along the first axis is no part of V: zeros
     ptrdiff_t strip           # bytes of the largest; none where the array itself is read
     int size
     bint direct, deferred, plain_store
@@ -139,6 +144,12 @@ cdef inline ptrdiff_t v_extent(const Axis *a, ptrdiff_t count) noexcept nogil:
     return (count - 1) * v_step(a) + 1 + a.reach
 
 
+cdef inline ptrdiff_t v_most(const Run *r, int axis, ptrdiff_t count) noexcept nogil:
+    """The same but for those outside."""
+    cdef ptrdiff_t extent = v_extent(&r.ax[axis], count)
+    return max(1, min(extent, r.ax[axis].size)) if axis == 0 and r.inside else extent
+
+
 cdef inline ptrdiff_t box_start(const Axis *a, ptrdiff_t i) noexcept nogil:
     """The first position of box i, or one past the last box's."""
     return a.tiles * i // a.boxes if a.even else min(i * a.box, a.tiles)
@@ -160,7 +171,7 @@ cdef inline ptrdiff_t v_bytes(const Run *r) noexcept nogil:
 
 cdef inline ptrdiff_t m_bytes(const Run *r) noexcept nogil:
     """From M[xi] to M[xi + 1]."""
-    return odd_lines(r.rows * 2 * r.k.lanes * r.size)
+    return odd_lines(r.outs * 2 * r.k.lanes * r.size)
 
 
 cdef void gather_strip(const Run *r, Box *b, char *strip) noexcept nogil:
@@ -211,7 +222,6 @@ cdef void transform_input(const Run *r, Box *b, Scratch *s) noexcept nogil:
     """V of every position of the box, for every chunk of the filter."""
     cdef ptrdiff_t n, plane, row, far
     cdef ptrdiff_t[3] q
-    cdef ptrdiff_t[3] span
     cdef ptrdiff_t[3] chunk
     cdef Along[2] along
     cdef const Along *last
@@ -223,23 +233,21 @@ cdef void transform_input(const Run *r, Box *b, Scratch *s) noexcept nogil:
     cdef input_fn transform = r.w.input[r.alpha - 4][r.axes - 1]
     args.pixels, args.channels, args.xi = pixels, r.cg, v_bytes(r)
     args.ahead = first_output(TILES_AHEAD, r.ax[2].dilation, r.ax[2].m) * r.ax[2].stride * r.x.s[2] if r.direct else 0
-    for i in range(3):
-        span[i] = v_extent(&r.ax[i], b.count[i])
     for plane in range(r.planes):
         chunk[0] = chunk[1] = chunk[2] = 0
         chunk[r.columns_axis] = plane % r.ax[r.columns_axis].chunks
         if r.axes == 2:
             chunk[r.rows_axis] = plane // r.ax[r.columns_axis].chunks
         row = plane * r.rows
-        for i in range(<int> span[2]):
+        for i in range(<int> b.count[2]):
             reads_along(r, b, 2, i, chunk[2], &b.last[i])
         for n in range(b.n):
             base = b.x.data + n * b.x.sn
-            for q[0] in range(span[0]):
+            for q[0] in range(b.plane, b.plane + b.planes):
                 reads_along(r, b, 0, q[0], chunk[0], &along[0])
-                for q[1] in range(span[1]):
+                for q[1] in range(b.count[1]):
                     reads_along(r, b, 1, q[1], chunk[1], &along[1])
-                    for q[2] in range(span[2]):
+                    for q[2] in range(b.count[2]):
                         last = &b.last[q[2]]
                         count = 0
                         for i in range(r.ax[0].alpha):
@@ -412,37 +420,59 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                     r.k.finish[0](&end)
 
 
+cdef ptrdiff_t taps_inside(const Run *r, const Box *b, ptrdiff_t row, ptrdiff_t *first, ptrdiff_t *last) noexcept nogil:
+    """The taps along the first axis that a row of the product meets inside the input; and the end of the rows that meet the
+    same ones."""
+    cdef const Axis *a = &r.ax[0]
+    cdef ptrdiff_t each = b.count[1] * b.count[2], end = row, o, at, k0, k1
+    first[0], last[0] = 0, r.slices
+    if not r.inside:
+        return b.rows
+    for o in range(row // each % b.count[0], b.count[0]):
+        at = (b.start[0] + o) * a.stride - a.lo
+        k0 = min(a.taps, ceil_div(max(-at, 0), a.dilation))
+        k1 = max(k0, min(a.taps, ceil_div(max(a.size - at, 0), a.dilation)))
+        if end > row and (k0 != first[0] or k1 != last[0]):
+            break
+        first[0], last[0] = k0, k1
+        end += each
+    return end
+
+
 cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char *u, Scratch *s) noexcept nogil:
     """M[xi] = V[xi] U[xi] for one block of columns."""
-    cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, xi, i, c, k
+    cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, end, xi, i, c, k, tap0, tap1
     cdef ptrdiff_t width = lanes if r.mg - block * 2 * lanes <= lanes else 2 * lanes
     cdef ptrdiff_t plane = r.rows * r.pitch * r.size
     cdef ptrdiff_t tap = r.ax[0].dilation * b.count[1] * b.count[2] * r.pitch * r.size
     cdef int wide = <int> (width // lanes), full = r.k.rows[wide], rows
     cdef char *out[TILE_ROWS]
+    cdef const char *at[TILE_ROWS]
     cdef const Axis *depth = &r.ax[0]
     cdef tile_args args
     memset(&args, 0, sizeof(args))
-    args.a_step, args.offset, args.runs, args.run, args.ldb = 0, s.offset, r.slices, r.cg, width
+    args.a, args.a_step, args.run, args.ldb = at, 0, r.cg, width
     args.out, args.bias = out, r.none
-    args.b = u
     for xi in range(r.xis):
         k = 0
         for c in range(r.planes):
             for i in range(depth.taps if depth.reach else 1):
                 s.offset[k] = xi * v_bytes(r) + c * plane + i * tap
                 k += 1
-        first = 0
+        first = end = 0
         while first < b.rows:
-            rows = <int> min(full, b.rows - first)
+            if first == end:
+                end = taps_inside(r, b, first, &tap0, &tap1)
+                args.offset, args.runs, args.b = s.offset + tap0, tap1 - tap0, u + tap0 * r.cg * width * r.size
+            rows = <int> min(full, end - first)
             if 8 < rows <= 12:  # a tile of 8 rows and a small one take less than a full one
                 rows = 8
             for i in range(TILE_ROWS):
                 out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
-            args.a = s.rows + first
+                at[i] = s.rows[first + min(i, rows - 1)]
             r.k.gemm[wide][rows](&args)
             first += rows
-        args.b += u_bytes(r, width)
+        u += u_bytes(r, width)
 
 
 cdef void meet_box(const Run *r, ptrdiff_t unit, ptrdiff_t group, Scratch *s) noexcept nogil:
@@ -458,14 +488,16 @@ cdef void meet_box(const Run *r, ptrdiff_t unit, ptrdiff_t group, Scratch *s) no
     b.n0 = unit * r.n_box
     b.n = min(r.n_box, r.x.n - b.n0)
     b.rows = b.n * b.count[0] * b.count[1] * b.count[2]
+    b.plane, b.planes, i = 0, v_extent(&r.ax[0], b.count[0]), b.start[0] * r.ax[0].stride - r.ax[0].lo
+    if r.inside:
+        b.plane = max(0, -i)
+        b.planes = max(0, min(b.planes, r.ax[0].size - i) - b.plane)
     for n in range(b.n):
         for o in range(b.count[0]):
             for i in range(b.count[1] * b.count[2]):
-                block = (n * v_extent(&r.ax[0], b.count[0]) + o * v_step(&r.ax[0])) * b.count[1] * b.count[2] + i
+                block = (n * b.planes + o * v_step(&r.ax[0]) - b.plane) * b.count[1] * b.count[2] + i
                 s.rows[row] = s.v + block * r.pitch * r.size
                 row += 1
-    for i in range(TILE_ROWS):
-        s.rows[row + i] = s.rows[0]
     b.x = r.x
     b.x.data += b.n0 * r.x.sn + group * r.cg * r.x.sc
     if not r.direct:
@@ -627,13 +659,14 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
     for i in range(3):
         total *= max(r.ax[i].tiles, 1)
     most = max(1, bytes // each)
-    most = most // TILE_ROWS * TILE_ROWS if most >= TILE_ROWS else most
-    if most < 2 * TILE_ROWS and bytes == V_BYTES:  # every box reads all of U: better few boxes than V in L2
-        most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
-        most = max(1, min(2 * TILE_ROWS, most))
     if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
         depth = max(1, min(r.ax[0].tiles, DEPTHS))
-        most = max(1, most // v_extent(&r.ax[0], depth))
+        most = max(1, most // v_most(r, 0, depth))
+    elif most >= TILE_ROWS:
+        most = most // TILE_ROWS * TILE_ROWS
+    if most < 2 * TILE_ROWS and bytes >= V_BYTES and not r.ax[0].reach:
+        most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
+        most = max(1, min(2 * TILE_ROWS, most))
     most = min(most, TILES)
     # U that is more than V: each thread takes some of its columns and meets all boxes with them, if its L2 keeps those,
     # or if U is new, for what another thread has written comes slowly; else U must be much more.
@@ -648,12 +681,13 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
         r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
         r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
         r.ax[i].even = even_is_less(&r.ax[i], n)
-        n *= v_extent(&r.ax[i], r.ax[i].box)
+        n *= v_most(r, i, r.ax[i].box)
         if r.ax[i].boxes > 1:
             most = n
     r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
     r.n_boxes = ceil_div(r.x.n, r.n_box)
-    r.rows, r.strip = r.n_box * n, 0 if r.direct else strip_bytes(r, 0)
+    r.rows, r.outs = r.n_box * n, r.n_box * r.ax[0].box * r.ax[1].box * r.ax[2].box
+    r.strip = 0 if r.direct else strip_bytes(r, 0)
     r.units = r.groups * r.n_boxes
     for i in range(3):
         r.units *= r.ax[i].boxes
@@ -673,20 +707,19 @@ cdef ptrdiff_t lay_out(Scratch *s, char *start, const Run *r) noexcept nogil:
     cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size
     cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
     s.v = start
-    s.m = s.v + r.xis * v_bytes(r)
-    s.tile = s.m + r.xis * m_bytes(r) + TILE_ROWS * wide_row
+    s.m = s.some = s.v + r.xis * v_bytes(r)  # filters are transformed before the product
+    s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(taps * CHANNELS * wide_row))
     s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
-    s.taps = s.rows + r.rows + TILE_ROWS
+    s.taps = s.rows + r.outs
     s.offset = <ptrdiff_t *> (s.taps + taps)
-    s.some = start + aligned(<char *> (s.offset + taps) - start)
-    s.strip = s.some + taps * CHANNELS * wide_row
+    s.strip = start + aligned(<char *> (s.offset + taps) - start)
     s.u = s.strip + aligned(r.strip)
     return s.u - start
 
 
 cdef void cut(Run *r, int threads) noexcept nogil:
     """Boxes of tiles, smaller ones until a thread's scratch is within its bound."""
-    cdef ptrdiff_t bytes = V_BYTES
+    cdef ptrdiff_t bytes = V_BYTES if r.blocks * block_bytes(r) < U_NEAR else V_FAR
     cdef Scratch s
     cut_for(r, threads, bytes)
     while lay_out(&s, <char *> &s, r) > SCRATCH_BYTES and bytes > 1000:
@@ -766,6 +799,7 @@ cdef class Winograd:
             self.work += products
         first.planes = self.ax[first.columns_axis].chunks * (self.ax[first.rows_axis].chunks if first.axes == 2 else 1)
         first.slices = first.planes * (self.ax[0].taps if self.ax[0].reach else 1)
+        first.inside = self.ax[0].reach > 0 and first.planes == 1 and problem.zeros_outside
         self.out_shape = problem.out_shape
 
     def __dealloc__(self):
@@ -791,7 +825,7 @@ cdef class Winograd:
     cdef Run *cut_all(self, const Run *r, int threads, Memory *memory) except NULL:
         """A Run for each job, like that one, cut into units; their scratch has room for the largest box of any."""
         cdef Run *runs = <Run *> take(memory, self.njobs * sizeof(Run), self.problem.op, "scratch")
-        cdef ptrdiff_t rows = 0, strip = 0, units = 0
+        cdef ptrdiff_t rows = 0, outs = 0, strip = 0, units = 0
         cdef int j
         for j in range(self.njobs):
             runs[j] = r[0]
@@ -799,9 +833,9 @@ cdef class Winograd:
             cut(runs + j, threads)
             runs[j].first = units
             units += runs[j].units
-            rows, strip = max(rows, runs[j].rows), max(strip, runs[j].strip)
+            rows, outs, strip = max(rows, runs[j].rows), max(outs, runs[j].outs), max(strip, runs[j].strip)
         for j in range(self.njobs):
-            runs[j].rows, runs[j].strip = rows, strip
+            runs[j].rows, runs[j].outs, runs[j].strip = rows, outs, strip
         return runs
 
     cdef void place(self, Run *runs, char *packed, cnp.ndarray w) noexcept:
@@ -881,10 +915,12 @@ cdef class Winograd:
             full += alike * (rows - rest + min(tall, 4 * ceil_div(rest, 4)))
             boxes += alike
             tiles += alike * rows
-            made += alike * v_extent(&r.ax[0], n[0]) * n[1] * n[2] * r.planes
+            made += alike * v_most(&r, 0, n[0]) * n[1] * n[2] * r.planes
             calls += alike * ceil_div(rows, tall) * r.xis * r.blocks * r.slices
         columns = ceil_div(r.mg, r.k.lanes)
         filters = r.xis * r.slices * r.cg * columns
+        if r.inside:
+            full *= <double> terms_inside(self.problem.jobs[0][0]) / (r.ax[0].out * r.ax[0].taps)
         return (filters, full * filters, boxes * filters, made * r.xis * ceil_div(r.cg, r.k.lanes),
                 r.rows * r.planes * r.xis * r.pitch * r.size > V_BYTES, tiles * r.xis * columns,
                 made + tiles * r.blocks, calls)
