@@ -50,6 +50,7 @@ cdef enum:
     PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
     SHARED_FILTERS = 400000  # bytes of filters that every thread's L2 holds beside its pixels
+    FIND_TILE = 10          # channels and taps of a pixel that are multiplied in the time that it takes to find it
     TINY = 100000           # floating-point operations that are done sooner than the GIL is given to others and had again
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
 

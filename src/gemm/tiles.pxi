@@ -391,6 +391,12 @@ cdef inline int tile_rows(ptrdiff_t pixels, int full) noexcept nogil:
     return 8 if 8 < full < pixels <= min(full + 2, 16) else <int> min(pixels, full)
 
 
+cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, ptrdiff_t full) noexcept nogil:
+    """How long the tiles of so many pixels take, in full ones' rows: the last has room for 1, 2, 4, 8 or all of them."""
+    cdef ptrdiff_t rest = pixels % full
+    return pixels - rest + (full if rest > 8 else 8 if rest > 4 else 4 if rest > 2 else rest)
+
+
 cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
     """Of one block of columns."""
     return job.taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * r.csize
@@ -471,7 +477,7 @@ cdef inline void poll_after(const Run *r, Box *b, ptrdiff_t pixels) noexcept nog
 cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
     """A box row by row, where rows are long enough and no window leaves the input; False where it may not be so."""
     cdef const JobAxis *a = &b.job.ax[0]
-    cdef ptrdiff_t rows = max(r.k.rows[1], r.k.rows[2]), most, windows, whole = b0, blocks, number
+    cdef ptrdiff_t rows = max(r.k.rows[1], r.k.rows[2]), most, windows, whole = b0, blocks, number, lost
     cdef ptrdiff_t bytes = (b1 - b0) * filter_bytes(r, b.job)
     cdef ptrdiff_t[4] count
     cdef ptrdiff_t[4] c
@@ -487,6 +493,11 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
         count[3] *= count[2]
         count[2] = 1
     if count[3] < rows and (count[3] != 8 or b.t.columns > r.k.lanes):  # tiles of 8 by one vector keep the FMAs busy, too
+        return False
+    # Lines that leave much of their last tile empty: better tiles from one line to the next, whose pixels have to be found.
+    number = count[0] * count[1] * count[2]
+    lost = number * tile_steps(count[3], rows) - tile_steps(number * count[3], rows)
+    if lost * b.job.taps * r.cg > FIND_TILE * number * count[3] and b.t.columns > NARROW:
         return False
     fresh = direct and b.job.taps == 1 and b.step[3] == r.cg * r.csize
     if b.t.columns <= NARROW and count[3] >= r.k.lanes:
