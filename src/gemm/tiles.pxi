@@ -391,10 +391,15 @@ cdef inline int tile_rows(ptrdiff_t pixels, int full) noexcept nogil:
     return 8 if 8 < full < pixels <= min(full + 2, 16) else <int> min(pixels, full)
 
 
-cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, ptrdiff_t full) noexcept nogil:
-    """How long the tiles of so many pixels take, in full ones' rows: the last has room for 1, 2, 4, 8 or all of them."""
-    cdef ptrdiff_t rest = pixels % full
-    return pixels - rest + (full if rest > 8 else 8 if rest > 4 else 4 if rest > 2 else rest)
+cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, int full) noexcept nogil:
+    """How long the tiles of so many pixels take, in pixels of full ones: a small one's filters come no faster."""
+    cdef ptrdiff_t rest = pixels % full + (full if pixels >= full else 0), steps = pixels - rest
+    cdef int rows
+    while rest > 0:
+        rows = tile_rows(rest, full)
+        steps += full if rows > 8 else min(full, 10 if rows > 4 else 5 if rows > 2 else 2 * rows)
+        rest -= rows
+    return steps
 
 
 cdef inline ptrdiff_t filter_bytes(const Run *r, const Job *job) noexcept nogil:
@@ -496,7 +501,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
         return False
     # Lines that leave much of their last tile empty: better tiles from one line to the next, whose pixels have to be found.
     number = count[0] * count[1] * count[2]
-    lost = number * tile_steps(count[3], rows) - tile_steps(number * count[3], rows)
+    lost = number * tile_steps(count[3], <int> rows) - tile_steps(number * count[3], <int> rows)
     if lost * b.job.taps * r.cg > FIND_TILE * number * count[3] and b.t.columns > NARROW:
         return False
     fresh = direct and b.job.taps == 1 and b.step[3] == r.cg * r.csize
