@@ -18,11 +18,15 @@ from cyconv import _gemm, _runtime, _winograd
 LARGE, ODD = (1, 256, 256, 16), (1, 257, 263, 13)  # 4 MiB, and a size that no other test has
 
 
+def sizes():
+    """Bytes of this process's memory by kind."""
+    with open("/proc/self/smaps_rollup") as file:
+        return {line.split()[0]: int(line.split()[1]) * 1024 for line in file if line.endswith("kB\n")}
+
+
 def resident():
     """Bytes of memory that the system cannot have back for the asking."""
-    with open("/proc/self/smaps_rollup") as file:
-        sizes = {line.split()[0]: int(line.split()[1]) * 1024 for line in file if line.endswith("kB\n")}
-    return sizes["Rss:"] - sizes["LazyFree:"]
+    return sizes()["Rss:"] - sizes()["LazyFree:"]
 
 
 def test_an_output_takes_the_memory_that_one_gave_back():
@@ -67,11 +71,26 @@ assert resident() - before < 80 << 20
 """
 
 
-def test_no_more_is_kept_of_smaller_blocks():
-    """Where malloc gives all of them back that are not kept: else they may stay in its heap."""
+LENDING = """
+import numpy as np
+from cyconv import _runtime
+from test_memory import sizes
+
+before = sizes()["LazyFree:"]
+blocks = [np.copyto(a := _runtime.empty((6 << 20,), np.float32), 1) or a for _ in range(4)]  # 24 MiB each
+del a
+for lent in (0, 0, 24, 48):
+    del blocks[0]
+    assert abs(sizes()["LazyFree:"] - before - (lent << 20)) < 1 << 20
+"""
+
+
+@pytest.mark.parametrize("code", [SMALLER, LENDING])
+def test_what_is_kept_of_smaller_blocks_and_lent_of_larger_ones(code):
+    """Where malloc gives all of them back that are not kept: else they may stay in its heap. Lending takes time."""
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "4194304", "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", SMALLER], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -10,22 +10,13 @@
 static struct {
     void *block;
     size_t size;
+    int lent; /* the system may have its pages while nobody uses it */
 } kept[SLOTS]; /* oldest first */
 static int count;
 static size_t total[2]; /* of blocks that stay ours, and of those that are lent */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Whether the system may have a block's pages while nobody uses it. */
-static int lent(size_t size)
-{
-#ifdef MADV_FREE
-    return size >= LENT_LEAST;
-#else
-    return 0;
-#endif
-}
-
-/* Whether it has taken them. */
+/* Let the system have a block's pages: whether it takes any. */
 static int lend(void *block, size_t size)
 {
 #ifdef MADV_FREE
@@ -38,7 +29,7 @@ static int lend(void *block, size_t size)
 static void *take(int i)
 {
     void *block = kept[i].block;
-    total[lent(kept[i].size)] -= kept[i].size;
+    total[kept[i].lent] -= kept[i].size;
     count--;
     memmove(kept + i, kept + i + 1, (size_t)(count - i) * sizeof(kept[0]));
     return block;
@@ -77,23 +68,26 @@ void output_free(void *context, void *block, size_t size)
     if (!block)
         return;
     const size_t usable = malloc_usable_size(block);
-    const int kind = lent(usable);
-    const size_t most = kind ? LENT_BYTES : KEPT_BYTES;
     void *old[SLOTS];
     int olds = 0;
-    if (usable < KEPT_LEAST || usable > most || (kind && !lend(block, usable))) {
+    pthread_mutex_lock(&lock);
+    const int lent = usable >= LENT_LEAST && total[0] + usable > KEPT_BYTES;
+    pthread_mutex_unlock(&lock);
+    const size_t most = lent ? LENT_BYTES : KEPT_BYTES;
+    if (usable < KEPT_LEAST || usable > most || (lent && !lend(block, usable))) {
         free(block);
         return;
     }
     pthread_mutex_lock(&lock);
     for (int i = 0; i < count;)
-        if (count == SLOTS || (total[kind] + usable > most && lent(kept[i].size) == kind))
+        if (count == SLOTS || (total[lent] + usable > most && kept[i].lent == lent))
             old[olds++] = take(i);
         else
             i++;
     kept[count].block = block;
-    kept[count++].size = usable;
-    total[kind] += usable;
+    kept[count].size = usable;
+    kept[count++].lent = lent;
+    total[lent] += usable;
     pthread_mutex_unlock(&lock);
     for (int i = 0; i < olds; i++)
         free(old[i]);

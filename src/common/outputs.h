@@ -1,6 +1,7 @@
 /* Memory for large outputs. Blocks that are given back are kept for the next outputs: a system's fresh pages are
  * cleared when they are first touched, which takes as long as a fast layer takes to fill them. Up to KEPT_BYTES stay
- * ours; of blocks from LENT_LEAST on, up to LENT_BYTES, the system may take the pages whenever it needs some. */
+ * ours; of blocks from LENT_LEAST on that are more than that, up to LENT_BYTES, the system may take the pages whenever
+ * it needs some. */
 #pragma once
 #include <stddef.h>
 
