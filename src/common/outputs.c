@@ -10,7 +10,7 @@
 static struct {
     void *block;
     size_t size;
-    int lent; /* the system may have its pages while nobody uses it */
+    int lent;  /* the system may have its pages while nobody uses it */
 } kept[SLOTS]; /* oldest first */
 static int count;
 static size_t total[2]; /* of blocks that stay ours, and of those that are lent */
