@@ -18,6 +18,7 @@ cdef extern from "memory.h" nogil:
     enum: AT_HAND, L1_PERIOD
     long l1_ways()
     long l2_bytes()
+    bint loads_suffer()
     void *allocate_large(size_t)
 
 cdef extern from "team.h" nogil:
