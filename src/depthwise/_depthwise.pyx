@@ -548,9 +548,7 @@ cdef class Depthwise:
         self.channels, self.columns = problem.in_channels, problem.out_channels
         self.each = self.taps = self.channels // problem.groups
         self.images = prod(problem.batch)
-        self.flops = 2.0 * self.columns * self.each * self.images
-        self.flops *= sum([prod([axis.taps * axis.out for axis in job]) for job in problem.jobs])
-        self.work = self.flops
+        self.flops = self.work = problem.flops
         self.whole = True
         for i, axis in enumerate(problem.jobs[0]):
             copy_axis(axis, &self.ax[i])

@@ -638,7 +638,7 @@ cdef class Pixels:
         cdef int i, j
         self.problem, self.op, self.general = problem, problem.op, Convolution(problem)
         self.mode, self.constant, self.images = problem.padding_mode, problem.padding_value, prod(problem.batch)
-        self.flops = self.work = self.general.flops
+        self.flops = self.work = problem.flops
         self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.groups = problem.groups
         self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups

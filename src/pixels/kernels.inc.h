@@ -369,10 +369,3 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
                     for (ptrdiff_t i = i0; i < count && i < i0 + 16; i++)                                              \
                         d[j * plane + i] = LOAD_##S(src + i * si + j * sj);                                            \
     }
-
-#define STORED_f32(X) X(float) X(half) X(bfloat)
-#define STORED_f64(X) X(double)
-#define STORED_i32(X) X(int32_t)
-#define EACH_STORED_(tn, X) STORED_##tn(X)
-#define EACH_STORED(tn, X) EACH_STORED_(tn, X)
-EACH_STORED(TN, PLANES)
