@@ -70,6 +70,7 @@ def cases():
             {"strides": (stride, 1, 1), "padding": ((before, behind), (1, 1), (1, 1)), "dilations": (d, 1, 1)},
         )
     yield nn.conv3d, (3, 2, 9, 9, 128), (3, 3, 3, 128, 64), {"strides": 1, "padding": "SAME"}  # images share a box
+    yield nn.conv3d, (1, 4, 13, 15, 40), (5, 7, 7, 40, 33), {"strides": 1, "padding": "SAME"}  # many taps
     for k, s, m in ((4, 2, 32), (4, 2, 40), (6, 2, 32), (6, 3, 48), (3, 1, 32), (3, 2, 48), (5, 2, 32), (5, 3, 32)):
         arguments = {"output_shape": None, "strides": s, "padding": "SAME"}
         yield nn.conv2d_transpose, (2, 16, 15, 64), (k, k, m, 64), arguments

@@ -595,6 +595,12 @@ cdef inline ptrdiff_t packed_bytes(const Run *r) noexcept nogil:
     return r.groups * r.blocks * block_bytes(r)
 
 
+cdef inline ptrdiff_t some_bytes(const Run *r) noexcept nogil:
+    """Of the filters that are gathered at a time of one block, those of CHANNELS or, of very many taps, of fewer."""
+    cdef ptrdiff_t each = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * 2 * r.k.lanes * r.size
+    return max(1, min(CHANNELS, SCRATCH_BYTES // 4 // each)) * each
+
+
 cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) noexcept nogil:
     """U of one block of columns of one group of a job; False where a value is not finite."""
     cdef ptrdiff_t lanes = r.k.lanes, start = item % r.blocks * 2 * lanes, slice_, first = 0, count = r.cg, c, plane, i
@@ -615,7 +621,9 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
         strides[i] = r.filters.s[i]
     while first < r.cg:
         if not there:
-            count, w, row = min(CHANNELS, r.cg - first), s.some, 2 * lanes * r.size
+            row = 2 * lanes * r.size
+            count, w = some_bytes(r) // (r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * row), s.some
+            count = min(count, r.cg - first)
             gather_filters(r, item, first, count, s.some)
             strides[2] = count * row
             strides[1] = r.ax[2].taps * strides[2]
@@ -708,7 +716,7 @@ cdef ptrdiff_t lay_out(Scratch *s, char *start, const Run *r) noexcept nogil:
     cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
     s.v = start
     s.m = s.some = s.v + r.xis * v_bytes(r)  # filters are transformed before the product
-    s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(taps * CHANNELS * wide_row))
+    s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(some_bytes(r)))
     s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
     s.taps = s.rows + r.outs
     s.offset = <ptrdiff_t *> (s.taps + taps)
@@ -765,7 +773,7 @@ cdef class Winograd:
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
         cdef int i, j
-        cdef double pixels, products
+        cdef double products
         cdef Axis *a
         cdef Run *first = &self.first
         transformed, alpha, m, r = shape
@@ -776,16 +784,12 @@ cdef class Winograd:
         first.axes, first.columns_axis = len(transformed), max(transformed)
         first.rows_axis = transformed[0] if first.axes == 2 else 0
         first.alpha, first.xis, first.m2 = alpha, alpha ** first.axes, m ** first.axes
-        pixels = 2.0 * first.cg * first.mg * first.groups
-        for n in problem.batch:
-            pixels *= n
-        self.njobs = len(problem.jobs)
+        self.flops, self.njobs = problem.flops, len(problem.jobs)
         self.ax = <Axis *> calloc(3 * self.njobs, sizeof(Axis))
         if self.ax == NULL:
             raise MemoryError
         for j, axes in enumerate(problem.jobs):
-            products = pixels * first.xis
-            self.flops += pixels * prod([axis.out * axis.taps for axis in axes])
+            products = 2.0 * prod(problem.batch) * first.groups * first.cg * first.mg * first.xis
             for i, axis in enumerate(axes):
                 a = self.ax + 3 * j + i
                 copy_axis(axis, <JobAxis *> a)
