@@ -119,6 +119,39 @@ def test_outputs_that_follow_each_other_start_elsewhere_in_their_pages():
             assert 64 <= (one.ctypes.data - other.ctypes.data) % 512 <= 448
 
 
+SMALL = """
+import numpy as np
+import cyconv as nn
+
+def virtual():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * 4096
+
+x, f = np.ones((1, 8, 8, 4), np.float32), np.ones((3, 3, 4, 4), np.float32)
+makes = [lambda: nn.max_pool2d(x, 2, 2, "VALID"), lambda: nn.conv2d_backprop_filter(x, f.shape, x, 1, "SAME"),
+         lambda: nn.plan(nn.conv2d, f, strides=1, padding="SAME")]
+for make in makes:
+    make()
+    before = virtual()
+    held = [make() for _ in range(500)]
+    assert virtual() - before < 16 << 20
+"""
+
+
+def test_small_results_and_plans_take_no_more_than_they_need():
+    done = subprocess.run([sys.executable, "-c", SMALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_small_results_leave_what_is_kept_of_large_ones():
+    """Of no more blocks than a few there is a list."""
+    place = page(_runtime.empty(ODD, np.float32))
+    small = [_runtime.empty((1000,), np.float32) for _ in range(100)]
+    assert all(a.ctypes.data % 64 == 0 for a in small)
+    del small
+    assert page(_runtime.empty(ODD, np.float32)) == place
+
+
 def test_outputs_are_arrays_like_any_other():
     x = np.ones(LARGE, np.float32)
     y = nn.conv2d(x, np.ones((1, 1, 16, 16), np.float32), 1, "VALID")

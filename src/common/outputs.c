@@ -2,14 +2,15 @@
 #include "memory.h"
 #include <malloc.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <string.h>
 
 #define SLOTS 16
 #define PAGE 4096
+#define LINE 64
 
-/* Where an output starts in its page. Loads that lie a multiple of 4096 bytes from a store wait for it; of 256 channels
- * every fourth pixel lies so, if outputs start in their page where inputs do. NumPy's large arrays start at 16. */
+/* Where a large output starts in its page. Loads that lie a multiple of 4096 bytes from a store wait for it; of 256
+ * channels every fourth pixel lies so, if outputs start in their page where inputs do. NumPy's large arrays start
+ * at 16. */
 static const size_t starts[2] = {384, 704};
 static int turn;
 
@@ -41,15 +42,29 @@ static void *take(int i)
     return block;
 }
 
-/* The block that an output lies in, which starts a page. */
-static void *block_of(void *output) { return (void *)((uintptr_t)output / PAGE * PAGE); }
+/* An output in its block, which is named before it. */
+static void *place(char *block, size_t start)
+{
+    if (block)
+        memcpy(block + start - sizeof(block), &block, sizeof(block));
+    return block ? block + start : NULL;
+}
+
+static char *block_of(void *output)
+{
+    char *block;
+    memcpy(&block, (char *)output - sizeof(block), sizeof(block));
+    return block;
+}
 
 void *output_malloc(void *context, size_t size)
 {
     (void)context;
     char *block = NULL;
     int best = -1;
-    if (__builtin_add_overflow(size < KEPT_LEAST ? KEPT_LEAST : size, PAGE, &size))
+    if (size < KEPT_LEAST)
+        return place(allocate_large(LINE + size), LINE);
+    if (__builtin_add_overflow(size, PAGE, &size))
         return NULL;
     pthread_mutex_lock(&lock);
     const size_t start = starts[turn ^= 1];
@@ -59,9 +74,7 @@ void *output_malloc(void *context, size_t size)
     if (best >= 0)
         block = take(best);
     pthread_mutex_unlock(&lock);
-    if (!block)
-        block = allocate_pages(size);
-    return block ? block + start : NULL;
+    return place(block ? block : allocate_pages(size), start);
 }
 
 void *output_calloc(void *context, size_t number, size_t size)
@@ -87,7 +100,7 @@ void output_free(void *context, void *output, size_t size)
     const int lent = usable >= LENT_LEAST && total[0] + usable > KEPT_BYTES;
     pthread_mutex_unlock(&lock);
     const size_t most = lent ? LENT_BYTES : KEPT_BYTES;
-    if (usable > most || (lent && !lend(block, usable))) {
+    if (usable < KEPT_LEAST + PAGE || usable > most || (lent && !lend(block, usable))) {
         free(block);
         return;
     }
