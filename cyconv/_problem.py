@@ -198,7 +198,8 @@ def _cast(listed: Array, dtype: np.dtype[Any]) -> Array:
     """Python's numbers in a dtype of their kind: no fractions in integers, and integers only where they fit."""
     if listed.dtype.kind not in {"i": "iu", "u": "iu", "f": "iuf", "V": "iuf", "c": "iufc"}.get(dtype.kind, ""):
         return listed
-    cast = listed.astype(dtype)
+    with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
+        cast = listed.astype(dtype)
     return listed if dtype.kind in "iu" and (cast != listed).any() else cast
 
 

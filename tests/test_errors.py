@@ -92,6 +92,7 @@ def test_lists_beside_an_array_as_extras_and_gradients():
     x, w = np.ones((1, 4, 3, 2), np.float32), np.ones((2, 2, 2, 2), np.float32)
     plain = nn.conv2d(x, w, 1, "SAME")
     assert (nn.conv2d(x, w, 1, "SAME", bias=[1, 0.5], residual=plain.tolist()) == 2 * plain + [1, 0.5]).all()
+    assert (nn.conv2d(x, w, 1, "SAME", bias=[1e39, 0])[..., 0] == np.inf).all()
     dy = (1 + np.arange(plain.size, dtype=np.float32)).reshape(plain.shape)
     right = nn.conv2d_vjp(x, w, dy, 1, "SAME")
     assert (nn.conv2d_backprop_filter(x, w.shape, dy.tolist(), 1, "SAME") == right[1]).all()
