@@ -351,7 +351,7 @@ class Plan(_runtime.Quick):
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
-        x = array(recipe.op, recipe.names[0], x)
+        x = array(recipe.op, recipe.names[0], x, recipe.filters.dtype)
         if not last or (x.shape, x.dtype, _isa.current(), forced_algorithm()) != last[:4]:
             last = self._bind(x)
         packed, (problem, driver, extras) = last[6], last[9:]

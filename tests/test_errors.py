@@ -93,6 +93,7 @@ def test_lists_beside_an_array_as_extras_and_gradients():
     plain = nn.conv2d(x, w, 1, "SAME")
     assert (nn.conv2d(x, w, 1, "SAME", bias=[1, 0.5], residual=plain.tolist()) == 2 * plain + [1, 0.5]).all()
     assert (nn.conv2d(x, w, 1, "SAME", bias=[1e39, 0])[..., 0] == np.inf).all()
+    assert (nn.plan(nn.conv2d, w, strides=1, padding="SAME")(x.tolist()) == plain).all()
     dy = (1 + np.arange(plain.size, dtype=np.float32)).reshape(plain.shape)
     right = nn.conv2d_vjp(x, w, dy, 1, "SAME")
     assert (nn.conv2d_backprop_filter(x, w.shape, dy.tolist(), 1, "SAME") == right[1]).all()
