@@ -451,7 +451,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
     cdef const Axis *depth = &r.ax[0]
     cdef tile_args args
     memset(&args, 0, sizeof(args))
-    args.a, args.a_step, args.run, args.ldb = at, 0, r.cg, width
+    args.a_step, args.run, args.ldb = 0, r.cg, width
     args.out, args.bias = out, r.none
     for xi in range(r.xis):
         k = 0
@@ -469,7 +469,11 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
                 rows = 8
             for i in range(TILE_ROWS):
                 out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
-                at[i] = s.rows[first + min(i, rows - 1)]
+            args.a = s.rows + first
+            if rows < full and rows & (rows - 1):  # the tile has more; what follows may not meet these taps
+                args.a = at
+                for i in range(TILE_ROWS):
+                    at[i] = s.rows[first + min(i, rows - 1)]
             r.k.gemm[wide][rows](&args)
             first += rows
         u += u_bytes(r, width)
