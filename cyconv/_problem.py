@@ -728,3 +728,12 @@ def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
     return target
+
+
+def delivered(out: Any, y: Array) -> Array:
+    """A result in a checked `out` if there is one: it may have been computed there."""
+    if out is None:
+        return y
+    if not np.may_share_memory(out, y):
+        out[...] = y
+    return out  # type: ignore[no-any-return]

@@ -20,6 +20,7 @@ from cyconv._problem import (
     axes,
     check_bytes,
     data_format_argument,
+    delivered,
     integer,
     join_shape,
     layout,
@@ -182,15 +183,6 @@ def room_for(op: str, out: Any, shape: Shape, dtype: np.dtype[Any], *inputs: Arr
         if target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs if a is not None):
             return target
     return empty(op, shape, dtype)
-
-
-def delivered(out: Any, y: Array) -> Array:
-    """A result that was computed there, in out if there is one."""
-    if out is None:
-        return y
-    if not np.may_share_memory(out, y):
-        out[...] = y
-    return out  # type: ignore[no-any-return]
 
 
 def same_shape(op: str, shape: Shape, **arrays: Array) -> None:

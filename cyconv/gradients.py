@@ -20,6 +20,7 @@ from cyconv._problem import (
     array,
     check_bytes,
     data_format_argument,
+    delivered,
     dtype_code,
     forward_problem,
     join_shape,
@@ -42,15 +43,6 @@ _NUMPY_MODES: dict[int, Any] = {1: "reflect", 2: "symmetric", 3: "edge", 4: "wra
 _FEW_PIXELS = 16
 
 _driver = lru_cache(maxsize=1024)(filter_gradient)
-
-
-def _put(out: Any, target: Array | None, made: Array) -> Array:
-    """What was made, in `out`, whose array is `target`, where there is one."""
-    if target is None:
-        return made
-    if target is not made:
-        target[...] = made
-    return out  # type: ignore[no-any-return]
 
 
 def _backprop_input(
@@ -89,7 +81,8 @@ def _backprop_input(
         )  # fmt: skip
 
     whole = problem(sizes, padding, code)
-    target = None if out is None else out_argument(op, out, sizes, g.dtype)
+    if out is not None:
+        out_argument(op, out, sizes, g.dtype)
 
     last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
     if padding == "VALID" and last and not depthwise and f.shape[:-1] == window:
@@ -98,7 +91,7 @@ def _backprop_input(
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
             dx = _backprop_input(op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads)
-            return _put(out, target, dx.reshape(sizes))
+            return delivered(out, dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
@@ -116,7 +109,7 @@ def _backprop_input(
     with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
         for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
             x = _fold(x, axis, a.size, lo, hi, mode)
-        return _put(out, target, np.array(x, dtype, order="C") if target is None else x)
+        return delivered(out, np.array(x, dtype, order="C") if out is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:
@@ -175,7 +168,7 @@ def _backprop_filter(
     fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
     result = target if target is not None and fits else empty(sizes, x.dtype)
     _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
-    return _put(out, target, result)
+    return delivered(out, result)
 
 
 def conv1d_backprop_input(
@@ -760,7 +753,9 @@ def bias_add_grad(
     g = array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
     sums = _channel_sums(op, g, axis, num_threads)
-    return _put(out, None if out is None else out_argument(op, out, sums.shape, sums.dtype), sums)
+    if out is not None:
+        out_argument(op, out, sums.shape, sums.dtype)
+    return delivered(out, sums)
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cyconv import _isa, _threads, _window
-from cyconv._problem import Array, ShapeError, array, dtype_code, integer, layout, operands
-from cyconv._windows import delivered, room_for
+from cyconv._problem import Array, ShapeError, array, delivered, dtype_code, integer, layout, operands
+from cyconv._windows import room_for
 
 
 def _normalise(
