@@ -19,8 +19,6 @@ sum over a chunk is added to what the chunks before gave, and where there are fe
 up on their own and then in order. Threads share (part, rows, columns, taps) between them.
 """
 
-from math import prod
-
 from cython.parallel cimport prange
 from libc.stdint cimport INTPTR_MAX
 from libc.stdlib cimport free
@@ -30,7 +28,7 @@ cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
     Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, map_index,
-    odd_lines, poll, readable, run_units, storage_bytes, team_of
+    odd_lines, poll, readable, run_units, span_of, storage_bytes, team_of
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
 from transforms cimport filter_args, first_output, first_tap, input_args, output_args, winograd_kernels
@@ -216,7 +214,7 @@ cdef void read_x(const Task *t, Unit *u, ptrdiff_t group) noexcept nogil:
         a = &t.ax[i]
         first[i] = u.start[i + 1] * a.stride - a.lo
         u.x.out[i], u.x.tap[i], step[i] = a.stride, a.dilation, 1
-        extent[i] = (u.count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation + 1
+        extent[i] = span_of(a, u.count[i + 1])
         if t.source == TAP and not (t.fold and i == 2):
             first[i] += k[i] * a.dilation
             u.x.out[i], u.x.tap[i], step[i], extent[i] = 1, 0, a.stride, u.count[i + 1]
@@ -681,10 +679,9 @@ cdef class FilterGradient:
         t.size, t.csize = storage_bytes(t.dtype), compute_bytes(t.dtype)
         t.groups, t.repeat, t.turns = problem.groups, 1, 1
         t.cg, t.mg = problem.in_channels // t.groups, problem.out_channels // t.groups
-        self.flops = 2.0 * prod(problem.batch) * t.cg * problem.out_channels
+        self.flops = problem.flops
         for i, axis in enumerate(problem.jobs[0]):
             copy_axis(axis, &t.ax[i])
-            self.flops *= <double> axis.out * axis.taps
             t.padded |= leaves_input(&t.ax[i]) and not problem.zeros_outside
         t.depthwise = t.cg == 1 and t.groups > 1
         if t.depthwise:

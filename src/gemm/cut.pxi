@@ -4,7 +4,7 @@
 
 cdef inline ptrdiff_t extent_of(const JobAxis *a, ptrdiff_t outputs) noexcept nogil:
     """Positions from the first that so many outputs read to the last."""
-    return (outputs - 1) * a.stride + (a.taps - 1) * a.dilation + 1 if a.taps else 0
+    return span_of(a, outputs) if a.taps else 0
 
 
 cdef ptrdiff_t input_of(const Run *r, const Job *job, const ptrdiff_t *box, bint strip) noexcept nogil:

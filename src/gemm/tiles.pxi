@@ -39,7 +39,7 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
     for i in range(3):
         a = &b.job.ax[i]
         first, place = b.start[i + 1] * a.stride - a.lo, a.out_start + b.start[i + 1] * a.out_step
-        b.inside &= 0 <= first and first + (b.count[i + 1] - 1) * a.stride + (a.taps - 1) * a.dilation < a.size
+        b.inside &= 0 <= first and first + span_of(a, b.count[i + 1]) <= a.size
         b.apart[i] = r.x.s[i]
         line.base += first * r.x.s[i]
         line.out += place * r.out.s[i]
@@ -134,8 +134,7 @@ cdef void locate(const Run *r, const Box *b, ptrdiff_t *c, Tile *tile) noexcept 
             for j in range(3):
                 a = &b.job.ax[j]
                 corner[j] = (b.start[j + 1] + c[j + 1]) * a.stride - a.lo
-                tile.inside &= 0 <= corner[j] and (corner[j] + (a.taps - 1) * a.dilation
-                                                   + (a.stride * (line.count - 1) if j == 2 else 0) < a.size)
+                tile.inside &= 0 <= corner[j] and corner[j] + span_of(a, line.count if j == 2 else 1) <= a.size
             tile.first[tile.stretches] = i
             tile.stretches += 1
             for j in range(<int> line.count):
