@@ -92,7 +92,7 @@ cdef struct Scratch:
     char *m                   # [xi][row][2 vectors]
     char *strip
     char *u                   # one block of U, where filters are transformed when they are met
-    char *some                # filters of CHANNELS channels, [tap][c][column]
+    char *some                # filters of some channels, [tap][c][column]
     char *whole               # those of all channels, for tiles that are computed again; NULL before the first
     const Run *whole_of       # whose they are
     ptrdiff_t whole_block
@@ -282,9 +282,13 @@ cdef void gather_filters(const Run *r, ptrdiff_t item, ptrdiff_t first, ptrdiff_
                 dst += channels * columns * r.size
 
 
-cdef inline ptrdiff_t whole_bytes(const Run *r) noexcept nogil:
-    """Of a block's filters of all channels."""
-    return r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * r.cg * 2 * r.k.lanes * r.size
+cdef inline ptrdiff_t all_taps(const Run *r) noexcept nogil:
+    return r.ax[0].taps * r.ax[1].taps * r.ax[2].taps
+
+
+cdef inline ptrdiff_t gathered_bytes(const Run *r, ptrdiff_t channels) noexcept nogil:
+    """Of a block's filters of so many channels."""
+    return all_taps(r) * channels * 2 * r.k.lanes * r.size
 
 
 cdef const char *whole_filters(const Run *r, ptrdiff_t item, Scratch *s) noexcept nogil:
@@ -292,7 +296,7 @@ cdef const char *whole_filters(const Run *r, ptrdiff_t item, Scratch *s) noexcep
     if s.whole_of == r and s.whole_block == item:
         return s.whole
     if s.whole == NULL:
-        s.whole = <char *> allocate_large(whole_bytes(r))
+        s.whole = <char *> allocate_large(gathered_bytes(r, r.cg))
     if s.whole != NULL:
         gather_filters(r, item, 0, r.cg, s.whole)
         s.whole_of, s.whole_block = r, item
@@ -304,7 +308,7 @@ cdef void again(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t n, const 
     """One tile's block of columns directly, pixel by pixel."""
     cdef ptrdiff_t[3] o
     cdef ptrdiff_t[3] k
-    cdef ptrdiff_t taps = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, m = r.ax[r.columns_axis].m, tap, at
+    cdef ptrdiff_t taps = all_taps(r), m = r.ax[r.columns_axis].m, tap, at
     cdef const char *here
     cdef const Axis *a
     cdef tile_args args
@@ -401,7 +405,8 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                                 which = (i * r.ax[1].m + j) * r.ax[2].m + k
                                 at = which if plain else rows
                                 place[at] = to + along[0].out[i] + along[1].out[j] + last.out[k]
-                                residual[at] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
+                                if r.residual.data != NULL:
+                                    residual[at] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
                                 out[which] = place[at] if plain else s.tile + rows * wide_row
                                 rows += 1
                     args.m = s.m + row * wide_row
@@ -599,10 +604,9 @@ cdef inline ptrdiff_t packed_bytes(const Run *r) noexcept nogil:
     return r.groups * r.blocks * block_bytes(r)
 
 
-cdef inline ptrdiff_t some_bytes(const Run *r) noexcept nogil:
-    """Of the filters that are gathered at a time of one block, those of CHANNELS or, of very many taps, of fewer."""
-    cdef ptrdiff_t each = r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * 2 * r.k.lanes * r.size
-    return max(1, min(CHANNELS, SCRATCH_BYTES // 4 // each)) * each
+cdef inline ptrdiff_t some_channels(const Run *r) noexcept nogil:
+    """Those whose filters of a block are gathered at a time; fewer where the taps are very many."""
+    return max(1, min(CHANNELS, SCRATCH_BYTES // 4 // gathered_bytes(r, 1)))
 
 
 cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) noexcept nogil:
@@ -625,9 +629,7 @@ cdef bint pack_block(const Run *r, ptrdiff_t item, char *u, const Scratch *s) no
         strides[i] = r.filters.s[i]
     while first < r.cg:
         if not there:
-            row = 2 * lanes * r.size
-            count, w = some_bytes(r) // (r.ax[0].taps * r.ax[1].taps * r.ax[2].taps * row), s.some
-            count = min(count, r.cg - first)
+            count, w, row = min(some_channels(r), r.cg - first), s.some, 2 * lanes * r.size
             gather_filters(r, item, first, count, s.some)
             strides[2] = count * row
             strides[1] = r.ax[2].taps * strides[2]
@@ -674,11 +676,11 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
     if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
         depth = max(1, min(r.ax[0].tiles, DEPTHS))
         most = max(1, most // v_most(r, 0, depth))
-    elif most >= TILE_ROWS:
-        most = most // TILE_ROWS * TILE_ROWS
-    if most < 2 * TILE_ROWS and bytes >= V_BYTES and not r.ax[0].reach:
+    elif most < 2 * TILE_ROWS and bytes >= V_BYTES:  # every box reads all of U: better few boxes than V in L2
         most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
         most = max(1, min(2 * TILE_ROWS, most))
+    elif most >= TILE_ROWS:
+        most = most // TILE_ROWS * TILE_ROWS
     most = min(most, TILES)
     # U that is more than V: each thread takes some of its columns and meets all boxes with them, if its L2 keeps those,
     # or if U is new, for what another thread has written comes slowly; else U must be much more.
@@ -717,10 +719,10 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
 cdef ptrdiff_t lay_out(Scratch *s, char *start, const Run *r) noexcept nogil:
     """Place a thread's scratch from start on; how many bytes it takes but for filters."""
     cdef ptrdiff_t wide_row = 2 * r.k.lanes * r.size
-    cdef ptrdiff_t taps = max(r.ax[0].taps * r.ax[1].taps * r.ax[2].taps, r.slices)
+    cdef ptrdiff_t taps = max(all_taps(r), r.slices)
     s.v = start
     s.m = s.some = s.v + r.xis * v_bytes(r)  # filters are transformed before the product
-    s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(some_bytes(r)))
+    s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(gathered_bytes(r, some_channels(r))))
     s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
     s.taps = s.rows + r.outs
     s.offset = <ptrdiff_t *> (s.taps + taps)
@@ -950,7 +952,7 @@ cdef class Winograd:
                     most = max(most, lay_out(&s, <char *> &s, self.cut_all(&r, threads, &memory)))
         finally:
             give_back(&memory)
-        most = aligned(threads * sizeof(Scratch)) + threads * (most + aligned(whole_bytes(&r))) + copied
+        most = aligned(threads * sizeof(Scratch)) + threads * (most + aligned(gathered_bytes(&r, r.cg))) + copied
         return most + aligned(shared_bytes(&r)) + aligned(self.njobs * sizeof(Run))
 
     def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
