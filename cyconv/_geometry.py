@@ -125,6 +125,17 @@ def terms_inside(axis: Axis | JobAxis) -> int:
     return _terms_before(axis, axis.size + axis.lo) - _terms_before(axis, axis.lo) if axis.out and axis.taps else 0
 
 
+def spread(axis: Axis, transposed: bool) -> JobAxis:
+    """The same sums pixel by pixel: by tap k, pixel i adds to output i*stride + k*dilation - lo.
+
+    A transposed op's pixels are the forward op's outputs; a forward op's taps go backwards, its stride is 1.
+    """
+    size, taps, out, stride, dilation, lo = axis
+    if transposed:
+        return JobAxis(out, taps, size, stride, dilation, lo, 0, 1, 0, 1)
+    return JobAxis(size, taps, out, 1, dilation, effective(taps, dilation) - 1 - lo, taps - 1, -1, 0, 1)
+
+
 def piece(axis: JobAxis, first: int, last: int, k: int, taps: int) -> JobAxis:
     """Outputs first to last of the axis, with so many taps from tap k on."""
     return axis._replace(

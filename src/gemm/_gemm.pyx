@@ -26,7 +26,7 @@ from common cimport (
 from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
-from cyconv._geometry import zones
+from cyconv._geometry import spread, zones
 from cyconv._runtime import empty, packed, prepare
 
 cnp.import_array()

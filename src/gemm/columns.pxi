@@ -280,12 +280,7 @@ cdef class Columns:
         t.columns, t.x.n = t.mg, prod(problem.batch)
         transposed = problem.filters.endswith("transposed")
         for i, a in enumerate(problem.axes):
-            if transposed:  # an image's pixels are the forward op's outputs
-                spread = (a.out, a.taps, a.size, a.stride, a.dilation, a.lo, 0, 1, 0, 1)
-            else:
-                lo = (a.taps - 1) * a.dilation - a.lo
-                spread = (a.size, a.taps, a.out, 1, a.dilation, lo, a.taps - 1, -1, 0, 1)
-            copy_axis(spread, &t.ax[i])
+            copy_axis(spread(a, transposed), &t.ax[i])
             t.columns *= a.taps
         self.layout = ("columns",)
         self.out_shape = problem.out_shape
