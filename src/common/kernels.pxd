@@ -1,5 +1,6 @@
 """The declarations of src/gemm/kernels.h for the drivers that use its tiles."""
 
+from common cimport ceil_div
 from move cimport fill_fn, finish_fn, gather_fn, pack_fn
 
 cdef extern from "../gemm/kernels.h" nogil:
@@ -46,3 +47,11 @@ cdef inline int spare_bytes(const conv_kernels *k, ptrdiff_t taken, int wide, in
     """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these."""
     cdef ptrdiff_t vector = k.lanes * csize, spare = wide * vector - taken * csize
     return <int> spare if spare == 0 or 2 * spare == vector or 4 * spare == 3 * vector else -1
+
+
+cdef inline int tile_rows(ptrdiff_t left, int full) noexcept nogil:
+    """How many of the rows that are left the next tile takes: 8 where tiles of 8 and 4 take less than a full one and the
+    rest, as fewer than 4 take as long as 4."""
+    if 8 < full and 8 < left < 2 * full - 3 and 4 * ceil_div(left, 4) < full + 4 * max(0, ceil_div(left - full, 4)):
+        return 8
+    return <int> min(left, full)

@@ -31,7 +31,7 @@ from common cimport (
     L1_PERIOD, MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
     give_back, leaves_input, loads_suffer, no_memory, output, poll, readable, run_units, span_of, storage_bytes, take, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._runtime import empty, packed, prepare

@@ -57,9 +57,9 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
         last = min(block + together, p.blocks)
         first, h, w = 0, b.start[1], b.start[2]
         while first < pixels:
-            rows = <int> min(full, pixels - first)
             if line:
                 tiles = (pixels - first) // full
+            rows = full if tiles else tile_rows(pixels - first, full)
             for i in range(TILE_ROWS):  # a tile may read more than its rows
                 middle[i] = s.middle + min(first + i, pixels - 1) * p.pitch * r.csize
             for i in range(rows):

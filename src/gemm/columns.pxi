@@ -78,7 +78,7 @@ cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, con
     if args.tiles:
         s.k.along[wide](&args)
     while rest:
-        some = 8 if 8 < rest < 11 else rest
+        some = tile_rows(rest, rows)
         for i in range(rows):
             a[i] = panel + (columns - rest + min(i, some - 1)) * row
             out[i] = products + (columns - rest + i) * next if i < some else spare

@@ -384,12 +384,6 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
     finish(r, s.tile, tile.rows, block.taken, out, residual, block.bias)
 
 
-cdef inline int tile_rows(ptrdiff_t pixels, int full) noexcept nogil:
-    """How many of so many pixels the next tile takes. Of one or two more than a full one, 8: a tile of those alone would take
-    as long as one of four."""
-    return 8 if 8 < full < pixels <= min(full + 2, 16) else <int> min(pixels, full)
-
-
 cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, int full) noexcept nogil:
     """How long the tiles of so many pixels take, in pixels of full ones: a small one's filters come no faster."""
     cdef ptrdiff_t rest = pixels % full + (full if pixels >= full else 0), steps = pixels - rest

@@ -23,7 +23,7 @@ from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, allocate_large, begin, ceil_div, copy_axis, give_back, kept_memory,
     map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units, take, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 from transforms cimport (
     M_MAX, filter_args, filter_fn, first_output, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
@@ -469,9 +469,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
             if first == end:
                 end = taps_inside(r, b, first, &tap0, &tap1)
                 args.offset, args.runs, args.b = s.offset + tap0, tap1 - tap0, u + tap0 * r.cg * width * r.size
-            rows = <int> min(full, end - first)
-            if 8 < rows <= 12:  # a tile of 8 rows and a small one take less than a full one
-                rows = 8
+            rows = tile_rows(end - first, full)
             for i in range(TILE_ROWS):
                 out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
             args.a = s.rows + first
