@@ -63,7 +63,6 @@ cdef struct Axis:
     ptrdiff_t chunks          # of r taps each, every stride-th: for each phase of the input so many
     ptrdiff_t tiles           # positions along it: tiles, or outputs
     ptrdiff_t box, boxes
-    bint even                 # boxes of a last, smaller one, or all of nearly one size
     ptrdiff_t reach           # positions of V beyond the last output's first: taps that add up without a transform
 
 cdef struct Along:
@@ -152,15 +151,13 @@ cdef inline ptrdiff_t v_most(const Run *r, int axis, ptrdiff_t count) noexcept n
 
 cdef inline ptrdiff_t box_start(const Axis *a, ptrdiff_t i) noexcept nogil:
     """The first position of box i, or one past the last box's."""
-    return a.tiles * i // a.boxes if a.even else min(i * a.box, a.tiles)
+    return ceil_div(a.tiles * i, a.boxes)
 
 
 cdef inline ptrdiff_t boxes_alike(const Axis *a, ptrdiff_t last, ptrdiff_t *count) noexcept nogil:
-    """How many boxes there are of each of the two sizes along an axis, the first ones' and the last one's, and that size."""
-    cdef ptrdiff_t more = a.tiles % a.boxes if a.even else a.boxes - 1
+    """How many boxes there are of each of the two sizes along an axis, the larger ones or the last, smaller ones, and that size."""
+    cdef ptrdiff_t more = a.tiles % a.boxes
     count[0] = a.tiles // a.boxes + 1 - last
-    if not a.even:
-        count[0] = a.tiles - more * a.box if last else a.box
     return a.boxes - more if last else more
 
 
@@ -548,18 +545,6 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         store_block(r, &s.box, group, block, s)
 
 
-cdef bint even_is_less(const Axis *a, ptrdiff_t n) noexcept nogil:
-    """Whether boxes of nearly one size take fewer register tiles than full ones and a rest; n positions a step.
-
-    Each reads its part of U from L2 or beyond, however few its rows: 7 steps of 7 are 2, 2, 3 (4 tiles of 14 rows), not
-    3, 3, 1 (5), but 17 of 5 are 5, 5, 5, 2 (7), not 4, 4, 4, 5 (8).
-    """
-    cdef ptrdiff_t least = a.tiles // a.boxes, more = a.tiles - least * a.boxes
-    cdef ptrdiff_t even = more * ceil_div(a.box * n, TILE_ROWS) + (a.boxes - more) * ceil_div(least * n, TILE_ROWS)
-    cdef ptrdiff_t rest = a.tiles - (a.boxes - 1) * a.box
-    return even < (a.boxes - 1) * ceil_div(a.box * n, TILE_ROWS) + ceil_div(rest * n, TILE_ROWS)
-
-
 cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
     """How many input positions a stretch of tiles or outputs reads along an axis, from its first residue on."""
     cdef ptrdiff_t whole
@@ -692,7 +677,6 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
             r.ax[i].box = (r.ax[i].box + 1) // 2
         r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
         r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
-        r.ax[i].even = even_is_less(&r.ax[i], n)
         n *= v_most(r, i, r.ax[i].box)
         if r.ax[i].boxes > 1:
             most = n
