@@ -25,18 +25,18 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
         d[step] = even_a - odd_a;
         d[2 * step] = even_b + odd_b;
         d[3 * step] = even_b - odd_b;
-        d[4 * step] = d4 + (aa * bb * d0 - (aa + bb) * d2);
+        d[4 * step] = d4 - (aa + bb) * d2 + aa * bb * d0;
     } else if (alpha == 6) {
         const T aa = (T)0.5625, bb = (T)2.25, a = (T)0.75, b = (T)1.5; /* a, b and their squares */
         const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
         const V even_a = d4 - bb * d2, odd_a = a * (d3 - bb * d1);
         const V even_b = d4 - aa * d2, odd_b = b * (d3 - aa * d1);
-        d[0] = d4 + (aa * bb * d0 - (aa + bb) * d2);
+        d[0] = d4 - (aa + bb) * d2 + aa * bb * d0;
         d[step] = even_a + odd_a;
         d[2 * step] = even_a - odd_a;
         d[3 * step] = even_b + odd_b;
         d[4 * step] = even_b - odd_b;
-        d[5 * step] = d5 + (aa * bb * d1 - (aa + bb) * d3);
+        d[5 * step] = d5 - (aa + bb) * d3 + aa * bb * d1;
     }
 }
 
@@ -62,48 +62,71 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
     if (alpha != 4)
         x[0] += even_b;
     UNROLL for (int k = 1; k < m; k++, power_a *= a, power_b *= b) {
-        x[k * step] = power_a * (k % 2 ? odd_a : even_a);
+        V y = power_a * (k % 2 ? odd_a : even_a);
+        if (k == m - 1)
+            y += last;
         if (alpha != 4)
-            x[k * step] += power_b * (k % 2 ? odd_b : even_b);
+            y += power_b * (k % 2 ? odd_b : even_b);
+        x[k * step] = y;
     }
-    x[(m - 1) * step] += last;
 }
 
-/* A sum of y - y is 0 unless a y is infinite or NaN: whether one is, in any lane. */
-INLINE int
-NAME(any_strange)(V sum)
+/* The first n elements, and zeros: not in line, where it would keep the vector in memory. */
+static V __attribute__((noinline)) NAME(load_first)(const void *from, ptrdiff_t n)
 {
-    const VM zero = sum == 0;
+    V v = (V){0};
+    memcpy(&v, from, (size_t)n * sizeof(T));
+    return v;
+}
+
+/* Whether a value was infinite or NaN, in any lane, of which this is the sum; or if it has become so. */
+INLINE int NAME(any_strange)(V sum)
+{
+    const VM finite = sum - sum == 0;
     int64_t part[VBYTES / 8], all = -1;
-    memcpy(part, &zero, sizeof zero);
+    memcpy(part, &finite, sizeof finite);
     UNROLL for (int i = 0; i < VBYTES / 8; i++)
         all &= part[i];
     return all != -1;
 }
 
+/* A last vector's channels are copied, with zeros behind them: loaded into d directly by memcpy they would keep all of it
+ * in memory. Columns are transformed as they are loaded, for the same reason: 36 vectors are more than the registers hold. */
 INLINE void NAME(input)(const input_args *t, const int alpha, const int axes)
 {
-    const int rows = axes == 2 ? alpha : 1, count = rows * alpha;
+    const int rows = axes == 2 ? alpha : 1;
+    const ptrdiff_t xi = t->xi;
     for (ptrdiff_t c = 0; c < t->channels; c += VL) {
-        V d[ALPHA_MAX * ALPHA_MAX];
-        if (t->channels - c >= VL)
-    UNROLL for (int i = 0; i < count; i++) {
-                const T *pixel = (const T *)t->pixels[i] + c;
-                d[i] = LOAD(pixel);
-                __builtin_prefetch((const char *)pixel + t->ahead);
+        const char *const *pixels = t->pixels;
+        ptrdiff_t at = c * (ptrdiff_t)sizeof(T);
+        const char *copies[ALPHA_MAX * ALPHA_MAX];
+        V copy[ALPHA_MAX * ALPHA_MAX], d[ALPHA_MAX * ALPHA_MAX];
+        if (t->channels - c < VL) {
+            for (int i = 0; i < rows * alpha; i++) {
+                copy[i] = (V){0};
+                copies[i] = memcpy(&copy[i], pixels[i] + at, (size_t)(t->channels - c) * sizeof(T));
             }
-        else
-            for (int i = 0; i < count; i++) {
-                d[i] = (V){0};
-                memcpy(&d[i], (const T *)t->pixels[i] + c, (size_t)(t->channels - c) * sizeof(T));
+            pixels = copies;
+            at = 0;
+        }
+        const ptrdiff_t ahead = at + t->ahead;
+        UNROLL for (int j = 0; j < alpha; j++) {
+            UNROLL for (int i = 0; i < rows; i++) {
+                const char *pixel = pixels[i * alpha + j];
+                d[i * alpha + j] = LOAD(pixel + at);
+                if (j > 1) /* the others are of the tile before, too */
+                    __builtin_prefetch(pixel + ahead);
             }
-        if (axes == 2)
-            UNROLL for (int j = 0; j < alpha; j++)
+            if (axes == 2)
                 NAME(data_transform)(d + j, alpha, alpha);
+        }
+        char *v = t->v + c * (ptrdiff_t)sizeof(T);
         UNROLL for (int i = 0; i < rows; i++) {
             NAME(data_transform)(d + i * alpha, 1, alpha);
             UNROLL for (int j = 0; j < alpha; j++)
-                STORE((T *)(t->v + (i * alpha + j) * t->xi) + c, d[i * alpha + j]);
+                STORE(v + j * xi, d[i * alpha + j]);
+            v += alpha * xi;
+            STEP_BY_STEP(v);
         }
     }
 }
@@ -111,36 +134,44 @@ INLINE void NAME(input)(const input_args *t, const int alpha, const int axes)
 INLINE int NAME(output)(const output_args *t, const int alpha, const int m, const int axes)
 {
     const int rows = axes == 2 ? alpha : 1, out_rows = axes == 2 ? m : 1;
+    const ptrdiff_t xi = t->xi, row = alpha * xi;
     const V low = (V){0} + (T)t->low, high = (V){0} + (T)t->high;
-    V strange = (V){0};
+    V sum = (V){0};
     for (int j = 0; j < t->wide; j++) {
+        const ptrdiff_t at = j * VBYTES, ahead = at + t->ahead;
+        const char *from = t->m + at;
         V x[ALPHA_MAX * ALPHA_MAX];
         UNROLL for (int k = 0; k < alpha; k++) {
             UNROLL for (int i = 0; i < rows; i++)
-                x[i * alpha + k] = LOAD((const T *)(t->m + (i * alpha + k) * t->xi) + j * VL);
+                x[i * alpha + k] = LOAD(from + i * row);
+            from += xi;
+            STEP_BY_STEP(from);
             if (axes == 2)
                 NAME(output_transform)(x + k, alpha, alpha, m);
         }
-        const V bias = LOAD((const T *)t->bias + j * VL);
+        const V bias = LOAD(t->bias + at);
         UNROLL for (int i = 0; i < out_rows; i++) {
-            NAME(output_transform)(x + i * alpha, 1, alpha, m);
+            V *y = x + i * alpha;
+            NAME(output_transform)(y, 1, alpha, m);
             UNROLL for (int k = 0; k < m; k++) {
-                V y = x[i * alpha + k];
-                strange += y - y;
-                y += bias;
-                if (t->added)
-                    y += LOAD(t->added[i * m + k] + j * VBYTES);
-                if (t->clamp) {
-                    y = SELECT(y < low, low, y);
-                    y = SELECT(y > high, high, y);
+                sum += y[k];
+                y[k] += bias;
+            }
+            if (t->added)
+                UNROLL for (int k = 0; k < m; k++)
+                    y[k] += LOAD(t->added[i * m + k] + at);
+            if (t->clamp)
+                UNROLL for (int k = 0; k < m; k++) {
+                    y[k] = SELECT(y[k] < low, low, y[k]);
+                    y[k] = SELECT(y[k] > high, high, y[k]);
                 }
-                char *out = t->out[i * m + k] + j * VBYTES;
-                STORE(out, y);
-                __builtin_prefetch(out + t->ahead, 1);
+            UNROLL for (int k = 0; k < m; k++) {
+                STORE(t->out[i * m + k] + at, y[k]);
+                __builtin_prefetch(t->out[i * m + k] + ahead, 1);
             }
         }
     }
-    return NAME(any_strange)(strange);
+    return NAME(any_strange)(sum);
 }
 
 /* The polynomial of the taps g at the points p and -p, over their distances from the others: for -p it has the same sign
@@ -150,8 +181,12 @@ INLINE void NAME(filter_pair)(V *x, const int step, const V *g, const double p, 
 {
     V even = (T)(1 / distances) * g[0], odd = (T)(p / distances) * g[1];
     double power = p * p;
-    UNROLL for (int k = 2; k < r; k++, power *= p)
-        *(k % 2 ? &odd : &even) += (T)(power / distances) * g[k];
+    UNROLL for (int k = 2; k < r; k++, power *= p) {
+        if (k % 2)
+            odd += (T)(power / distances) * g[k];
+        else
+            even += (T)(power / distances) * g[k];
+    }
     x[0] = even + odd;
     x[step] = same ? even - odd : odd - even;
 }
@@ -177,34 +212,35 @@ INLINE void NAME(filter_transform)(V *x, const int step, const int alpha, const 
 INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, const int axes)
 {
     const int rows = axes == 2 ? alpha : 1, taps_rows = axes == 2 ? r : 1;
-    V strange = (V){0};
+    const ptrdiff_t xi = f->xi;
+    V sum = (V){0};
     for (ptrdiff_t c = 0; c < f->width; c += VL) {
         const ptrdiff_t n = f->columns - c < VL ? f->columns - c : VL;
         V x[ALPHA_MAX * ALPHA_MAX];
-        UNROLL for (int i = 0; i < taps_rows; i++)
-            UNROLL for (int j = 0; j < r; j++) {
-                V v = (V){0};
+        UNROLL for (int j = 0; j < r; j++) {
+            UNROLL for (int i = 0; i < taps_rows; i++) {
+                V tap = (V){0};
                 if (i < f->taps_h && j < f->taps_w && n > 0) {
                     const char *w = f->w + i * f->step_h + j * f->step_w + c * (ptrdiff_t)sizeof(T);
                     __builtin_prefetch(w + f->ahead, 0, 2);
-                    if (n == VL)
-                        v = LOAD(w);
-                    else
-                        memcpy(&v, w, (size_t)n * sizeof(T));
+                    tap = n < VL ? NAME(load_first)(w, n) : (V)LOAD(w);
                 }
-                x[i * alpha + j] = v;
-                strange += v - v;
+                x[i * alpha + j] = tap;
+                sum += tap;
             }
-        if (axes == 2)
-            UNROLL for (int j = 0; j < r; j++)
+            if (axes == 2)
                 NAME(filter_transform)(x + j, alpha, alpha, r);
+        }
+        char *u = f->u + c * (ptrdiff_t)sizeof(T);
         UNROLL for (int i = 0; i < rows; i++) {
             NAME(filter_transform)(x + i * alpha, 1, alpha, r);
             UNROLL for (int j = 0; j < alpha; j++)
-                STORE((T *)(f->u + (i * alpha + j) * f->xi) + c, x[i * alpha + j]);
+                STORE(u + j * xi, x[i * alpha + j]);
+            u += alpha * xi;
+            STEP_BY_STEP(u);
         }
     }
-    return NAME(any_strange)(strange);
+    return NAME(any_strange)(sum);
 }
 
 /* Each along one axis and along two; F(m, r) by its alpha. */
