@@ -71,14 +71,6 @@ INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const 
     }
 }
 
-/* The first n elements, and zeros: not in line, where it would keep the vector in memory. */
-static V __attribute__((noinline)) NAME(load_first)(const void *from, ptrdiff_t n)
-{
-    V v = (V){0};
-    memcpy(&v, from, (size_t)n * sizeof(T));
-    return v;
-}
-
 /* Whether a value was infinite or NaN, in any lane, of which this is the sum; or if it has become so. */
 INLINE int NAME(any_strange)(V sum)
 {
@@ -208,22 +200,32 @@ INLINE void NAME(filter_transform)(V *x, const int step, const int alpha, const 
     x[(alpha - 1) * step] = g[r - 1];
 }
 
-/* U of one channel's filters: taps that a last chunk lacks are zeros. */
+/* U of one channel's filters. Where taps or columns are fewer than the transform's, zeros are in their places. */
 INLINE int NAME(filter)(const filter_args *f, const int alpha, const int r, const int axes)
 {
     const int rows = axes == 2 ? alpha : 1, taps_rows = axes == 2 ? r : 1;
     const ptrdiff_t xi = f->xi;
     V sum = (V){0};
     for (ptrdiff_t c = 0; c < f->width; c += VL) {
-        const ptrdiff_t n = f->columns - c < VL ? f->columns - c : VL;
-        V x[ALPHA_MAX * ALPHA_MAX];
+        const char *taps = f->w + c * (ptrdiff_t)sizeof(T);
+        ptrdiff_t step_h = f->step_h, step_w = f->step_w;
+        V copy[ALPHA_MAX][ALPHA_MAX], x[ALPHA_MAX * ALPHA_MAX];
+        if (f->columns - c < VL) {
+            const ptrdiff_t n = f->columns - c < 0 ? 0 : f->columns - c;
+            memset(copy, 0, (size_t)taps_rows * sizeof copy[0]);
+            for (int i = 0; i < f->taps_h; i++)
+                for (int j = 0; j < f->taps_w; j++)
+                    memcpy(&copy[i][j], taps + i * step_h + j * step_w, (size_t)n * sizeof(T));
+            taps = (const char *)copy;
+            step_h = sizeof copy[0];
+            step_w = VBYTES;
+        }
         UNROLL for (int j = 0; j < r; j++) {
             UNROLL for (int i = 0; i < taps_rows; i++) {
                 V tap = (V){0};
-                if (i < f->taps_h && j < f->taps_w && n > 0) {
-                    const char *w = f->w + i * f->step_h + j * f->step_w + c * (ptrdiff_t)sizeof(T);
-                    __builtin_prefetch(w + f->ahead, 0, 2);
-                    tap = n < VL ? NAME(load_first)(w, n) : (V)LOAD(w);
+                if (i < f->taps_h && j < f->taps_w) {
+                    tap = LOAD(taps + i * step_h + j * step_w);
+                    __builtin_prefetch(taps + i * step_h + j * step_w + f->ahead, 0, 2);
                 }
                 x[i * alpha + j] = tap;
                 sum += tap;
