@@ -16,8 +16,8 @@
 #endif
 /* mask ? yes : no, lane by lane; C has no ?: on vectors */
 #define SELECT(mask, yes, no) ((V)(((mask) & (VM)(yes)) | (~(mask) & (VM)(no))))
-/* The compiler may not work out what a stepping pointer comes to: of 36 addresses it would make 36 registers, most of them
- * in memory. */
+/* The compiler may not work out what a stepping pointer comes to: of 36 addresses it would make 36 registers, most of
+ * them in memory. */
 #define STEP_BY_STEP(pointer) __asm__("" : "+r"(pointer))
 #define INLINE static inline __attribute__((always_inline))
 #endif
