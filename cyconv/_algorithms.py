@@ -73,15 +73,15 @@ FETCHED = ((3 << 19, 0), (4 << 20, 5), (16 << 20, 12), (48 << 20, 16), (1 << 62,
 def _vector_fmas(driver: Winograd, jobs: int) -> tuple[float, float]:
     """How many vector FMAs take as long as one of a driver's jobs, and as transforming its filters.
 
-    A fit to random problems, 4,700 on AMD Zen 4 and 6,000 on an Intel Xeon with 2 MiB of L2 (AVX-512), between the two machines:
-    transforms and filters weigh up to twice as much on a core of two vector FMAs a cycle.
+    A fit to random problems, 4,700 on AMD Zen 4, 6,000 on an Intel Xeon with 2 MiB of L2 and 3,700 on Zen 5 (AVX-512), between
+    the machines: transforms and filters weigh up to twice as much on a core of two vector FMAs a cycle.
     """
     filters, products, met, inputs, spilled, outputs, tiles, calls = driver.counts(len(_isa.available_isas()) - 1)
     size = filters * _LANES * 4 * jobs
     fetched = next(fmas for most, fmas in FETCHED if size <= most)
     waits = max(products + 3 * met, fetched * met) if fetched else products
     made = 6 if met == filters or size < 1e6 else 15 if size < 16 << 20 else 25  # in L2 or not
-    work = waits + (28 if spilled else 16) * inputs + 12 * outputs + 40 * tiles + 74 * calls + 2500
+    work = waits + (23 if spilled else 11) * inputs + 9 * outputs + 40 * tiles + 74 * calls + 2500
     return float(work), float(made * filters)
 
 
