@@ -32,19 +32,69 @@ INLINE void NAME(transpose_registers)(V v[VL])
     }
 }
 
-/* d[i*pitch + j] = src[i][j] where i is what lies side by side, sj bytes from j to j + 1; at least a vector of both.
- * The last blocks are moved back rather than cut. */
+/* n elements: vectors, and what is left as its first and its last ones, which may overlap. Rows are too short for what
+ * memcpy does before it starts, and of a size that is known, if it is 32, GCC makes a loop. */
+INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
+{
+    for (; n >= VL; n -= VL, d += VL, s += VL)
+        STORE(d, LOAD(s));
+    const ptrdiff_t bytes = n * (ptrdiff_t)sizeof(T);
+#define ENDS(part)                                                                                                     \
+    if (VBYTES > sizeof(part) && bytes >= (ptrdiff_t)sizeof(part)) {                                                   \
+        const ptrdiff_t last = bytes - (ptrdiff_t)sizeof(part);                                                        \
+        const part first_part = *(const part *)s, last_part = *(const part *)((const char *)s + last);                 \
+        *(part *)d = first_part;                                                                                       \
+        *(part *)((char *)d + last) = last_part;                                                                       \
+        return;                                                                                                        \
+    }
+    ENDS(bytes32)
+    ENDS(bytes16)
+    ENDS(bytes8)
+    ENDS(bytes4)
+#undef ENDS
+}
+
+/* d[i*pitch + j] = src[i][j] of a block of fewer than a vector of j, or of i, which lie side by side. */
+static void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
+{
+    V v[VL], part[VL];
+    UNROLL for (int k = 0; k < VL; k++)
+        part[k] = (V){0};
+    for (ptrdiff_t k = 0; k < nj; k++) {
+        const T *from = (const T *)(src + k * sj);
+        if (ni == VL || (k < nj - 1 && sj >= VBYTES)) /* what lies between is read, too, but for the last */
+            part[k] = LOAD(from);
+        else
+            NAME(copy_short)((T *)&part[k], from, ni);
+    }
+    UNROLL for (int k = 0; k < VL; k++)
+        v[k] = part[k];
+    NAME(transpose_registers)(v);
+    UNROLL for (int k = 0; k < VL; k++)
+        part[k] = v[k];
+    for (ptrdiff_t k = 0; k < ni; k++)
+        NAME(copy_short)(d + k * pitch, (const T *)&part[k], nj);
+}
+
+/* The same of any numbers: the last blocks of many are moved back rather than cut. */
 static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
 {
+    const ptrdiff_t wide = ni < VL ? ni : VL, tall = nj < VL ? nj : VL; /* of a block */
     for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL)
         for (ptrdiff_t j0 = 0; j0 < nj; j0 += VL) {
-            const ptrdiff_t i = i0 + VL > ni ? ni - VL : i0, j = j0 + VL > nj ? nj - VL : j0;
+            const ptrdiff_t i = i0 + wide > ni ? ni - wide : i0, j = j0 + tall > nj ? nj - tall : j0;
+            const char *from = src + j * sj + i * (ptrdiff_t)sizeof(T);
+            T *to = d + i * pitch + j;
+            if (wide < VL || tall < VL) {
+                NAME(transposed_part)(to, pitch, from, wide, tall, sj);
+                continue;
+            }
             V v[VL];
-    UNROLL for (int k = 0; k < VL; k++)
-                v[k] = LOAD((const T *)(src + (j + k) * sj) + i);
+            UNROLL for (int k = 0; k < VL; k++)
+                v[k] = LOAD(from + k * sj);
             NAME(transpose_registers)(v);
             UNROLL for (int k = 0; k < VL; k++)
-                STORE(d + (i + k) * pitch + j, v[k]);
+                STORE(to + k * pitch, v[k]);
         }
 }
 
@@ -148,7 +198,7 @@ static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, pt
                     d[i * pitch + j] = LOAD_##S((const S *)(src + i * si) + j);                                        \
             return;                                                                                                    \
         }                                                                                                              \
-        if (__builtin_types_compatible_p(S, T) && repeat == 1 && si == sizeof(T) && ni >= VL && nj >= VL) {            \
+        if (__builtin_types_compatible_p(S, T) && repeat == 1 && si == sizeof(T) && ni >= 4 && nj >= 4) {              \
             NAME(transposed)(d, pitch, src, ni, nj, sj);                                                               \
             return;                                                                                                    \
         }                                                                                                              \
@@ -168,58 +218,77 @@ static void NAME(fill)(void *dst, ptrdiff_t n, double value)
 
 /* ---- the end of a tile that is not a plain store -------------------------------------------------------------- */
 
-/* n elements, in vectors and then by halves: rows are too short for what memcpy does before it starts. */
-INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
-{
-    for (; n >= VL; n -= VL, d += VL, s += VL)
-        STORE(d, LOAD(s));
-    UNROLL for (int part = VL / 2; part > 0; part /= 2)
-        if (n & part) {
-            memcpy(d, s, part * sizeof(T));
-            d += part;
-            s += part;
-        }
-}
-
-#define FINISH_ROW(S, FORMULA)                                                                                         \
-    for (ptrdiff_t j = 0; j < f->columns; j++) {                                                                       \
+#define FINISH_ROW(FORMULA)                                                                                            \
+    for (ptrdiff_t j = 0; j < columns; j++) {                                                                          \
         const T x = row[j];                                                                                            \
-        const T y = (FORMULA);                                                                                         \
-        STORE_##S(out + j * step, y);                                                                                  \
+        row[j] = (FORMULA);                                                                                            \
     }                                                                                                                  \
     break;
+
+/* How many rows from one on lie side by side in the output, where columns do not: these are turned there together. Fewer
+ * than four are not worth it. */
+INLINE int NAME(abreast)(const finish_args *f, int first)
+{
+    const int most = f->rows - first < VL ? f->rows - first : VL;
+    int n = 1;
+    if (f->out_step == sizeof(T) || f->out_step % (ptrdiff_t)sizeof(T) || f->columns < 4)
+        return 1;
+    while (n < most && f->out[first + n] == f->out[first] + n * (ptrdiff_t)sizeof(T))
+        n++;
+    return n < 7 ? 1 : n;
+}
 
 #define FINISH(S)                                                                                                      \
     static void NAME(finish_##S)(const finish_args *f)                                                                 \
     {                                                                                                                  \
-        if (__builtin_types_compatible_p(S, T) && f->activation == NONE && !f->bias && !f->residual &&                 \
-            f->out_step == sizeof(T)) { /* only too narrow to be stored at once */                                     \
+        const int same = __builtin_types_compatible_p(S, T), plain = f->activation == NONE && !f->bias && !f->residual; \
+        if (same && plain && f->out_step == sizeof(T)) { /* only too narrow to be stored at once */                    \
             for (int i = 0; i < f->rows; i++)                                                                          \
                 NAME(copy_short)((T *)f->out[i], (const T *)f->tile + i * f->pitch, f->columns);                       \
             return;                                                                                                    \
         }                                                                                                              \
         const T low = (T)f->low, high = (T)f->high;                                                                    \
-        T row[TILE_WIDE * VL];                                                                                         \
-        for (int i = 0; i < f->rows; i++) {                                                                            \
-            const T *tile = (const T *)f->tile + i * f->pitch, *bias = (const T *)f->bias;                             \
-            const char *residual = f->residual ? f->residual[i] : NULL;                                                \
-            char *out = f->out[i];                                                                                     \
-            const ptrdiff_t step = f->out_step;                                                                        \
-            for (ptrdiff_t j = 0; j < f->columns; j++)                                                                 \
-                row[j] = tile[j] + (bias ? bias[j] : 0);                                                               \
-            if (residual)                                                                                              \
-                for (ptrdiff_t j = 0; j < f->columns; j++)                                                             \
-                    row[j] += LOAD_##S(residual + j * f->residual_step);                                               \
-            switch (f->activation) {                                                                                   \
-            case NONE: FINISH_ROW(S, x)                                                                                \
-            case CLAMP: FINISH_ROW(S, x < low ? low : x > high ? high : x)                                             \
-            case LEAKY_RELU: FINISH_ROW(S, x < 0 ? x * low : x)                                                        \
-            case ELU: FINISH_ROW(S, x < 0 ? EXPM1(x) : x)                                                              \
-            case SIGMOID: FINISH_ROW(S, SIGMOID_OF(x))                                                                 \
-            case TANH: FINISH_ROW(S, TANH_OF(x))                                                                       \
-            case SILU: FINISH_ROW(S, x * SIGMOID_OF(x))                                                                \
-            case GELU: FINISH_ROW(S, x * (T)0.5 * (1 + ERF(x * (T)0.70710678118654752)))                               \
+        const ptrdiff_t columns = f->columns, step = f->out_step;                                                      \
+        T rows[VL][TILE_WIDE * VL];                                                                                    \
+        for (int first = 0, count; first < f->rows; first += count) {                                                  \
+            count = same ? NAME(abreast)(f, first) : 1;                                                                \
+            if (plain && count > 1) {                                                                                  \
+                NAME(transposed)((T *)f->out[first], step / (ptrdiff_t)sizeof(T),                                      \
+                                 (const char *)((const T *)f->tile + first * f->pitch), columns, count,                \
+                                 f->pitch * (ptrdiff_t)sizeof(T));                                                     \
+                continue;                                                                                              \
             }                                                                                                          \
+            for (int i = first; i < first + count; i++) {                                                              \
+                const T *tile = (const T *)f->tile + i * f->pitch, *bias = (const T *)f->bias;                         \
+                const char *residual = f->residual ? f->residual[i] : NULL;                                            \
+                char *out = f->out[i];                                                                                 \
+                T *row = rows[i - first];                                                                              \
+                for (ptrdiff_t j = 0; j < columns; j++)                                                                \
+                    row[j] = tile[j] + (bias ? bias[j] : 0);                                                           \
+                if (residual)                                                                                          \
+                    for (ptrdiff_t j = 0; j < columns; j++)                                                            \
+                        row[j] += LOAD_##S(residual + j * f->residual_step);                                           \
+                switch (f->activation) {                                                                               \
+                case CLAMP: FINISH_ROW(x < low ? low : x > high ? high : x)                                            \
+                case LEAKY_RELU: FINISH_ROW(x < 0 ? x * low : x)                                                       \
+                case ELU: FINISH_ROW(x < 0 ? EXPM1(x) : x)                                                             \
+                case SIGMOID: FINISH_ROW(SIGMOID_OF(x))                                                                \
+                case TANH: FINISH_ROW(TANH_OF(x))                                                                      \
+                case SILU: FINISH_ROW(x * SIGMOID_OF(x))                                                               \
+                case GELU: FINISH_ROW(x * (T)0.5 * (1 + ERF(x * (T)0.70710678118654752)))                              \
+                }                                                                                                      \
+                if (count > 1)                                                                                         \
+                    continue;                                                                                          \
+                if (step == sizeof(S))                                                                                 \
+                    for (ptrdiff_t j = 0; j < columns; j++)                                                            \
+                        STORE_##S((S *)out + j, row[j]);                                                               \
+                else                                                                                                   \
+                    for (ptrdiff_t j = 0; j < columns; j++)                                                            \
+                        STORE_##S(out + j * step, row[j]);                                                             \
+            }                                                                                                          \
+            if (count > 1)                                                                                             \
+                NAME(transposed)((T *)f->out[first], step / (ptrdiff_t)sizeof(T), (const char *)rows, columns, count,  \
+                                 sizeof rows[0]);                                                                      \
         }                                                                                                              \
     }
 

@@ -19,6 +19,15 @@
 /* The compiler may not work out what a stepping pointer comes to: of 36 addresses it would make 36 registers, most of
  * them in memory. */
 #define STEP_BY_STEP(pointer) __asm__("" : "+r"(pointer))
+/* So many bytes of anything. */
+#if VBYTES > 32
+typedef int bytes32 __attribute__((vector_size(32), aligned(1), may_alias));
+#else
+typedef struct { char all[32]; } bytes32;
+#endif
+typedef int bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+typedef int64_t bytes8 __attribute__((aligned(1), may_alias));
+typedef int32_t bytes4 __attribute__((aligned(1), may_alias));
 #define INLINE static inline __attribute__((always_inline))
 #endif
 

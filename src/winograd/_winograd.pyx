@@ -45,6 +45,7 @@ cdef enum:
     V_FAR = 1900000           # of more than that, V is better larger than L2 than boxes many
     STRIP_BYTES = 300000
     TILES = 56                # of a box, in one plane
+    FINISHED = 80             # outputs of tiles side by side, at most, that are finished together where channels are apart
     BOXES = 8                 # for a thread, or some of their columns
     CHANNELS = 64             # whose filters are transposed at a time
     AHEAD = 4                 # channels' filters that are on their way meanwhile
@@ -95,7 +96,7 @@ cdef struct Scratch:
     char *whole               # those of all channels, for tiles that are computed again; NULL before the first
     const Run *whole_of       # whose they are
     ptrdiff_t whole_block
-    char *tile                # outputs of one tile
+    char *tile                # outputs of a tile, or of several
     const char **rows         # [rows] a row of V[0] for every row of the product
     const char **taps         # [taps] for a tile that is computed again
     ptrdiff_t *offset         # [max(slices, taps)]
@@ -359,18 +360,18 @@ cdef void outputs_along(const Run *r, const Box *b, int axis, ptrdiff_t q, Along
 
 cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t block, Scratch *s) noexcept nogil:
     """Y of every tile of the box, one block of columns."""
-    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, r.mg - start), n, row = 0
+    cdef ptrdiff_t lanes = r.k.lanes, start = block * 2 * lanes, taken = min(2 * lanes, r.mg - start), n, row = 0, together
     cdef ptrdiff_t wide_row = 2 * lanes * r.size
     cdef ptrdiff_t[3] q
     cdef ptrdiff_t[3] tile
     cdef Along[2] along
     cdef const Along *last
     cdef char *out[M_MAX * M_MAX]
-    cdef char *place[M_MAX * M_MAX]
-    cdef char *residual[M_MAX * M_MAX]
+    cdef char *place[FINISHED]
+    cdef char *residual[FINISHED]
     cdef char *to
     cdef char *added
-    cdef int i, j, k, rows, which, at
+    cdef int i, j, k, which, at, wide = 0, done = 0
     cdef bint plain, deferred
     cdef output_args args
     cdef finish_args end
@@ -383,6 +384,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
     args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
     args.added = residual if r.residual.data != NULL and plain else NULL
     args.ahead = first_output(TILES_AHEAD, r.ax[2].dilation, r.ax[2].m) * r.ax[2].out_step * r.out.s[2] if plain else 0
+    together = 1 if plain else max(1, min(lanes // r.ax[2].m, FINISHED // r.m2))
     for n in range(b.n):
         to = r.out.data + (b.n0 + n) * r.out.sn + (group * r.mg + start) * r.out.sc
         added = r.residual.data + (b.n0 + n) * r.residual.sn + (group * r.mg + start) * r.residual.sc
@@ -392,30 +394,35 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                 outputs_along(r, b, 1, q[1], &along[1])
                 for q[2] in range(b.count[2]):
                     last = &b.last[q[2]]
+                    if q[2] % together == 0:
+                        wide, done = 0, 0  # outputs of a line of these tiles, and of the tiles before
+                        for i in range(<int> min(together, b.count[2] - q[2])):
+                            wide += b.last[q[2] + i].count
                     if along[0].count * along[1].count * last.count < r.m2:
                         for i in range(r.m2):
-                            out[i], residual[i] = s.tile + M_MAX * M_MAX * wide_row, added  # beyond the image: thrown away
-                    rows = 0
+                            out[i] = s.tile + FINISHED * wide_row  # beyond the image: thrown away
+                            if plain:
+                                residual[i] = added
                     for i in range(along[0].count):
                         for j in range(along[1].count):
                             for k in range(last.count):
                                 which = (i * r.ax[1].m + j) * r.ax[2].m + k
-                                at = which if plain else rows
+                                at = which if plain else (i * along[1].count + j) * wide + done + k
                                 place[at] = to + along[0].out[i] + along[1].out[j] + last.out[k]
                                 if r.residual.data != NULL:
                                     residual[at] = added + along[0].residual[i] + along[1].residual[j] + last.residual[k]
-                                out[which] = place[at] if plain else s.tile + rows * wide_row
-                                rows += 1
+                                out[which] = place[at] if plain else s.tile + at * wide_row
+                    done += last.count
                     args.m = s.m + row * wide_row
                     row += 1
                     if transform(&args):
                         for i in range(3):
                             tile[i] = b.start[i] + q[i]
                         again(r, b, group, n, tile, block, args.wide, out, args.added, args.clamp, args.bias, s)
-                    if plain:
+                    if plain or done < wide:
                         continue
-                    end.tile, end.pitch, end.rows, end.columns = s.tile, 2 * lanes, rows, <int> taken
-                    end.out, end.out_step = place, r.out.sc
+                    end.tile, end.pitch, end.rows = s.tile, 2 * lanes, along[0].count * along[1].count * wide
+                    end.columns, end.out, end.out_step = <int> taken, place, r.out.sc
                     end.residual, end.residual_step = residual if r.residual.data != NULL else NULL, r.residual.sc
                     end.bias, end.activation = bias if deferred else NULL, r.activation if deferred else NONE
                     end.low, end.high = r.low, r.high
@@ -705,7 +712,7 @@ cdef ptrdiff_t lay_out(Scratch *s, char *start, const Run *r) noexcept nogil:
     s.v = start
     s.m = s.some = s.v + r.xis * v_bytes(r)  # filters are transformed before the product
     s.tile = s.m + max(r.xis * m_bytes(r) + TILE_ROWS * wide_row, aligned(gathered_bytes(r, some_channels(r))))
-    s.rows = <const char **> (s.tile + (M_MAX * M_MAX + 1) * wide_row)
+    s.rows = <const char **> (s.tile + (FINISHED + 1) * wide_row)
     s.taps = s.rows + r.outs
     s.offset = <ptrdiff_t *> (s.taps + taps)
     s.strip = start + aligned(<char *> (s.offset + taps) - start)
