@@ -58,7 +58,7 @@ cdef long WAYS = l1_ways()
 # Bytes of filters that a box's tiles go through at once, for L2 keeps them; where they are more, so many at a time, and the
 # box's input, which several taps read again for the next ones, has to stay, too.
 cdef ptrdiff_t L2 = min(max(l2_bytes(), 1 << 19), 1 << 21), ALL_FILTERS = L2 * 5 // 8, SOME_FILTERS = L2 * 2 // 7
-cdef ptrdiff_t INPUT_BYTES = L2 // 5
+cdef ptrdiff_t INPUT_BYTES = L2 * 9 // 20
 
 cdef enum Source:
     DIRECT, STRIP, WINDOWS

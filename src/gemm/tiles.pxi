@@ -390,7 +390,7 @@ cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, int full) noexcept nogil:
     cdef int rows
     while rest > 0:
         rows = tile_rows(rest, full)
-        steps += full if rows > 8 else min(full, 10 if rows > 4 else 5 if rows > 2 else 2 * rows)
+        steps += full if rows > 8 else min(full, 9 if rows > 4 else 5 if rows > 2 else 2 * rows)
         rest -= rows
     return steps
 
