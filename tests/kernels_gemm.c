@@ -8,10 +8,12 @@
 
 enum { MAX_RUNS = 5, MAX_RUN = 9, MAX_COLUMNS = 2 * 16 * 4 };
 
-/* Of a tile's last vector: all, a half or a quarter is stored. */
+/* Of a tile's last vector: all, a half or a quarter is stored; with AVX-512 any part. */
 static int any_spare(int type, const conv_kernels *k)
 {
     const int vector = k->lanes * sizes[type], spare[] = {0, vector / 2, vector / 4 * 3};
+    if (vector == 64)
+        return between(0, k->lanes - 1) * sizes[type];
     return spare[between(0, k->lanes >= 4 ? 2 : 1)];
 }
 

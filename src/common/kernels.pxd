@@ -44,9 +44,9 @@ cdef extern from "../gemm/kernels.h" nogil:
 
 
 cdef inline int spare_bytes(const conv_kernels *k, ptrdiff_t taken, int wide, int csize) noexcept nogil:
-    """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these."""
+    """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these: AVX-512 can store any."""
     cdef ptrdiff_t vector = k.lanes * csize, spare = wide * vector - taken * csize
-    return <int> spare if spare == 0 or 2 * spare == vector or 4 * spare == 3 * vector else -1
+    return <int> spare if spare == 0 or 2 * spare == vector or 4 * spare == 3 * vector or vector == 64 else -1
 
 
 cdef inline int tile_rows(ptrdiff_t left, int full) noexcept nogil:

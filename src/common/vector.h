@@ -21,6 +21,8 @@
 #define STEP_BY_STEP(pointer) __asm__("" : "+r"(pointer))
 /* So many bytes of anything. */
 #if VBYTES > 32
+typedef int ints __attribute__((vector_size(VBYTES)));
+typedef long long longs __attribute__((vector_size(VBYTES)));
 typedef int bytes32 __attribute__((vector_size(32), aligned(1), may_alias));
 #else
 typedef struct { char all[32]; } bytes32;
@@ -50,3 +52,15 @@ typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)
     __attribute__((vector_size(VBYTES)));
 #define LOAD(p) (*(const VU *)(p))
 #define STORE(p, v) (*(VU *)(p) = (v))
+/* Only the first n elements, and zeros behind them, where there is an instruction for that. */
+#if VBYTES == 64
+#undef LOAD_FIRST
+#undef STORE_FIRST
+#define LOAD_FIRST(p, n)                                                                                               \
+    (sizeof(T) == 4 ? (V)__builtin_ia32_loaddqusi512_mask((const void *)(p), (ints){0}, FIRST(n))                      \
+                    : (V)__builtin_ia32_loaddqudi512_mask((const void *)(p), (longs){0}, (uint8_t)FIRST(n)))
+#define FIRST(n) ((uint16_t)((1u << (n)) - 1))
+#define STORE_FIRST(p, v, n)                                                                                           \
+    (sizeof(T) == 4 ? __builtin_ia32_storedqusi512_mask((void *)(p), (ints)(v), FIRST(n))                              \
+                    : __builtin_ia32_storedqudi512_mask((void *)(p), (longs)(v), (uint8_t)FIRST(n)))
+#endif

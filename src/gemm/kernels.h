@@ -24,7 +24,8 @@ typedef struct {
     int clamp;          /* whether low and high matter */
     double low, high;
     int accumulate; /* start from what out holds; with spare = 0 */
-    int spare;      /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it */
+    int spare; /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it; AVX-512 leaves
+                  any */
     /* For tiles side by side: a[0], out[0] and added[0] are their first row's, the next lies so many bytes on. Each is
      * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart */
     ptrdiff_t tiles, pixel, out_pixel, added_pixel, blocks, panel;

@@ -29,14 +29,15 @@ INLINE V NAME(clamped)(V v, double low_, double high_)
 /* The last vector of a row of which so many bytes are not there. */
 INLINE V NAME(load_last)(const char *p, int spare)
 {
-    V v = {0};
     if (spare == 0)
         return LOAD(p);
-    if (spare == VBYTES / 2)
-        memcpy(&v, p, VBYTES / 2);
-    else
-        memcpy(&v, p, VBYTES / 4);
+#ifdef LOAD_FIRST
+    return LOAD_FIRST(p, VL - spare / (int)sizeof(T));
+#else
+    V v = {0};
+    memcpy(&v, p, spare == VBYTES / 2 ? VBYTES / 2 : VBYTES / 4);
     return v;
+#endif
 }
 
 INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_WIDE], const char *biases, const int rows, const int wide)
@@ -69,15 +70,25 @@ INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], ch
         return;
     }
     const int last = wide - 1;
-    UNROLL for (int i = 0; i < rows; i++) {
+    UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < last; j++)
             STORE((T *)out[i] + j * VL, acc[i][j]);
-        const V v = acc[i][last]; /* a copy: accumulators whose address is taken do not stay in registers */
-        if (t->spare == VBYTES / 2)
-            memcpy(out[i] + last * VBYTES, &v, VBYTES / 2);
-        else
-            memcpy(out[i] + last * VBYTES, &v, VBYTES / 4);
+#define LAST(part)                                                                                                     \
+    UNROLL for (int i = 0; i < rows; i++) {                                                                            \
+        const V v = acc[i][last]; /* a copy: accumulators whose address is taken do not stay in registers */           \
+        memcpy(out[i] + last * VBYTES, &v, part);                                                                      \
     }
+    if (t->spare == VBYTES / 2) {
+        LAST(VBYTES / 2)
+    } else if (t->spare == VBYTES / 4 * 3) {
+        LAST(VBYTES / 4)
+    }
+#undef LAST
+#ifdef STORE_FIRST
+    else
+        UNROLL for (int i = 0; i < rows; i++)
+            STORE_FIRST((T *)out[i] + last * VL, acc[i][last], VL - t->spare / (int)sizeof(T));
+#endif
 }
 
 INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
