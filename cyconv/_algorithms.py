@@ -243,7 +243,10 @@ def _pixels(problem: Problem, forced: bool) -> Any:
             return "there are enough channels for Winograd's transforms"
         if strided and (any(row.taps <= row.stride for row in rows) or problem.taps[0] > 1):
             return "strided windows that do not overlap, or of volumes"
-        if channels == 1 < problem.groups and (strided or problem.channels_last or min(row.out for row in rows) < 32):
+        # Channels that lie apart are turned round for sliding windows and back, unless they lie a page apart and share sets of L1.
+        turned = problem.in_channels >= lanes and prod(problem.sizes) % 512
+        short = min(row.out for row in rows) < 32
+        if channels == 1 < problem.groups and (strided or problem.channels_last or turned or short):
             return "each channel by itself: sliding windows are faster"
     driver = Pixels(problem)
     # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.

@@ -57,7 +57,16 @@ INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
 /* d[i*pitch + j] = src[i][j] of a block of fewer than a vector of j, or of i, which lie side by side. */
 static void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
 {
-    V v[VL], part[VL];
+    V v[VL];
+#ifdef LOAD_FIRST
+    UNROLL for (int k = 0; k < VL; k++)
+        v[k] = k < nj ? LOAD_FIRST(src + k * sj, ni) : (V){0};
+    NAME(transpose_registers)(v);
+    UNROLL for (int k = 0; k < VL; k++)
+        if (k < ni)
+            STORE_FIRST(d + k * pitch, v[k], nj);
+#else
+    V part[VL];
     UNROLL for (int k = 0; k < VL; k++)
         part[k] = (V){0};
     for (ptrdiff_t k = 0; k < nj; k++) {
@@ -74,6 +83,7 @@ static void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdif
         part[k] = v[k];
     for (ptrdiff_t k = 0; k < ni; k++)
         NAME(copy_short)(d + k * pitch, (const T *)&part[k], nj);
+#endif
 }
 
 /* The same of any numbers: the last blocks of many are moved back rather than cut. */

@@ -59,7 +59,7 @@ typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)
 #define LOAD_FIRST(p, n)                                                                                               \
     (sizeof(T) == 4 ? (V)__builtin_ia32_loaddqusi512_mask((const void *)(p), (ints){0}, FIRST(n))                      \
                     : (V)__builtin_ia32_loaddqudi512_mask((const void *)(p), (longs){0}, (uint8_t)FIRST(n)))
-#define FIRST(n) ((uint16_t)((1u << (n)) - 1))
+#define FIRST(n) ((uint16_t)((1u << (n)) - 1)) /* n <= 16 */
 #define STORE_FIRST(p, v, n)                                                                                           \
     (sizeof(T) == 4 ? __builtin_ia32_storedqusi512_mask((void *)(p), (ints)(v), FIRST(n))                              \
                     : __builtin_ia32_storedqudi512_mask((void *)(p), (longs)(v), (uint8_t)FIRST(n)))

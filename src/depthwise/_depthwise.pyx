@@ -72,6 +72,7 @@ cdef enum:
     MANY_ROWS = 7             # of outputs, which make a part
     MANY_TAPS = 1000          # from here on, signals are looked for between tiles, not rows of them
     PHASE_BYTES = 1 << 18     # of the outputs of a box that several phases make together
+    ABREAST = 16              # positions that are finished together
     WORTH_A_SHIFT = 5         # vectors of channels: from here on, one more pays for most of them being aligned
 
 cdef bint LOADS_SUFFER = loads_suffer()
@@ -81,7 +82,7 @@ cdef struct Scratch:
     # One thread's.
     char *tile
     char *strip
-    char *middle               # what the depthwise stage makes of a box
+    char *middle               # what the depthwise stage makes of a box, where that is not stored as it is
 
 
 cdef struct Product:
@@ -212,37 +213,8 @@ cdef inline int tile_pixels(ptrdiff_t rest, ptrdiff_t count) noexcept nogil:
     return 1 if rest == 1 else 2 if rest < 4 else 4
 
 
-cdef void end_tile(const Run *r, const slide_args *a, slide_fn slide, ptrdiff_t first, int pixels, char *out,
-                   char *residual, char *tile) noexcept nogil:
-    """A tile that may not be stored as it is, a vector of channels at a time through a buffer."""
-    cdef slide_args one = a[0]
-    cdef finish_args end
-    cdef char *outs[SLIDE_ROWS * SLIDE_PIXELS]
-    cdef char *residuals[SLIDE_ROWS * SLIDE_PIXELS]
-    cdef ptrdiff_t b, i, column
-    one.blocks, one.out_column = 1, r.k.lanes * r.csize
-    one.out_row = pixels * one.out_column
-    end.tile, end.pitch, end.rows = tile, r.k.lanes, <int> a.rows * pixels
-    end.out, end.out_step = outs, r.out.sc
-    end.residual, end.residual_step = residuals if residual != NULL else NULL, r.residual.sc
-    end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
-    for b in range(first, first + a.blocks):
-        column = r.at[b]
-        one.at, one.out = r.at + b, tile - column * r.csize
-        slide(&one)
-        one.w += one.w_block
-        for i in range(end.rows):
-            outs[i] = out + column * r.out.sc + i // pixels * a.out_row + i % pixels * a.out_column
-            if residual != NULL:
-                residuals[i] = (residual + column * r.residual.sc + i // pixels * r.step[1] * r.residual.s[1]
-                                + i % pixels * r.step[2] * r.residual.s[2])
-        end.columns = <int> min(r.k.lanes, r.columns - column)
-        end.bias = r.bias + column * r.csize if r.deferred else NULL
-        r.k.finish[r.out_dtype](&end)
-
-
 cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args *a, const char *plane, ptrdiff_t d,
-                   ptrdiff_t h, bint owner, Scratch *s) noexcept nogil:
+                   ptrdiff_t h, bint owner) noexcept nogil:
     """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
     cdef ptrdiff_t phase, done, count, o, lag, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
     cdef bint overlaps = r.lag > 0 and b.start[2] + b.count[2] == r.ax[2].out  # the last one, which goes by itself
@@ -276,11 +248,8 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
             if r.residual.data != NULL:
                 residual = (r.residual.data + b.n * r.residual.sn + d * r.residual.s[0] + h * r.residual.s[1]
                             + (o * r.fold - lag) * (r.residual.s[2] // r.fold))
-            if r.plain_store:
-                a.out, a.added = out, residual
-                r.slides[pixels](a)
-                continue
-            end_tile(r, a, r.slides[pixels], b.chunk, pixels, out, residual, s.tile)
+            a.out, a.added = out, residual
+            r.slides[pixels](a)
 
 
 cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept nogil:
@@ -328,12 +297,62 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
                 # an even share of what is left
                 a.rows = ceil_div(count - row, ceil_div(count - row, r.rows))
                 run_rows(r, b, &source, &a, plane, d, b.start[1] + phase + row * r.step[1],
-                         owner and r.taps > MANY_TAPS, s)
+                         owner and r.taps > MANY_TAPS)
                 row += a.rows
                 if owner:
                     poll(r.call)
                 if r.call.cancelled:
                     return
+
+
+cdef inline ptrdiff_t stage_pitch(const Run *r) noexcept nogil:
+    """Elements from one position of a box to the next in scratch."""
+    return r.columns if r.fold > 1 else r.chunk * r.k.lanes
+
+
+cdef inline ptrdiff_t stage_bytes(const Run *r) noexcept nogil:
+    """Of a box that cannot be stored as it is. Where the last pixels are computed twice, they may start a position early."""
+    if r.plain_store or r.product != NULL:
+        return 0
+    return aligned(r.box[1] * (r.box[2] + 1) * stage_pitch(r) * r.csize)
+
+
+cdef void finish_box(const Run *r, const Box *b, Scratch *s) noexcept nogil:
+    """A box that may not be stored as it is, from scratch to where it belongs: what lies abreast there goes together."""
+    cdef ptrdiff_t h, o, column, lag, rows, i, first = r.at[b.chunk], pitch = stage_pitch(r)
+    cdef ptrdiff_t columns = min(r.columns, r.at[b.chunk + b.blocks - 1] + r.k.lanes) - first
+    cdef char *out
+    cdef char *residual
+    cdef char *outs[ABREAST]
+    cdef char *residuals[ABREAST]
+    cdef finish_args end
+    end.pitch, end.out, end.out_step = pitch, outs, r.out.sc
+    end.residual, end.residual_step = residuals if r.residual.data != NULL else NULL, r.residual.sc
+    end.bias, end.activation, end.low, end.high = NULL, r.activation if r.deferred else NONE, r.low, r.high
+    for h in range(b.count[1]):
+        out = r.out.data + b.n * r.out.sn + b.start[0] * r.out.s[0] + (b.start[1] + h) * r.out.s[1]
+        residual = r.residual.data + b.n * r.residual.sn + b.start[0] * r.residual.s[0] + (b.start[1] + h) * r.residual.s[1]
+        o = 0
+        while o < b.count[2]:
+            rows, lag = min(ABREAST, b.count[2] - o), 0
+            if r.lag and b.start[2] + o + rows == r.ax[2].out:  # the last one goes by itself
+                rows -= 1
+                if rows == 0:
+                    rows, lag = 1, r.lag
+            column = 0
+            while column < columns:
+                for i in range(rows):
+                    outs[i] = (out + ((b.start[2] + o + i) * r.fold - lag) * (r.out.s[2] // r.fold)
+                               + (first + column) * r.out.sc)
+                    residuals[i] = (residual + ((b.start[2] + o + i) * r.fold - lag) * (r.residual.s[2] // r.fold)
+                                    + (first + column) * r.residual.sc)
+                end.tile = s.middle + ((h * (b.count[2] + 1) + 1 + o) * pitch + column - lag * (pitch // r.fold)) * r.csize
+                end.rows, end.columns = <int> rows, <int> min(columns - column, 2 * r.k.lanes)
+                if r.deferred:
+                    end.bias = r.bias + (first + column) * r.csize
+                r.k.finish[r.out_dtype](&end)
+                column += 2 * r.k.lanes
+            o += rows
 
 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
@@ -359,10 +378,20 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         b.count[i] = min(r.box[i], r.ax[i].out - b.start[i])
         unit //= r.boxes[i]
     b.n = unit
-    if p == NULL:
+    if p == NULL and r.plain_store:
         slide_box(r, &b, owner, &s)
         return
     stage = r[0]
+    if p == NULL:
+        memset(&stage.residual, 0, sizeof(View))  # it is added when the box is finished
+        stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, stage_pitch(r) * r.csize, r.csize
+        stage.out.s[1] = (b.count[2] + 1) * stage.out.s[2]
+        stage.out.data = (s.middle - b.start[1] * stage.out.s[1] - (b.start[2] - 1) * stage.out.s[2]
+                          - r.at[b.chunk] * r.csize)
+        slide_box(&stage, &b, owner, &s)
+        if not r.call.cancelled:
+            finish_box(r, &b, &s)
+        return
     stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, r.fold * p.pitch * r.csize, r.csize
     stage.out.s[1] = row_pixels(r, &b) * p.pitch * r.csize
     stage.out.data = s.middle - b.start[1] * stage.out.s[1] - b.start[2] * stage.out.s[2]
@@ -370,6 +399,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         b.blocks = min(r.chunk, r.blocks - b.chunk)
         slide_box(&stage, &b, owner, &s)
         b.chunk += r.chunk
+    if r.deferred:
+        activate(r, p, b.count[1] * row_pixels(r, &b), &s)
     if not r.call.cancelled:
         multiply_box(r, p, &b, owner, &s)
 
@@ -397,7 +428,7 @@ cdef ptrdiff_t strip_bytes(const Run *r) noexcept nogil:
 
 
 cdef void shrink(ptrdiff_t *size, const Run *r, ptrdiff_t least) noexcept nogil:
-    while size[0] > least and strip_bytes(r) > STRIP_BYTES:
+    while size[0] > least and max(0 if r.direct else strip_bytes(r), stage_bytes(r)) > STRIP_BYTES:
         size[0] = (size[0] + 1) // 2
 
 
@@ -444,7 +475,7 @@ cdef void cut(Run *r, int threads) noexcept nogil:
             r.box[2] = min(r.box[2], max(ceil_div(r.box[2], parts), 4 * SLIDE_PIXELS))
             if not pixels:
                 r.box[1] = ceil_div(r.box[1], ceil_div(parts, max(1, ceil_div(r.ax[2].out, r.box[2]))))
-    if not r.direct:
+    if not r.direct or stage_bytes(r):
         shrink(&r.box[1], r, SLIDE_ROWS)
         if r.fold == 1:
             shrink(&r.chunk, r, 4)
@@ -452,7 +483,7 @@ cdef void cut(Run *r, int threads) noexcept nogil:
         shrink(&r.box[1], r, 1)
         if r.fold == 1:
             shrink(&r.chunk, r, 1)
-        if r.fold == 1 and (strip_bytes(r) > STRIP_MOST or strip_positions(r) > r.taps * r.box[1] * r.box[2]):
+        if not r.direct and r.fold == 1 and (strip_bytes(r) > STRIP_MOST or strip_positions(r) > r.taps * r.box[1] * r.box[2]):
             r.sparse, r.chunk, r.box[1], r.box[2] = True, r.blocks, 1, 1
             r.slides, r.column = r.d.any, 1
             shrink(&r.chunk, r, 1)
@@ -490,9 +521,9 @@ cdef ptrdiff_t lay_out(const Run *r, char *p, Scratch *s) noexcept nogil:
     bytes."""
     cdef ptrdiff_t pixels = r.box[1] * r.box[2] * r.fold
     s.tile = p
-    s.strip = p + aligned(max(SLIDE_ROWS * SLIDE_PIXELS, 2 * TILE_ROWS) * r.k.lanes * r.csize)
+    s.strip = p + (aligned(2 * TILE_ROWS * r.k.lanes * r.csize) if r.product != NULL else 0)
     s.middle = s.strip + (0 if r.direct else strip_bytes(r))
-    return s.middle - p + (aligned(pixels * r.product.pitch * r.csize) if r.product != NULL else 0)
+    return s.middle - p + (aligned(pixels * r.product.pitch * r.csize) if r.product != NULL else stage_bytes(r))
 
 
 cdef ptrdiff_t most_scratch(const Run *r, int threads) noexcept:
