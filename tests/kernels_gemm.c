@@ -261,6 +261,46 @@ static void check_finish(const char *isa, int storage, const conv_kernels *k)
     }
 }
 
+/* Rows side by side, which are turned, in stretches: what each gives by itself. */
+static void check_abreast(const char *isa, int storage, const conv_kernels *k)
+{
+    enum { ROWS = 48, APART = 56 };
+    const int type = compute_type(storage), s = sizes[storage], rows = between(1, ROWS);
+    const int columns = between(1, 2 * k->lanes), pitch = columns + between(0, 3);
+    BUFFER tile[ROWS * MAX_COLUMNS * 8], bias[MAX_COLUMNS * 8], added[MAX_COLUMNS * APART * 8];
+    BUFFER together[MAX_COLUMNS * APART * 8 + 2 * ROOM], alone[MAX_COLUMNS * APART * 8 + 2 * ROOM];
+    char *out[ROWS], *one[ROWS], *residual[ROWS];
+    for (int i = 0; i < rows * pitch; i++)
+        put(type, tile + i * sizes[type], between(-60, 60));
+    for (int i = 0; i < columns; i++)
+        put(type, bias + i * sizes[type], between(-9, 9));
+    for (int i = 0; i < MAX_COLUMNS * APART; i++)
+        put(storage, added + i * s, between(-9, 9));
+    char *first = canaries(together, sizeof together - 2 * ROOM), *other = canaries(alone, sizeof alone - 2 * ROOM);
+    for (int i = 0, at = 0; i < rows; i++, at += between(0, 11) || at - i > 6 ? 1 : 2)
+        out[i] = first + at * s, one[i] = other + at * s, residual[i] = added + at * s;
+    finish_args f = {tile,
+                     pitch,
+                     rows,
+                     columns,
+                     out,
+                     APART * s,
+                     between(0, 1) ? residual : NULL,
+                     APART * s,
+                     between(0, 1) ? bias : NULL,
+                     between(NONE, CLAMP),
+                     -20,
+                     30};
+    k->finish[storage](&f);
+    char *const *const residuals = f.residual;
+    for (int i = 0; i < rows; i++) {
+        f.rows = 1, f.tile = tile + i * pitch * sizes[type], f.out = one + i;
+        f.residual = residuals ? residuals + i : NULL;
+        k->finish[storage](&f);
+    }
+    expect(!memcmp(together, alone, sizeof alone), isa, "finish", type_names[storage], "abreast", rows, columns);
+}
+
 /* Every half there is into float32; every half, the midpoints and their neighbours, and random floats back. */
 static void check_halves(const char *isa, int storage, const conv_kernels *k)
 {
@@ -348,6 +388,7 @@ int main(int argc, char **argv)
                 check_gather(isa_names[isa], storage, k);
                 check_pack(isa_names[isa], storage, k);
                 check_finish(isa_names[isa], storage, k);
+                check_abreast(isa_names[isa], storage, k);
             }
             if (sizes[storage] == 2)
                 check_halves(isa_names[isa], storage, k);

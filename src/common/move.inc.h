@@ -236,7 +236,7 @@ static void NAME(fill)(void *dst, ptrdiff_t n, double value)
     break;
 
 /* How many rows from one on lie side by side in the output, where columns do not: these are turned there together. Fewer
- * than four are not worth it. */
+ * than seven are not worth it. */
 INLINE int NAME(abreast)(const finish_args *f, int first)
 {
     const int most = f->rows - first < VL ? f->rows - first : VL;

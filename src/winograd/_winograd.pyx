@@ -419,7 +419,7 @@ cdef void store_block(const Run *r, const Box *b, ptrdiff_t group, ptrdiff_t blo
                         for i in range(3):
                             tile[i] = b.start[i] + q[i]
                         again(r, b, group, n, tile, block, args.wide, out, args.added, args.clamp, args.bias, s)
-                    if plain or done < wide:
+                    if plain or (q[2] + 1) % together and q[2] + 1 < b.count[2]:
                         continue
                     end.tile, end.pitch, end.rows = s.tile, 2 * lanes, along[0].count * along[1].count * wide
                     end.columns, end.out, end.out_step = <int> taken, place, r.out.sc
