@@ -151,8 +151,6 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
                 d[i * pitch + j * (FIXED) + q] = LOAD_##S((const S *)(src + i * si) + j);                              \
     return;
 
-/* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
- * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
 /* d[i*nj + j] = src[i][j] for fewer j than a vector holds, which lie side by side, and i that are si bytes apart: all that
  * fill whole vectors. Returns how many i. */
 static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, ptrdiff_t nj)
@@ -183,6 +181,8 @@ static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, pt
     return all - ni;
 }
 
+/* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
+ * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
 #define GATHER(S)                                                                                                      \
     static void NAME(gather_##S)(void *dst, ptrdiff_t pitch, ptrdiff_t repeat, const char *src, ptrdiff_t ni,          \
                                  ptrdiff_t si, ptrdiff_t nj, ptrdiff_t sj)                                             \

@@ -1,8 +1,7 @@
 /* Winograd transforms in float32: what they take, and their table. A tile of m x m outputs of an r x r filter needs
- * ALPHA = m + r
- * - 1 inputs squared; transforms are by axis, so that 1-D filters use the same code with one axis of length 1. The
- * filter gradient is the same product with other roles: its "filter" is a tile of r x r gradients, its "outputs" are m
- * x m taps. */
+ * ALPHA squared inputs, where ALPHA is m + r less one; transforms are by axis, so that 1-D filters use the same code
+ * with one axis of length 1. The filter gradient is the same product with other roles: its "filter" is a tile of r x r
+ * gradients, its "outputs" are m x m taps. */
 #pragma once
 #include <stddef.h>
 
