@@ -38,14 +38,14 @@ from cyconv._runtime import prepare
 cnp.import_array()
 
 cdef extern from "kernels.h" nogil:
-    enum: TALL
+    enum: SLIDES, STRIDES, TALL
     ctypedef struct pixel_run:
         ptrdiff_t a, b, count
     ctypedef struct tile_args:
         const char *a
         const char *b
         const pixel_run *runs
-        ptrdiff_t count, a_step, b_step, row_step, each, turn, tall_step
+        ptrdiff_t count, a_step, b_step, row_step, stride, dilation, inside[2], each, turn, tall_step
         void *out
         ptrdiff_t pitch
         int accumulate
@@ -59,8 +59,9 @@ cdef extern from "kernels.h" nogil:
         int lanes
         int rows[3]
         tile_fn outer[3][15]
-        tile_fn depthwise[3][15]
-        tile_fn tall[2][3]
+        tile_fn tall[3]
+        tile_fn depthwise[3][3][15]
+        tile_fn depthwise_tall[3][3]
         add_fn add
         fill_fn fill
         gather_fn gather[5]
@@ -71,7 +72,8 @@ cdef extern from "kernels.h" nogil:
 
 cdef enum:
     CHUNK = 208              # pixels whose sum a tile keeps in registers: 4 x 7 x 7, 14 x 14, 7 x 28 fit
-    DEPTHWISE_CHUNK = 1024
+    DEPTHWISE_CHUNK = 512
+    DEPTHWISE_ROW = 64       # of it at most, so that L1 holds what the taps read again
     TURNED_CHUNK = 512       # whose input stays in cache from turn to turn
     RUNS = 2048              # of a chunk at most
     FOLD_CHUNK = RUNS        # where a tile is small, so that the ends of rows come more at a time
@@ -107,6 +109,7 @@ cdef struct Task:
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
     ptrdiff_t turns          # channels of a small group, each of which meets as many filters; else 1
     ptrdiff_t tall           # rows of taps that are rows together, too: TALL, or 1
+    int slide                # depthwise: the stride, where taps share inputs, else 0
     ptrdiff_t tap_groups
     ptrdiff_t rows, columns  # of a tap group
     ptrdiff_t row_tiles, column_tiles, most_rows
@@ -243,9 +246,10 @@ cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_
 # ---- one chunk --------------------------------------------------------------------------------------------------
 
 cdef struct Segment:
-    # Outputs along w, and those taps of a tap group that are inside the input for all of them;
+    # Outputs along w, and those taps of a tap group that are inside the input for all of them (depthwise, all that are for any);
     # of a tall one: some of its rows of taps from row h on, and the outputs along h.
     ptrdiff_t[2] o
+    ptrdiff_t step           # from one to the next: depthwise, where taps lie as far apart
     ptrdiff_t k0, k1, h
     ptrdiff_t[2] oh
 
@@ -268,7 +272,7 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
     """The runs of a segment's pixels for which a tap group is inside the input. Returns how many."""
     cdef ptrdiff_t n, d, _h, a, b, a_row, b_row, many = 0, rows = (w.k1 - w.k0) * (t.rows // (t.row_taps * t.tall))
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
-    cdef bint merge = t.depthwise or t.tall == 1 and rows // max(1, ceil_div(rows, t.most_rows)) >= 4
+    cdef bint merge = t.row_taps == 1 if t.depthwise else t.tall == 1 and rows // max(1, ceil_div(rows, t.most_rows)) >= 4
     cdef ptrdiff_t[3] k
     cdef ptrdiff_t[2] od, oh, ow
     cdef pixel_run *last = runs
@@ -295,7 +299,7 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
                     last.count += ow[1] - ow[0]
                 else:
                     last = runs + many
-                    last.a, last.b, last.count = a, b, ow[1] - ow[0]
+                    last.a, last.b, last.count = a, b, ceil_div(ow[1] - ow[0], w.step)
                     many += 1
                 a += a_row
                 b += b_row
@@ -303,17 +307,22 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Se
 
 
 cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t b, bint accumulate,
-                   const pixel_run *runs, ptrdiff_t many) noexcept nogil:
+                   const Segment *w, const pixel_run *runs, ptrdiff_t many) noexcept nogil:
     """One tile over its runs."""
-    cdef int wide
+    cdef int wide, slide = 0
     cdef ptrdiff_t start = tile_start(t, b, &wide), tap = row % (t.rows // t.tall)
     cdef const char *x = u.x.base
     cdef const char *g = u.g.base
     cdef tile_args args
     args.runs, args.count, args.accumulate = runs, many, accumulate
-    args.a_step, args.b_step, args.row_step, args.tall_step = u.a_step, u.b_step, u.x.tap[2], u.x.tap[1]
+    args.a_step, args.b_step, args.row_step, args.tall_step = w.step * u.a_step, w.step * u.b_step, u.x.tap[2], u.x.tap[1]
     args.each, args.turn = t.turns, group % t.turns
     if t.depthwise:
+        slide = t.slide if min(rows, t.row_taps) <= SLIDES else 0
+        args.stride, args.dilation, args.inside[0], args.inside[1] = t.ax[2].stride * w.step, t.ax[2].dilation, 0, INTPTR_MAX // 2
+        if t.row_taps > 1 and not t.padded:
+            args.inside[0] = t.ax[2].lo - w.o[0] * t.ax[2].stride - tap * args.dilation
+            args.inside[1] = args.inside[0] + t.ax[2].size
         args.a = x + (start - u.x.channel * t.repeat) * t.csize + tap * args.row_step
         args.b = g + (start - u.g.channel) * t.csize
     elif t.swap:
@@ -328,9 +337,9 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
     args.pitch = u.pitch
     if t.tall > 1 and rows == t.rows:
-        t.k.tall[t.depthwise][wide](&args)
+        (t.k.depthwise_tall[slide][wide] if t.depthwise else t.k.tall[wide])(&args)
     else:
-        (t.k.depthwise[wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
+        (t.k.depthwise[slide][wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
     if u.owner:
         u.spent += rows + 8
         if u.spent > 500:
@@ -355,7 +364,7 @@ cdef void run_segment(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, const 
                 many = u.lists[group - g0 + 1] - u.lists[group - g0]
                 if many or not add:
                     multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
-                             u.runs + u.lists[group - g0], many)
+                             w, u.runs + u.lists[group - g0], many)
 
 
 cdef void run_row(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, Segment *w, bint add) noexcept nogil:
@@ -387,7 +396,12 @@ cdef void run_groups(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, bint ad
     cdef ptrdiff_t end = u.start[3] + u.count[3]
     cdef Segment w, after
     all_inside(t, u, 2, t.row_taps, all)
-    w.o[0], w.o[1], w.k0, w.k1, w.h = all[0], all[1], 0, t.row_taps, 0
+    w.o[0], w.o[1], w.step, w.k0, w.k1, w.h = all[0], all[1], 1, 0, t.row_taps, 0
+    if t.depthwise:
+        w.step, w.o[1] = t.ax[2].dilation if t.slide == 1 else 1, end
+        for w.o[0] in range(u.start[3], min(u.start[3] + w.step, end)):
+            run_row(t, u, g0, g1, &w, add or w.o[0] > u.start[3])
+        return
     run_row(t, u, g0, g1, &w, add)
     w.o[1] = u.start[3]
     while t.row_taps > 1 and w.o[1] < end:
@@ -551,12 +565,16 @@ cdef void describe(Task *t, int together) noexcept nogil:
     cdef ptrdiff_t lanes = t.k.lanes, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
+    cdef bint short
     t.swap = not t.depthwise and t.mg < lanes <= t.cg
     # The limits keep what must be gathered of a chunk small.
     t.fold = (not t.depthwise and not t.swap and t.cg <= 4 and w.taps > 1 and w.dilation == 1
               and w.stride <= w.taps <= 64)
     t.row_taps = w.taps if t.fold or (t.depthwise and together > 0) else 1
     t.tall = TALL if together > 1 and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
+    t.slide = 0
+    if t.depthwise and t.row_taps > 1 and (w.stride == 1 or w.stride < STRIDES and w.dilation == 1):
+        t.slide = w.stride
     t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall) * t.turns
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
     t.columns = t.cg if t.swap else t.mg
@@ -571,8 +589,9 @@ cdef void describe(Task *t, int together) noexcept nogil:
         chunk = max(1, TURNED_CHUNK // (w.stride * t.ax[1].stride))
     for i in range(3, -1, -1):
         out = t.g.n if i == 0 else t.ax[i - 1].out
-        t.box[i] = ceil_div(out, ceil_div(out, max(1, chunk // n)))
-        n = chunk if t.box[i] < out else n * t.box[i]
+        short = i == 3 and t.depthwise and t.row_taps > 1
+        t.box[i] = ceil_div(out, ceil_div(out, max(1, min(chunk // n, DEPTHWISE_ROW if short else chunk))))
+        n = chunk if t.box[i] < out and not short else n * t.box[i]
         t.boxes[i] = ceil_div(out, t.box[i])
         t.chunks *= t.boxes[i]
     t.partial_bytes = t.groups * t.tap_groups * t.rows * t.column_tiles * 2 * lanes * t.csize

@@ -8,6 +8,8 @@
     X(7, wide, tn) X(8, wide, tn) X(9, wide, tn) X(10, wide, tn) X(11, wide, tn) X(12, wide, tn)
 #define UP_TO_14(X, wide, tn) UP_TO_12(X, wide, tn) X(13, wide, tn) X(14, wide, tn)
 
+#define SLIDING_ROWS(X, wide, tn) X(2, wide, tn) X(3, wide, tn) X(4, wide, tn) X(5, wide, tn) X(6, wide, tn) X(7, wide, tn)
+
 #define KERNELS_H "kernels.inc.h"
 #define STORAGE(S) GATHER(S) STORE_ALL(S) SLOPE(S)
 #include "types.inc.h"
@@ -18,13 +20,17 @@
 
 #define ONE(rows, wide, tn) +1
 #define OUTER(rows, wide, tn) [rows] = JOIN(outer_##rows##x##wide, tn, ISA),
-#define DEPTHWISE(rows, wide, tn) [rows] = JOIN(depthwise_##rows##x##wide, tn, ISA),
+#define DEPTHWISE0(rows, wide, tn) [rows] = JOIN(depthwise0_##rows##x##wide, tn, ISA),
+#define DEPTHWISE1(rows, wide, tn) [rows] = JOIN(depthwise1_##rows##x##wide, tn, ISA),
+#define DEPTHWISE2(rows, wide, tn) [rows] = JOIN(depthwise2_##rows##x##wide, tn, ISA),
+#define WIDTHS(name, tn) {0, JOIN(name##x1, tn, ISA), JOIN(name##x2, tn, ISA)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1(ONE, 1, tn), ROWS_2(ONE, 2, tn)},                               \
-    .outer = {{0}, {ROWS_1(OUTER, 1, tn)}, {ROWS_2(OUTER, 2, tn)}},                                                    \
-    .depthwise = {{0}, {ROWS_1(DEPTHWISE, 1, tn)}, {ROWS_2(DEPTHWISE, 2, tn)}},                                        \
-    .tall = {{0, JOIN(tall_0x1, tn, ISA), JOIN(tall_0x2, tn, ISA)},                                                    \
-             {0, JOIN(tall_1x1, tn, ISA), JOIN(tall_1x2, tn, ISA)}},                                                   \
+    .outer = {{0}, {ROWS_1(OUTER, 1, tn)}, {ROWS_2(OUTER, 2, tn)}}, .tall = WIDTHS(tall, tn),                            \
+    .depthwise = {{{0}, {ROWS_1(DEPTHWISE0, 1, tn)}, {ROWS_2(DEPTHWISE0, 2, tn)}},                                     \
+                  {{0}, {SLIDING_ROWS(DEPTHWISE1, 1, tn)}, {SLIDING_ROWS(DEPTHWISE1, 2, tn)}},                         \
+                  {{0}, {SLIDING_ROWS(DEPTHWISE2, 1, tn)}, {SLIDING_ROWS(DEPTHWISE2, 2, tn)}}},                        \
+    .depthwise_tall = {WIDTHS(tall0, tn), WIDTHS(tall1, tn), WIDTHS(tall2, tn)},                                             \
     .add = JOIN(add, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(tn, dtype, S)                                                                                               \
     .gather[dtype] = JOIN(gather_##S, tn, ISA), .store[dtype] = JOIN(store_##S, tn, ISA),                              \

@@ -7,6 +7,8 @@
 #define TILE_ROWS 14 /* the most rows a register tile holds */
 #define TILE_WIDE 2  /* the most vectors it is wide */
 #define TALL 3       /* rows of taps that are one tile, and taps of each */
+#define SLIDES 7     /* taps of a row that several outputs may share an input by, at most */
+#define STRIDES 3    /* 1, 2: so many taps' distances from an output to the next, which share inputs; 0: any */
 
 /* Pixels one step apart, in one operand and in the other: where the first lies, in bytes from a and from b. */
 typedef struct { ptrdiff_t a, b, count; } pixel_run;
@@ -20,6 +22,7 @@ typedef struct {
     ptrdiff_t count;
     ptrdiff_t a_step, b_step; /* from a pixel to the next, in bytes */
     ptrdiff_t row_step;       /* depthwise: from a tap to the next, in bytes */
+    ptrdiff_t stride, dilation, inside[2]; /* depthwise: of pixel o there is tap k if o*stride + k*dilation is inside */
     ptrdiff_t each, turn;     /* depthwise: 1, 2, 4, 8, a vector's lanes at most; and less than that */
     ptrdiff_t tall_step;      /* tall: from a row of taps to the next, in bytes */
     void *out;                /* OUT [rows] of the compute type, pitch elements apart */
@@ -41,8 +44,9 @@ typedef struct {
     int lanes;                                   /* elements a vector */
     int rows[TILE_WIDE + 1];                     /* the most rows of a tile that is 1, 2 vectors wide */
     tile_fn outer[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows] */
-    tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
-    tile_fn tall[2][TILE_WIDE + 1]; /* [depthwise][vectors]: TALL x TALL rows, row i*TALL + k at i*tall_step and k */
+    tile_fn tall[TILE_WIDE + 1]; /* of one channel, TALL x TALL rows: row i*TALL + k at i*tall_step and k */
+    tile_fn depthwise[STRIDES][TILE_WIDE + 1][TILE_ROWS + 1]; /* 1, 2: of two to SLIDES rows */
+    tile_fn depthwise_tall[STRIDES][TILE_WIDE + 1];
     add_fn add;
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */

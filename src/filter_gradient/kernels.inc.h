@@ -9,6 +9,8 @@
 #define HELD(v)
 #endif
 
+#define CEIL(a, b) (((a) + (b) - 1) / (b))
+
 /* So few rows would wait for their own sums: they get more of them, each of every PARTS-th pixel of a run. */
 #define PARTS(rows) ((rows) > 3 ? 1 : VBYTES == 64 ? 4 : 2)
 
@@ -91,44 +93,86 @@ INLINE VI NAME(lanes_turned)(const tile_args *t)
     return (lanes & ~last) | ((lanes + turn) & last);
 }
 
-/* Channel by channel: a row is a tap, its input the pixel's row_step further; a load and an FMA for every element. */
-INLINE void NAME(depthwise_of)(const tile_args *t, const int rows, const int wide, const int turned)
+/* One place along the outputs of a run, o, and the inputs that it is the first to meet: each is loaded once and meets a
+ * tap of every output that is held, w[i] of the output i before this one. At an edge some of both are not there. */
+INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE_ROWS][TILE_WIDE], const char *const *a,
+                       const char *b, ptrdiff_t o, ptrdiff_t n, const int high, const int taps, const int stride,
+                       const int wide, const int edge)
 {
-    const VI lanes = NAME(lanes_turned)(t);
-    V acc[TILE_ROWS][TILE_WIDE];
-    UNROLL for (int i = 0; i < rows; i++)
+    const int held = CEIL(taps, stride);
+    UNROLL for (int i = held - 1; i > 0; i--)
         UNROLL for (int j = 0; j < wide; j++)
-            acc[i][j] = (V){0};
-    for (ptrdiff_t r = 0; r < t->count; r++) {
-        const char *a = t->a + t->runs[r].a, *b = t->b + t->runs[r].b;
-        for (ptrdiff_t n = t->runs[r].count; n > 0; n--, a += t->a_step, b += t->b_step) {
-            V w[TILE_WIDE];
-            UNROLL for (int j = 0; j < wide; j++) {
-                w[j] = LOAD((const T *)b + j * VL);
-                if (turned)
-                    w[j] = __builtin_shuffle(w[j], lanes);
-            }
-            UNROLL for (int i = 0; i < rows; i++)
-                UNROLL for (int j = 0; j < wide; j++)
-                    acc[i][j] += LOAD((const T *)(a + i * t->row_step) + j * VL) * w[j];
+            w[i][j] = w[i - 1][j];
+    if (!edge || o < n)
+        UNROLL for (int j = 0; j < wide; j++) {
+            w[0][j] = LOAD((const T *)b + j * VL);
+            if (t->each > 1)
+                w[0][j] = __builtin_shuffle(w[0][j], NAME(lanes_turned)(t));
         }
+    UNROLL for (int q = 0; q < stride && q < taps; q++) {
+        const ptrdiff_t at = o * t->stride + q * t->dilation;
+        if (edge && (at < t->inside[0] || at >= t->inside[1]))
+            continue;
+        UNROLL for (int h = 0; h < high; h++)
+            UNROLL for (int j = 0; j < wide; j++) {
+                V x = LOAD((const T *)(a[h] + q * t->row_step) + j * VL);
+                if (held > 1)
+                    HELD(x);
+                UNROLL for (int i = 0; i < held; i++)
+                    if (q + i * stride < taps && (!edge || (i <= o && o < n + i)))
+                        acc[h * taps + q + i * stride][j] += x * w[i][j];
+            }
     }
-    NAME(tile_end)(t, acc, rows, wide);
-}
-INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
-{
-    if (t->each > 1)
-        NAME(depthwise_of)(t, rows, wide, 1);
-    else
-        NAME(depthwise_of)(t, rows, wide, 0);
 }
 
-/* The taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take. Where registers
- * are 16, a vector at a time. */
-INLINE void NAME(tall_of)(const tile_args *t, const int depthwise, const int turned, const int wide)
+/* Channel by channel: a row is a tap, of `high` rows of them. What a vector of g meets is x, as wide: so a load for an FMA
+ * or two, but that taps which lie as far apart as the outputs (stride 1), or half as far (2), share them. */
+INLINE void NAME(depthwise)(const tile_args *t, const int high, const int taps, const int stride, const int wide)
 {
-    const VI lanes = NAME(lanes_turned)(t);
-    const int together = VBYTES == 64 ? wide : 1, ahead = depthwise ? 8 : 24;
+    const int held = CEIL(taps, stride), ahead = 8;
+    const int together = (high * taps + held + 1) * wide < (VBYTES == 64 ? 32 : 16) ? wide : 1;
+    for (int first = 0; first < wide; first += together) {
+        V acc[TILE_ROWS][TILE_WIDE], w[TILE_ROWS][TILE_WIDE];
+        UNROLL for (int i = 0; i < high * taps; i++)
+            UNROLL for (int j = 0; j < together; j++)
+                acc[i][j] = (V){0};
+        UNROLL for (int i = 0; i < held; i++)
+            UNROLL for (int j = 0; j < together; j++)
+                w[i][j] = (V){0};
+        for (ptrdiff_t r = 0; r < t->count; r++) {
+            const ptrdiff_t a_step = t->a_step, b_step = t->b_step, n = t->runs[r].count;
+            const char *b = t->b + t->runs[r].b + first * VBYTES, *a[TALL];
+            UNROLL for (int h = 0; h < high; h++)
+                a[h] = t->a + t->runs[r].a + h * t->tall_step + first * VBYTES;
+            ptrdiff_t from = CEIL(t->inside[0], t->stride), o = 0;
+            ptrdiff_t to = CEIL(t->inside[1] - ((stride < taps ? stride : taps) - 1) * t->dilation, t->stride);
+            from = from < held - 1 ? held - 1 : from;
+            to = to < n ? to : n;
+            for (; o < n + held - 1; o++, b += b_step) {
+                if (from <= o && o < to) {
+                    UNROLL for (int j = 0; j < together; j++) {
+                        __builtin_prefetch(b + ahead * b_step + j * VBYTES);
+                        UNROLL for (int h = 0; h < high; h++)
+                            __builtin_prefetch(a[h] + ahead * a_step + j * VBYTES);
+                    }
+                    NAME(meet)(t, acc, w, a, b, o, n, high, taps, stride, together, 0);
+                } else
+                    NAME(meet)(t, acc, w, a, b, o, n, high, taps, stride, together, 1);
+                UNROLL for (int h = 0; h < high; h++)
+                    a[h] += a_step;
+            }
+        }
+        tile_args part = *t;
+        part.out = (T *)t->out + first * VL;
+        NAME(tile_end)(&part, acc, high * taps, together);
+    }
+}
+
+/* Of one channel, the taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take.
+ * Where registers are 16, a vector at a time. */
+INLINE void NAME(tall)(const tile_args *t, const int wide)
+{
+    const int together = VBYTES == 64 ? wide : 1, ahead = 24;
     for (int first = 0; first < wide; first += together) {
         V acc[TILE_ROWS][TILE_WIDE];
         UNROLL for (int i = 0; i < TALL * TALL; i++)
@@ -136,27 +180,20 @@ INLINE void NAME(tall_of)(const tile_args *t, const int depthwise, const int tur
                 acc[i][j] = (V){0};
         for (ptrdiff_t r = 0; r < t->count; r++) {
             const char *b = t->b + t->runs[r].b + first * VBYTES, *a[TALL];
-            const ptrdiff_t a_step = t->a_step, b_step = t->b_step, row_step = t->row_step;
+            const ptrdiff_t a_step = t->a_step, b_step = t->b_step;
             UNROLL for (int i = 0; i < TALL; i++)
-                a[i] = t->a + t->runs[r].a + i * t->tall_step + (depthwise ? first * VBYTES : 0);
+                a[i] = t->a + t->runs[r].a + i * t->tall_step;
             for (ptrdiff_t n = t->runs[r].count; n > 0; n--, b += b_step) {
                 V w[TILE_WIDE];
                 UNROLL for (int j = 0; j < together; j++) {
                     w[j] = LOAD((const T *)b + j * VL);
-                    if (turned)
-                        w[j] = __builtin_shuffle(w[j], lanes);
                     HELD(w[j]);
                     __builtin_prefetch(b + ahead * b_step + j * VBYTES);
-                    if (depthwise)
-                        __builtin_prefetch(a[TALL - 1] + ahead * a_step + j * VBYTES);
                 }
                 UNROLL for (int i = 0; i < TALL; i++) {
                     UNROLL for (int k = 0; k < TALL; k++)
                         UNROLL for (int j = 0; j < together; j++)
-                            if (depthwise)
-                                acc[i * TALL + k][j] += LOAD((const T *)(a[i] + k * row_step) + j * VL) * w[j];
-                            else
-                                acc[i * TALL + k][j] += ((const T *)a[i])[k] * w[j];
+                            acc[i * TALL + k][j] += ((const T *)a[i])[k] * w[j];
                     a[i] += a_step;
                 }
             }
@@ -166,13 +203,6 @@ INLINE void NAME(tall_of)(const tile_args *t, const int depthwise, const int tur
         NAME(tile_end)(&part, acc, TALL * TALL, together);
     }
 }
-INLINE void NAME(tall)(const tile_args *t, const int depthwise, const int wide)
-{
-    if (depthwise && t->each > 1)
-        NAME(tall_of)(t, 1, 1, wide);
-    else
-        NAME(tall_of)(t, depthwise, 0, wide);
-}
 
 static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
 {
@@ -180,17 +210,26 @@ static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
         ((T *)dst)[i] += ((const T *)src)[i];
 }
 
-#define TILE(kind, rows, wide)                                                                                         \
-    static void NAME(kind##_##rows##x##wide)(const tile_args *t) { NAME(kind)(t, rows, wide); }
-#define TILES(rows, wide, tn) TILE(outer, rows, wide) TILE(depthwise, rows, wide)
+#define TILE(name, wide, kind, ...)                                                                                    \
+    static void NAME(name##x##wide)(const tile_args *t) { NAME(kind)(t, __VA_ARGS__ wide); }
+#define TILES(rows, wide, tn) TILE(outer_##rows, wide, outer, rows, ) TILE(depthwise0_##rows, wide, depthwise, 1, rows, rows, )
+#define SLIDING(rows, wide, tn)                                                                                        \
+    TILE(depthwise1_##rows, wide, depthwise, 1, rows, 1, ) TILE(depthwise2_##rows, wide, depthwise, 1, rows, 2, )
+#define TALL_TILES(wide)                                                                                               \
+    TILE(tall, wide, tall, )                                                                                           \
+    TILE(tall0, wide, depthwise, TALL, TALL, TALL, )                                                                   \
+    TILE(tall1, wide, depthwise, TALL, TALL, 1, )                                                                      \
+    TILE(tall2, wide, depthwise, TALL, TALL, 2, )
 ROWS_1(TILES, 1, TN)
 ROWS_2(TILES, 2, TN)
-TILE(tall, 0, 1) /* of one channel, */
-TILE(tall, 0, 2)
-TILE(tall, 1, 1) /* and of each */
-TILE(tall, 1, 2)
+SLIDING_ROWS(SLIDING, 1, TN)
+SLIDING_ROWS(SLIDING, 2, TN)
+TALL_TILES(1)
+TALL_TILES(2)
 #undef TILE
 #undef TILES
+#undef SLIDING
+#undef TALL_TILES
 
 /* ---- what depends on the storage type S ----------------------------------------------------------------------- */
 
