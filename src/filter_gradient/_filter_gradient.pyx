@@ -11,8 +11,8 @@ inside the input, so that a padding of zeros costs nothing and meets nothing. Th
 * groups of 2, 4 or 8 channels and as many filters: so, too, as many times (`turns`), with the filters in another order each
   time: channel c of a group meets its filter c + turn, round.
 
-Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only. Of 3x3 filters of one
-channel, or of each channel, all nine taps are rows of one tile (`tall`), but for the image's first and last rows.
+Where several taps are rows of one tile, the pixels at the ends of a row have some of those rows only, and the kernel asks.
+Where they are few, several rows of them are rows of one tile (`tall`): all of 3x3 filters of one channel, or of each.
 
 The order of every sum depends on the problem alone: pixels are cut into chunks (boxes of about CHUNK outputs), a tile's
 sum over a chunk is added to what the chunks before gave, and where there are few tiles, `splits` parts of the chunks add
@@ -38,14 +38,17 @@ from cyconv._runtime import prepare
 cnp.import_array()
 
 cdef extern from "kernels.h" nogil:
-    enum: SLIDES, STRIDES, TALL
+    enum: SLIDES, STRIDES, TILE_HIGH
     ctypedef struct pixel_run:
-        ptrdiff_t a, b, count
+        ptrdiff_t a, b
+        int count
+        short high[2]
     ctypedef struct tile_args:
         const char *a
         const char *b
         const pixel_run *runs
-        ptrdiff_t count, a_step, b_step, row_step, stride, dilation, inside[2], each, turn, tall_step
+        ptrdiff_t count, a_step, b_step, row_step, each, turn, high_step, high, stride, dilation
+        ptrdiff_t inside[2]
         void *out
         ptrdiff_t pitch
         int accumulate
@@ -59,9 +62,9 @@ cdef extern from "kernels.h" nogil:
         int lanes
         int rows[3]
         tile_fn outer[3][15]
-        tile_fn tall[3]
-        tile_fn depthwise[3][3][15]
-        tile_fn depthwise_tall[3][3]
+        int high[15]
+        tile_fn folded[4][3][15]
+        tile_fn depthwise[3][4][3][15]
         add_fn add
         fill_fn fill
         gather_fn gather[5]
@@ -77,6 +80,7 @@ cdef enum:
     TURNED_CHUNK = 512       # whose input stays in cache from turn to turn
     RUNS = 2048              # of a chunk at most
     FOLD_CHUNK = RUNS        # where a tile is small, so that the ends of rows come more at a time
+    MOST_TALL = 64           # rows of taps at most
     TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
     PARTIAL_BYTES = 1 << 20  # of all the parts together
     SUM_BYTES = 1 << 18      # of a thread's sums
@@ -108,7 +112,7 @@ cdef struct Task:
     ptrdiff_t groups, cg, mg, repeat
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
     ptrdiff_t turns          # channels of a small group, each of which meets as many filters; else 1
-    ptrdiff_t tall           # rows of taps that are rows together, too: TALL, or 1
+    ptrdiff_t tall, high     # rows of taps that are rows together, too; and how many of them are a tile at most
     int slide                # depthwise: the stride, where taps share inputs, else 0
     ptrdiff_t tap_groups
     ptrdiff_t rows, columns  # of a tap group
@@ -159,7 +163,9 @@ cdef inline ptrdiff_t tile_start(const Task *t, ptrdiff_t b, int *wide) noexcept
 
 
 cdef inline ptrdiff_t row_start(const Task *t, ptrdiff_t tile) noexcept nogil:
-    return t.rows * tile // t.row_tiles
+    """The first row of a tile; of several rows of taps each is in one tile."""
+    cdef ptrdiff_t taps = t.rows // t.tall
+    return t.rows * tile // t.row_tiles if t.tall == 1 else t.tall * tile // t.row_tiles * taps
 
 
 cdef inline void tap_of(const Task *t, ptrdiff_t group, ptrdiff_t *k) noexcept nogil:
@@ -245,90 +251,73 @@ cdef inline ptrdiff_t offset(const Reader *r, ptrdiff_t n, ptrdiff_t d, ptrdiff_
 
 # ---- one chunk --------------------------------------------------------------------------------------------------
 
-cdef struct Segment:
-    # Outputs along w, and those taps of a tap group that are inside the input for all of them (depthwise, all that are for any);
-    # of a tall one: some of its rows of taps from row h on, and the outputs along h.
-    ptrdiff_t[2] o
-    ptrdiff_t step           # from one to the next: depthwise, where taps lie as far apart
-    ptrdiff_t k0, k1, h
-    ptrdiff_t[2] oh
-
-
-cdef inline void taps_inside(const Task *t, ptrdiff_t o, Segment *g) noexcept nogil:
-    cdef const Axis *a = &t.ax[2]
-    g.k0 = min(t.row_taps, ceil_div(max(0, a.lo - o * a.stride), a.dilation))
-    g.k1 = max(g.k0, min(t.row_taps, ceil_div(max(0, a.size + a.lo - o * a.stride), a.dilation)))
-
-
-cdef inline void all_inside(const Task *t, const Unit *u, int axis, ptrdiff_t taps, ptrdiff_t *o) noexcept nogil:
-    """The chunk's outputs whose first so many taps are all inside the input."""
-    cdef ptrdiff_t[2] last
-    inside(t, u, axis, 0, o)
-    inside(t, u, axis, taps - 1, last)
-    o[1] = max(o[0], min(o[1], last[1]))
-
-
-cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, const Segment *w, pixel_run *runs) noexcept nogil:
-    """The runs of a segment's pixels for which a tap group is inside the input. Returns how many."""
-    cdef ptrdiff_t n, d, _h, a, b, a_row, b_row, many = 0, rows = (w.k1 - w.k0) * (t.rows // (t.row_taps * t.tall))
+cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, ptrdiff_t first, ptrdiff_t step,
+                         pixel_run *runs) noexcept nogil:
+    """The runs of the chunk's pixels for which some of a tap group is inside the input, from the first along w on. Returns how
+    many."""
+    cdef ptrdiff_t n, d, h, a, b, many = 0, rows = t.rows // max(1, t.row_tiles)
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
-    cdef bint merge = t.row_taps == 1 if t.depthwise else t.tall == 1 and rows // max(1, ceil_div(rows, t.most_rows)) >= 4
+    cdef bint merge = t.row_taps == 1 and (t.depthwise or rows >= 4)
+    cdef const Axis *high = &t.ax[1]
     cdef ptrdiff_t[3] k
-    cdef ptrdiff_t[2] od, oh, ow
+    cdef ptrdiff_t[2] od, oh, ow, inside_h
     cdef pixel_run *last = runs
     tap_of(t, group, k)
     inside(t, u, 0, k[0], od)
-    if t.tall > 1:
-        k[1] += w.h
-        oh[0], oh[1] = w.oh[0], w.oh[1]
-    else:
-        inside(t, u, 1, k[1], oh)
-    ow[0], ow[1] = w.o[0], w.o[1]
+    inside(t, u, 1, k[1], oh)
+    ow[0], ow[1], inside_h[0], inside_h[1] = first, u.start[3] + u.count[3], 0, t.tall
     if t.row_taps == 1:
         inside(t, u, 2, k[2], ow)
-    if ow[0] >= ow[1] or oh[0] >= oh[1]:
+    if t.tall > 1:
+        oh[0], oh[1] = u.start[2], u.start[2] + u.count[2]
+    if ow[0] >= ow[1]:
         return 0
     for n in range(u.start[0], u.start[0] + u.count[0]):
         for d in range(od[0], od[1]):
-            a, b = offset(&u.x, n, d, oh[0], ow[0], k), offset(&u.g, n, d, oh[0], ow[0], k)
-            a_row, b_row = u.x.out[1], u.g.out[1]
-            if t.swap:
-                a, b, a_row, b_row = b, a, b_row, a_row
-            for _h in range(oh[0], oh[1]):
+            for h in range(oh[0], oh[1]):
+                a, b = offset(&u.x, n, d, h, ow[0], k), offset(&u.g, n, d, h, ow[0], k)
+                if t.swap:
+                    a, b = b, a
+                if t.tall > 1 and not t.padded:
+                    inside_h[0] = max(0, ceil_div(max(0, high.lo - h * high.stride), high.dilation))
+                    inside_h[1] = min(t.tall, ceil_div(max(0, high.size + high.lo - h * high.stride), high.dilation))
+                    if inside_h[0] >= inside_h[1]:
+                        continue
                 if merge and many and last.a + last.count * u.a_step == a and last.b + last.count * u.b_step == b:
-                    last.count += ow[1] - ow[0]
+                    last.count += <int> (ow[1] - ow[0])
                 else:
                     last = runs + many
-                    last.a, last.b, last.count = a, b, ceil_div(ow[1] - ow[0], w.step)
+                    last.a, last.b, last.count = a, b, <int> ceil_div(ow[1] - ow[0], step)
+                    last.high[0], last.high[1] = <short> inside_h[0], <short> inside_h[1]
                     many += 1
-                a += a_row
-                b += b_row
     return many
 
 
 cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t b, bint accumulate,
-                   const Segment *w, const pixel_run *runs, ptrdiff_t many) noexcept nogil:
-    """One tile over its runs."""
-    cdef int wide, slide = 0
-    cdef ptrdiff_t start = tile_start(t, b, &wide), tap = row % (t.rows // t.tall)
+                   ptrdiff_t first, ptrdiff_t step, const pixel_run *runs, ptrdiff_t many) noexcept nogil:
+    """One tile over its runs, which begin at the first output along w and take one in so many."""
+    cdef int wide
+    cdef ptrdiff_t start = tile_start(t, b, &wide), taps = t.rows // t.tall, tap = row % taps, high = ceil_div(rows, taps)
+    cdef ptrdiff_t each = t.cg if t.fold else 1  # the rows of a tap
+    cdef const Axis *w = &t.ax[2]
     cdef const char *x = u.x.base
     cdef const char *g = u.g.base
     cdef tile_args args
     args.runs, args.count, args.accumulate = runs, many, accumulate
-    args.a_step, args.b_step, args.row_step, args.tall_step = w.step * u.a_step, w.step * u.b_step, u.x.tap[2], u.x.tap[1]
-    args.each, args.turn = t.turns, group % t.turns
+    args.a_step, args.b_step, args.row_step, args.high_step = step * u.a_step, step * u.b_step, u.x.tap[2], u.x.tap[1]
+    args.each, args.turn, args.high = t.turns, group % t.turns, row // taps
+    args.stride, args.dilation, args.inside[0], args.inside[1] = w.stride * step * each, w.dilation, 0, INTPTR_MAX // 2
+    if t.row_taps > 1 and not t.padded:
+        args.inside[0] = (w.lo - first * w.stride) * each - tap * w.dilation
+        args.inside[1] = args.inside[0] + w.size * each
     if t.depthwise:
-        slide = t.slide if min(rows, t.row_taps) <= SLIDES else 0
-        args.stride, args.dilation, args.inside[0], args.inside[1] = t.ax[2].stride * w.step, t.ax[2].dilation, 0, INTPTR_MAX // 2
-        if t.row_taps > 1 and not t.padded:
-            args.inside[0] = t.ax[2].lo - w.o[0] * t.ax[2].stride - tap * args.dilation
-            args.inside[1] = args.inside[0] + t.ax[2].size
-        args.a = x + (start - u.x.channel * t.repeat) * t.csize + tap * args.row_step
+        args.a = x + (start - u.x.channel * t.repeat) * t.csize + tap * args.row_step + args.high * args.high_step
         args.b = g + (start - u.g.channel) * t.csize
     elif t.swap:
         args.a, args.b = g + (row - u.g.channel) * t.csize, x + (start - u.x.channel) * t.csize
     else:
-        args.a, args.b = x + (tap - u.x.channel) * t.csize, g + (start - u.g.channel) * t.csize
+        args.a = x + (tap - u.x.channel) * t.csize + args.high * args.high_step
+        args.b = g + (start - u.g.channel) * t.csize
     args.later, args.later_step = u.later, u.later_step
     u.later += u.later_tile
     u.later_left -= u.later_tile
@@ -336,10 +325,12 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
         u.later, u.later_left = u.later_still, <ptrdiff_t> INTPTR_MAX
     args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
     args.pitch = u.pitch
-    if t.tall > 1 and rows == t.rows:
-        (t.k.depthwise_tall[slide][wide] if t.depthwise else t.k.tall[wide])(&args)
+    if t.depthwise:
+        t.k.depthwise[t.slide if rows // high <= SLIDES else 0][high][wide][rows // high](&args)
+    elif t.fold:
+        t.k.folded[high][wide][rows // high](&args)
     else:
-        (t.k.depthwise[slide][wide][rows] if t.depthwise else t.k.outer[wide][rows])(&args)
+        t.k.outer[wide][rows](&args)
     if u.owner:
         u.spent += rows + 8
         if u.spent > 500:
@@ -347,74 +338,22 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
             poll(t.call)
 
 
-cdef void run_segment(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, const Segment *w, bint whole,
-                      bint add) noexcept nogil:
-    """Tap groups g0 to g1 over a segment: the unit's rows, or those of the segment's taps alone."""
-    cdef ptrdiff_t group, b, i, row = u.row0, rows = row_start(t, u.r1) - u.row0, tiles = u.r1 - u.r0, many
-    cdef ptrdiff_t each = t.rows // (t.row_taps * t.tall)
-    if not whole:
-        row, rows = (w.h * t.row_taps + w.k0) * each, (w.k1 - w.k0) * each
-        tiles = ceil_div(rows, t.most_rows)
-    u.lists[0] = 0
-    for group in range(g0, g1):
-        u.lists[group - g0 + 1] = u.lists[group - g0] + find_runs(t, u, group, w, u.runs + u.lists[group - g0])
-    for b in range(u.b0, u.b1):
-        for i in range(tiles):
-            for group in range(g0, g1):
-                many = u.lists[group - g0 + 1] - u.lists[group - g0]
-                if many or not add:
-                    multiply(t, u, group, row + rows * i // tiles, rows * (i + 1) // tiles - rows * i // tiles, b, add,
-                             w, u.runs + u.lists[group - g0], many)
-
-
-cdef void run_row(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, Segment *w, bint add) noexcept nogil:
-    """A segment along w. Of tall tiles: the outputs for which all the rows of taps are inside, if all taps along w are; then
-    the others, row of taps by row."""
-    cdef ptrdiff_t[2] all, own
-    cdef bint whole = w.k1 - w.k0 == t.row_taps
-    w.h = 0
-    if t.tall == 1:
-        run_segment(t, u, g0, g1, w, whole, add)
-        return
-    all_inside(t, u, 1, t.tall, all)
-    if not whole:
-        all[0] = all[1] = u.start[2]
-    w.oh[0], w.oh[1] = all[0], all[1]
-    if whole:
-        run_segment(t, u, g0, g1, w, True, add)
-    for w.h in range(t.tall):
-        inside(t, u, 1, w.h, own)
-        w.oh[0], w.oh[1] = own[0], min(own[1], all[0])
-        run_segment(t, u, g0, g1, w, False, True)
-        w.oh[0], w.oh[1] = max(own[0], all[1]), own[1]
-        run_segment(t, u, g0, g1, w, False, True)
-
-
 cdef void run_groups(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, bint add) noexcept nogil:
-    """Some tap groups: the outputs along w that have all taps, then the others in order, those with the same at a time."""
-    cdef ptrdiff_t[2] all
-    cdef ptrdiff_t end = u.start[3] + u.count[3]
-    cdef Segment w, after
-    all_inside(t, u, 2, t.row_taps, all)
-    w.o[0], w.o[1], w.step, w.k0, w.k1, w.h = all[0], all[1], 1, 0, t.row_taps, 0
-    if t.depthwise:
-        w.step, w.o[1] = t.ax[2].dilation if t.slide == 1 else 1, end
-        for w.o[0] in range(u.start[3], min(u.start[3] + w.step, end)):
-            run_row(t, u, g0, g1, &w, add or w.o[0] > u.start[3])
-        return
-    run_row(t, u, g0, g1, &w, add)
-    w.o[1] = u.start[3]
-    while t.row_taps > 1 and w.o[1] < end:
-        w.o[0] = w.o[1]
-        if all[0] <= w.o[0] < all[1]:
-            w.o[1] = all[1]
-            continue
-        taps_inside(t, w.o[0], &w)
-        after = w
-        while w.o[1] < (all[0] if w.o[0] < all[0] else end) and after.k0 == w.k0 and after.k1 == w.k1:
-            w.o[1] += 1
-            taps_inside(t, w.o[1], &after)
-        run_row(t, u, g0, g1, &w, True)
+    """Some tap groups. Dilated taps that share inputs take one output in so many at a time, then the ones between."""
+    cdef ptrdiff_t group, b, i, many, first, row, step = t.ax[2].dilation if t.slide == 1 else 1
+    for first in range(u.start[3], u.start[3] + min(step, u.count[3])):
+        u.lists[0] = 0
+        for group in range(g0, g1):
+            u.lists[group - g0 + 1] = u.lists[group - g0] + find_runs(t, u, group, first, step, u.runs + u.lists[group - g0])
+        for b in range(u.b0, u.b1):
+            for i in range(u.r0, u.r1):
+                row = row_start(t, i)
+                for group in range(g0, g1):
+                    many = u.lists[group - g0 + 1] - u.lists[group - g0]
+                    if many or not add:
+                        multiply(t, u, group, row, row_start(t, i + 1) - row, b, add, first, step,
+                                 u.runs + u.lists[group - g0], many)
+        add = True
 
 
 cdef void run_chunk(const Task *t, Unit *u, bint accumulate) noexcept nogil:
@@ -562,26 +501,31 @@ cdef void store_parts(const void *task, ptrdiff_t row, int thread) noexcept nogi
 cdef void describe(Task *t, int together) noexcept nogil:
     """What the order of the sums depends on: the problem alone. together: along how many axes the taps may be rows of one
     tile; a folded tile always has those along w."""
-    cdef ptrdiff_t lanes = t.k.lanes, chunk, n = 1, i, out
+    cdef ptrdiff_t lanes = t.k.lanes, taps, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
     cdef bint short
     t.swap = not t.depthwise and t.mg < lanes <= t.cg
     # The limits keep what must be gathered of a chunk small.
     t.fold = (not t.depthwise and not t.swap and t.cg <= 4 and w.taps > 1 and w.dilation == 1
-              and w.stride <= w.taps <= 64)
+              and w.stride <= w.taps <= 256 // t.cg and w.stride * t.cg <= 128)
     t.row_taps = w.taps if t.fold or (t.depthwise and together > 0) else 1
-    t.tall = TALL if together > 1 and t.row_taps == t.ax[1].taps == TALL and (t.depthwise or t.cg == 1) else 1
+    t.columns = t.cg if t.swap else t.mg
+    t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
+    tile_start(t, 0, &wide)
+    t.most_rows = t.k.rows[wide]
+    t.tall = t.high = 1
+    if together > 1 and t.row_taps > 1:
+        taps = t.row_taps * (1 if t.depthwise else t.cg)
+        if t.ax[1].taps == taps == TILE_HIGH if t.depthwise else taps <= min(SLIDES, t.most_rows) and t.ax[1].taps <= MOST_TALL:
+            t.high = t.k.high[taps]
+            t.tall = t.ax[1].taps if t.high > 1 else 1
     t.slide = 0
     if t.depthwise and t.row_taps > 1 and (w.stride == 1 or w.stride < STRIDES and w.dilation == 1):
         t.slide = w.stride
     t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall) * t.turns
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
-    t.columns = t.cg if t.swap else t.mg
-    t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
-    tile_start(t, 0, &wide)
-    t.most_rows = t.k.rows[wide]
-    t.row_tiles = 1 if t.tall > 1 else ceil_div(t.rows, t.most_rows)
+    t.row_tiles = ceil_div(t.tall, t.high) if t.tall > 1 else ceil_div(t.rows, t.most_rows)
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     if t.fold and t.groups * t.mg * t.size >= APART:  # of a tile's columns L2 has few lines
         chunk //= 4

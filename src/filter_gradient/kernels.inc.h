@@ -10,6 +10,10 @@
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1) / (b))
+#define REGISTERS (VBYTES == 64 ? 32 : 16)
+#define NEXT /* not the other way round: GCC takes an UNROLL that ends a loop's body for the loop's, too */            \
+    UNROLL for (int h = 0; h < high; h++) a[h] += a_step;                                                              \
+    o++, b += b_step;
 
 /* So few rows would wait for their own sums: they get more of them, each of every PARTS-th pixel of a run. */
 #define PARTS(rows) ((rows) > 3 ? 1 : VBYTES == 64 ? 4 : 2)
@@ -85,81 +89,75 @@ INLINE void NAME(outer)(const tile_args *t, const int rows, const int wide)
         NAME(outer_of)(t, rows, wide, 0);
 }
 
-/* Which lane comes `turn` after each, round in its group. */
-INLINE VI NAME(lanes_turned)(const tile_args *t)
+/* The pixels from[0] <= o < from[1] of a run have all taps; none has where some rows of taps are outside. Returns whether
+ * any is inside. */
+INLINE int NAME(whole)(const tile_args *t, const pixel_run *run, const int high, const int taps, ptrdiff_t *from)
 {
-    const VI lanes = NAME(lane_numbers)();
-    const __typeof__(lanes[0]) last = t->each - 1, turn = t->turn;
-    return (lanes & ~last) | ((lanes + turn) & last);
+    const ptrdiff_t h0 = run->high[0] > t->high ? run->high[0] : t->high;
+    const ptrdiff_t h1 = run->high[1] < t->high + high ? run->high[1] : t->high + high;
+    from[0] = CEIL(t->inside[0], t->stride);
+    from[1] = CEIL(t->inside[1] - (taps - 1) * t->dilation, t->stride);
+    if (from[1] > run->count)
+        from[1] = run->count;
+    if (h1 - h0 < high)
+        from[1] = 0;
+    return h1 > h0;
 }
 
-/* One place along the outputs of a run, o, and the inputs that it is the first to meet: each is loaded once and meets a
- * tap of every output that is held, w[i] of the output i before this one. At an edge some of both are not there. */
-INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE_ROWS][TILE_WIDE], const char *const *a,
-                       const char *b, ptrdiff_t o, ptrdiff_t n, const int high, const int taps, const int stride,
-                       const int wide, const int edge)
+/* Whether tap k of row h is inside the input. */
+INLINE int NAME(counts)(const tile_args *t, const pixel_run *run, ptrdiff_t o, const int h, const int k)
 {
-    const int held = CEIL(taps, stride);
-    UNROLL for (int i = held - 1; i > 0; i--)
-        UNROLL for (int j = 0; j < wide; j++)
-            w[i][j] = w[i - 1][j];
-    if (!edge || o < n)
-        UNROLL for (int j = 0; j < wide; j++) {
-            w[0][j] = LOAD((const T *)b + j * VL);
-            if (t->each > 1)
-                w[0][j] = __builtin_shuffle(w[0][j], NAME(lanes_turned)(t));
-        }
-    UNROLL for (int q = 0; q < stride && q < taps; q++) {
-        const ptrdiff_t at = o * t->stride + q * t->dilation;
-        if (edge && (at < t->inside[0] || at >= t->inside[1]))
-            continue;
-        UNROLL for (int h = 0; h < high; h++)
-            UNROLL for (int j = 0; j < wide; j++) {
-                V x = LOAD((const T *)(a[h] + q * t->row_step) + j * VL);
-                if (held > 1)
-                    HELD(x);
-                UNROLL for (int i = 0; i < held; i++)
-                    if (q + i * stride < taps && (!edge || (i <= o && o < n + i)))
-                        acc[h * taps + q + i * stride][j] += x * w[i][j];
-            }
+    ptrdiff_t at = o * t->stride;
+    const ptrdiff_t row = t->high + h;
+    STEP_BY_STEP(at);
+    at += k * t->dilation;
+    return at >= t->inside[0] && at < t->inside[1] && row >= run->high[0] && row < run->high[1];
+}
+
+/* One pixel of a run: each vector of g meets the taps of several rows. */
+INLINE void NAME(fold)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *const *a, const char *b, ptrdiff_t o,
+                       const pixel_run *run, const int high, const int taps, const int wide, const int edge)
+{
+    const int ahead = 24;
+    V w[TILE_WIDE];
+    UNROLL for (int j = 0; j < wide; j++) {
+        w[j] = LOAD((const T *)b + j * VL);
+        HELD(w[j]);
+        __builtin_prefetch(b + ahead * t->b_step + j * VBYTES);
     }
+    UNROLL for (int h = 0; h < high; h++)
+        UNROLL for (int k = 0; k < taps; k++)
+            if (!edge || NAME(counts)(t, run, o, h, k))
+                UNROLL for (int j = 0; j < wide; j++)
+                    acc[h * taps + k][j] += ((const T *)a[h])[k] * w[j];
 }
 
-/* Channel by channel: a row is a tap, of `high` rows of them. What a vector of g meets is x, as wide: so a load for an FMA
- * or two, but that taps which lie as far apart as the outputs (stride 1), or half as far (2), share them. */
-INLINE void NAME(depthwise)(const tile_args *t, const int high, const int taps, const int stride, const int wide)
+/* Of a few channels, the taps along w and the channels, which lie side by side, of one to three rows. */
+INLINE void NAME(folded)(const tile_args *t, const int high, const int taps, const int wide)
 {
-    const int held = CEIL(taps, stride), ahead = 8;
-    const int together = (high * taps + held + 1) * wide < (VBYTES == 64 ? 32 : 16) ? wide : 1;
+    const int together = (high * taps + 1) * wide + 1 < REGISTERS ? wide : 1;
     for (int first = 0; first < wide; first += together) {
-        V acc[TILE_ROWS][TILE_WIDE], w[TILE_ROWS][TILE_WIDE];
+        V acc[TILE_ROWS][TILE_WIDE];
         UNROLL for (int i = 0; i < high * taps; i++)
             UNROLL for (int j = 0; j < together; j++)
                 acc[i][j] = (V){0};
-        UNROLL for (int i = 0; i < held; i++)
-            UNROLL for (int j = 0; j < together; j++)
-                w[i][j] = (V){0};
-        for (ptrdiff_t r = 0; r < t->count; r++) {
-            const ptrdiff_t a_step = t->a_step, b_step = t->b_step, n = t->runs[r].count;
-            const char *b = t->b + t->runs[r].b + first * VBYTES, *a[TALL];
+        for (const pixel_run *run = t->runs; run < t->runs + t->count; run++) {
+            const ptrdiff_t a_step = t->a_step, b_step = t->b_step;
+            const char *b = t->b + run->b + first * VBYTES, *a[TILE_HIGH];
+            ptrdiff_t from[2];
             UNROLL for (int h = 0; h < high; h++)
-                a[h] = t->a + t->runs[r].a + h * t->tall_step + first * VBYTES;
-            ptrdiff_t from = CEIL(t->inside[0], t->stride), o = 0;
-            ptrdiff_t to = CEIL(t->inside[1] - ((stride < taps ? stride : taps) - 1) * t->dilation, t->stride);
-            from = from < held - 1 ? held - 1 : from;
-            to = to < n ? to : n;
-            for (; o < n + held - 1; o++, b += b_step) {
-                if (from <= o && o < to) {
-                    UNROLL for (int j = 0; j < together; j++) {
-                        __builtin_prefetch(b + ahead * b_step + j * VBYTES);
-                        UNROLL for (int h = 0; h < high; h++)
-                            __builtin_prefetch(a[h] + ahead * a_step + j * VBYTES);
-                    }
-                    NAME(meet)(t, acc, w, a, b, o, n, high, taps, stride, together, 0);
-                } else
-                    NAME(meet)(t, acc, w, a, b, o, n, high, taps, stride, together, 1);
-                UNROLL for (int h = 0; h < high; h++)
-                    a[h] += a_step;
+                a[h] = t->a + run->a + h * t->high_step;
+            if (!NAME(whole)(t, run, high, taps, from))
+                continue;
+            for (ptrdiff_t o = 0; o < run->count;) {
+                while (from[0] <= o && o < from[1]) {
+                    NAME(fold)(t, acc, a, b, o, run, high, taps, together, 0);
+                    NEXT
+                }
+                if (o == run->count)
+                    break;
+                NAME(fold)(t, acc, a, b, o, run, high, taps, together, 1);
+                NEXT
             }
         }
         tile_args part = *t;
@@ -168,39 +166,86 @@ INLINE void NAME(depthwise)(const tile_args *t, const int high, const int taps, 
     }
 }
 
-/* Of one channel, the taps of three rows at once: a third of the loads of b, and all the FMAs that the units can take.
- * Where registers are 16, a vector at a time. */
-INLINE void NAME(tall)(const tile_args *t, const int wide)
+/* Which lane comes `turn` after each, round in its group. */
+INLINE VI NAME(lanes_turned)(const tile_args *t)
 {
-    const int together = VBYTES == 64 ? wide : 1, ahead = 24;
+    const VI lanes = NAME(lane_numbers)();
+    const __typeof__(lanes[0]) last = t->each - 1, turn = t->turn;
+    return (lanes & ~last) | ((lanes + turn) & last);
+}
+
+/* One place along a run, o, and the inputs that it is the first to meet: each is loaded once and meets a tap of every output
+ * that is held, w[i] of the output i before this one. At an edge some of both are not there. */
+INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE_ROWS][TILE_WIDE], const char *const *a,
+                       const char *b, ptrdiff_t o, const pixel_run *run, const int stride, const int high,
+                       const int taps, const int wide, const int edge)
+{
+    const int held = CEIL(taps, stride), ahead = 8;
+    const ptrdiff_t n = run->count;
+    UNROLL for (int i = held - 1; i > 0; i--)
+        UNROLL for (int j = 0; j < wide; j++)
+            w[i][j] = w[i - 1][j];
+    if (!edge || held == 1 || o < n)
+        UNROLL for (int j = 0; j < wide; j++) {
+            w[0][j] = LOAD((const T *)b + j * VL);
+            if (t->each > 1)
+                w[0][j] = __builtin_shuffle(w[0][j], NAME(lanes_turned)(t));
+            HELD(w[0][j]);
+            __builtin_prefetch(b + ahead * t->b_step + j * VBYTES);
+        }
+    UNROLL for (int h = 0; h < high; h++)
+        UNROLL for (int q = 0; q < stride; q++) {
+            if (edge && !NAME(counts)(t, run, o, h, q))
+                continue;
+            UNROLL for (int j = 0; j < wide; j++) {
+                V x = LOAD((const T *)(a[h] + q * t->row_step) + j * VL);
+                HELD(x);
+                if (q == 0)
+                    __builtin_prefetch(a[h] + ahead * t->a_step + j * VBYTES);
+                UNROLL for (int i = 0; i < held; i++)
+                    if (q + i * stride < taps && (!edge || held == 1 || (i <= o && o < n + i)))
+                        acc[h * taps + q + i * stride][j] += x * w[i][j];
+            }
+        }
+}
+
+/* Channel by channel: what a vector of g meets is x, as wide. So a load for an FMA or two, but that taps which lie as far
+ * apart as the outputs (stride 1), or half as far (2), share them; stride `taps` is any. */
+INLINE void NAME(depthwise)(const tile_args *t, const int stride, const int high, const int taps, const int wide)
+{
+    const int held = CEIL(taps, stride);
+    const int together = (high * taps + held + 1) * wide < REGISTERS ? wide : 1;
     for (int first = 0; first < wide; first += together) {
-        V acc[TILE_ROWS][TILE_WIDE];
-        UNROLL for (int i = 0; i < TALL * TALL; i++)
+        V acc[TILE_ROWS][TILE_WIDE], w[TILE_ROWS][TILE_WIDE];
+        UNROLL for (int i = 0; i < high * taps; i++)
             UNROLL for (int j = 0; j < together; j++)
                 acc[i][j] = (V){0};
-        for (ptrdiff_t r = 0; r < t->count; r++) {
-            const char *b = t->b + t->runs[r].b + first * VBYTES, *a[TALL];
-            const ptrdiff_t a_step = t->a_step, b_step = t->b_step;
-            UNROLL for (int i = 0; i < TALL; i++)
-                a[i] = t->a + t->runs[r].a + i * t->tall_step;
-            for (ptrdiff_t n = t->runs[r].count; n > 0; n--, b += b_step) {
-                V w[TILE_WIDE];
-                UNROLL for (int j = 0; j < together; j++) {
-                    w[j] = LOAD((const T *)b + j * VL);
-                    HELD(w[j]);
-                    __builtin_prefetch(b + ahead * b_step + j * VBYTES);
+        UNROLL for (int i = 0; i < held; i++)
+            UNROLL for (int j = 0; j < together; j++)
+                w[i][j] = (V){0};
+        for (const pixel_run *run = t->runs; run < t->runs + t->count; run++) {
+            const ptrdiff_t a_step = t->a_step, b_step = t->b_step, end = run->count + held - 1;
+            const char *b = t->b + run->b + first * VBYTES, *a[TILE_HIGH];
+            ptrdiff_t from[2];
+            if (!NAME(whole)(t, run, high, stride, from))
+                continue;
+            from[0] = from[0] < held - 1 ? held - 1 : from[0];
+            UNROLL for (int h = 0; h < high; h++)
+                a[h] = t->a + run->a + h * t->high_step + first * VBYTES;
+            for (ptrdiff_t o = 0; o < end;) {
+                while (from[0] <= o && o < from[1]) {
+                    NAME(meet)(t, acc, w, a, b, o, run, stride, high, taps, together, 0);
+                    NEXT
                 }
-                UNROLL for (int i = 0; i < TALL; i++) {
-                    UNROLL for (int k = 0; k < TALL; k++)
-                        UNROLL for (int j = 0; j < together; j++)
-                            acc[i * TALL + k][j] += ((const T *)a[i])[k] * w[j];
-                    a[i] += a_step;
-                }
+                if (o == end)
+                    break;
+                NAME(meet)(t, acc, w, a, b, o, run, stride, high, taps, together, 1);
+                NEXT
             }
         }
         tile_args part = *t;
         part.out = (T *)t->out + first * VL;
-        NAME(tile_end)(&part, acc, TALL * TALL, together);
+        NAME(tile_end)(&part, acc, high * taps, together);
     }
 }
 
@@ -210,26 +255,28 @@ static void NAME(add)(void *dst, const void *src, ptrdiff_t n)
         ((T *)dst)[i] += ((const T *)src)[i];
 }
 
-#define TILE(name, wide, kind, ...)                                                                                    \
-    static void NAME(name##x##wide)(const tile_args *t) { NAME(kind)(t, __VA_ARGS__ wide); }
-#define TILES(rows, wide, tn) TILE(outer_##rows, wide, outer, rows, ) TILE(depthwise0_##rows, wide, depthwise, 1, rows, rows, )
-#define SLIDING(rows, wide, tn)                                                                                        \
-    TILE(depthwise1_##rows, wide, depthwise, 1, rows, 1, ) TILE(depthwise2_##rows, wide, depthwise, 1, rows, 2, )
-#define TALL_TILES(wide)                                                                                               \
-    TILE(tall, wide, tall, )                                                                                           \
-    TILE(tall0, wide, depthwise, TALL, TALL, TALL, )                                                                   \
-    TILE(tall1, wide, depthwise, TALL, TALL, 1, )                                                                      \
-    TILE(tall2, wide, depthwise, TALL, TALL, 2, )
+#define TILES(rows, wide, tn)                                                                                          \
+    static void NAME(outer_##rows##x##wide)(const tile_args *t) { NAME(outer)(t, rows, wide); }                        \
+    static void NAME(folded1_##rows##x##wide)(const tile_args *t) { NAME(folded)(t, 1, rows, wide); }         \
+    static void NAME(depthwise0_1_##rows##x##wide)(const tile_args *t) { NAME(depthwise)(t, rows, 1, rows, wide); }
+#define HIGHER(high, taps, wide, tn)                                                                                   \
+    static void NAME(folded##high##_##taps##x##wide)(const tile_args *t) { NAME(folded)(t, high, taps, wide); }
+#define SLIDING(stride, high, taps, wide, tn)                                                                          \
+    static void NAME(depthwise##stride##_##high##_##taps##x##wide)(const tile_args *t)                                 \
+    {                                                                                                                  \
+        NAME(depthwise)(t, stride ? stride : taps, high, taps, wide);                                                  \
+    }
 ROWS_1(TILES, 1, TN)
 ROWS_2(TILES, 2, TN)
-SLIDING_ROWS(SLIDING, 1, TN)
-SLIDING_ROWS(SLIDING, 2, TN)
-TALL_TILES(1)
-TALL_TILES(2)
-#undef TILE
+FOLDED_2(HIGHER, 1, TN)
+FOLDED_2(HIGHER, 2, TN)
+FOLDED_3(HIGHER, 1, TN)
+FOLDED_3(HIGHER, 2, TN)
+SLIDING_TILES(SLIDING, 1, TN)
+SLIDING_TILES(SLIDING, 2, TN)
 #undef TILES
+#undef HIGHER
 #undef SLIDING
-#undef TALL_TILES
 
 /* ---- what depends on the storage type S ----------------------------------------------------------------------- */
 
