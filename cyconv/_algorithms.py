@@ -287,7 +287,7 @@ def _columns(problem: Problem, forced: bool) -> Any:
         if problem.dtype > 2 and not strided:
             return "values of 16 bits are made columns one by one, which takes longer than it saves"
         columns, each = filters * prod(problem.taps) / prod(axis.stride for axis in problem.axes), 1 if strided else 2
-        least = int(lacking * max(8 * each * filters, isqrt(int(each * lanes * columns))))
+        least = int(lacking * max((5 if strided else 16) * filters, isqrt(int(each * lanes * columns))))
         if channels < least:
             return f"fewer than {least} channels a group ({channels}): adding products up would take longer than making them"
     driver = Columns(problem)
