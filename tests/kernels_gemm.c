@@ -93,8 +93,9 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
 /* Rows side by side, and blocks of columns or a few columns: each as the tile of one row computes it. */
 static void check_along(const char *isa, int type, const conv_kernels *k, int wide, int narrow)
 {
-    const int size = sizes[type], columns = wide * k->lanes, rows = narrow ? k->lanes : k->rows[wide],
-              tiles = between(0, 3);
+    const int size = sizes[type], columns = wide * k->lanes, full = k->rows[wide], tiles = between(0, 3);
+    const int want = between(1, full), some = want > 8 ? full : want > 4 ? 8 : want > 2 ? 4 : want;
+    const int rows = narrow ? k->lanes : some < full ? some : full;
     const int run = narrow ? between(k->lanes, 3 * k->lanes) : between(1, MAX_RUN);
     const int runs = between(0, MAX_RUNS), pixel = between(0, 9), spare = narrow ? 0 : any_spare(type, k);
     const int blocks = spare || narrow ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
@@ -132,7 +133,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
     t.ahead = between(0, runs == 1 ? 2 : 1) * (runs == 1 ? 1 : 2);
     offset[0] = t.ahead ? 0 : offset[0];
     const int stored = narrow ? narrow : columns - t.spare / size;
-    (narrow ? k->narrow[narrow] : k->along[wide])(&t);
+    (narrow ? k->narrow[narrow] : k->along[wide][want])(&t);
     out = row;
     for (int i = 0; i < tiles * rows; i++)
         for (int c = 0; c < blocks; c++) {

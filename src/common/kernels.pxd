@@ -33,7 +33,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         int rows[3]
         tile_fn gemm[3][15]
         tile_fn depthwise[3][15]
-        tile_fn along[3]
+        tile_fn along[3][15]
         tile_fn narrow[5]
         add_fn add
         fill_fn fill
@@ -47,6 +47,11 @@ cdef inline int spare_bytes(const conv_kernels *k, ptrdiff_t taken, int wide, in
     """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these: AVX-512 can store any."""
     cdef ptrdiff_t vector = k.lanes * csize, spare = wide * vector - taken * csize
     return <int> spare if spare == 0 or 2 * spare == vector or 4 * spare == 3 * vector or vector == 64 else -1
+
+
+cdef inline int tile_size(ptrdiff_t rows, int full) noexcept nogil:
+    """The rows of the smallest tile that holds so many: 8, though two vectors wide it may be a full one of fewer."""
+    return full if rows > 8 else 8 if rows > 4 else 4 if rows > 2 else <int> rows
 
 
 cdef inline int tile_rows(ptrdiff_t left, int full) noexcept nogil:

@@ -21,7 +21,7 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, int row
     if tiles > 0:
         args.tiles, args.blocks, args.pixel, args.out_pixel = tiles, 1, p.pitch * r.csize, p.out.s[2]
         args.later, args.later_step = args.b, 0
-        r.k.along[wide](&args)
+        r.k.along[wide][rows](&args)
     else:
         r.k.gemm[wide][rows](&args)
     if plain:

@@ -23,7 +23,7 @@ from common cimport (
     even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
     readable, run_units, span_of, storage_bytes, take, take_large, team_of, view_of
 )
-from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows
+from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import spread, zones

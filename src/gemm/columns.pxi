@@ -76,7 +76,7 @@ cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, con
     args.tiles, args.blocks, args.pixel, args.out_pixel = columns // rows, 1, row, next
     a[0], out[0] = panel, products
     if args.tiles:
-        s.k.along[wide](&args)
+        s.k.along[wide][rows](&args)
     while rest:
         some = tile_rows(rest, rows)
         for i in range(rows):

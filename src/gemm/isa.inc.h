@@ -17,7 +17,7 @@
 #define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, tn), WIDTH(kind, 2, tn)}
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2}, .gemm = TILES_OF(gemm, tn),                           \
-    .depthwise = TILES_OF(depthwise, tn), .along = {0, JOIN(along_1, tn, ISA), JOIN(along_2, tn, ISA)},                \
+    .depthwise = TILES_OF(depthwise, tn), .along = TILES_OF(along, tn),                                                \
     .narrow = {0, JOIN(narrow_1, tn, ISA), JOIN(narrow_2, tn, ISA), JOIN(narrow_3, tn, ISA), JOIN(narrow_4, tn, ISA)}, \
     .add = JOIN(add, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)

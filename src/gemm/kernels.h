@@ -49,8 +49,8 @@ typedef struct {
     int rows[TILE_WIDE + 1];                    /* pixels of a full tile that is 1, 2 vectors wide */
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
-    tile_fn along[TILE_WIDE + 1]; /* [vectors]: full tiles side by side */
-    tile_fn narrow[NARROW + 1];   /* [columns]: the same, of `lanes` pixels, and runs of `lanes` channels at least */
+    tile_fn along[TILE_WIDE + 1][TILE_ROWS + 1]; /* tiles side by side */
+    tile_fn narrow[NARROW + 1]; /* [columns]: the same, of `lanes` pixels, and runs of `lanes` channels at least */
     add_fn add;
     fill_fn fill;
     gather_fn gather[DTYPES]; /* by storage type; NULL where it is not computed in this type */

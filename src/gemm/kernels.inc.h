@@ -196,6 +196,7 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
 {
     const ptrdiff_t next = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
     const int few = steps * wide <= 320; /* filters, which stay in L1 */
+    const int whole = rows == (wide > 1 ? ROWS_2 : ROWS_1);
     const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];
     for (ptrdiff_t n = 0; n < t->tiles; n++) {
@@ -213,19 +214,16 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
                 for (ptrdiff_t i = steps; i < rows; i++) /* more rows than steps */
                     UNROLL for (int j = 0; j < wide; j++)
                         __builtin_prefetch(soon + i * next + j * VBYTES, 1);
-            if (t->ahead > 1 && c == 0) {
+            if (whole && t->ahead > 1 && c == 0)
                 NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 2);
-            } else if (t->ahead && c == 0) {
-                if (few)
-                    NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 0, 1);
-                else
-                    NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 1, 1);
-            } else {
-                if (few)
-                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 0, 0);
-                else
-                    NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 0);
-            }
+            else if (whole && t->ahead && c == 0 && few)
+                NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 0, 1);
+            else if (whole && t->ahead && c == 0)
+                NAME(along_run)(t, acc, base, b, later, soon, rows, rows, wide, 1, 1);
+            else if (few)
+                NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 0, 0);
+            else
+                NAME(along_runs)(t, acc, base, b, later, soon, rows, wide, 1, 0);
             NAME(tile_bias)(acc, t->bias + c * row, rows, wide);
             if (t->added) {
                 const char *added = t->added[0] + n * rows * t->added_pixel + c * row;
@@ -239,8 +237,6 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
         later += steps * t->later_step;
     }
 }
-static void NAME(along_1)(const tile_args *t) { NAME(along)(t, ROWS_1, 1); }
-static void NAME(along_2)(const tile_args *t) { NAME(along)(t, ROWS_2, 2); }
 
 /* Few columns would leave most of a vector empty: the pixels are the lanes here. Their channels lie side by side and are
  * transposed in registers, which takes a shuffle for every log2(VL) / VL elements. */
@@ -335,6 +331,7 @@ static void NAME(add)(const add_args *a)
     TILE(kind, 1, 1, 2) TILE(kind, 2, 2, 2) TILE(kind, 4, 4, 2) TILE(kind, full, ROWS_2, 2)                            \
     TILE(kind, 8, (ROWS_2 < 8 ? ROWS_2 : 8), 2)
 TILES(gemm)
+TILES(along)
 TILES(depthwise)
 #undef TILE
 #undef TILES

@@ -102,11 +102,6 @@ cdef struct Tile:
     const char *base[TILE_ROWS]
 
 
-cdef inline void size_tile(Tile *tile, int rows, int full) noexcept nogil:
-    tile.rows = rows
-    tile.full = full if rows > 8 else 8 if rows > 4 else 4 if rows > 2 else rows
-
-
 cdef inline void add_line(const Run *r, const Box *b, const Line *line, int at, Tile *tile) noexcept nogil:
     """A line of pixels into a tile, which has some already."""
     cdef int i
@@ -409,20 +404,17 @@ cdef void run_line(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t block
                    Scratch *s) noexcept nogil:
     """A block of columns of a line of pixels, or several that are stored as they are: full tiles, and what is left."""
     cdef Block block
-    cdef Tile tile
     cdef Line some
-    cdef ptrdiff_t first = 0, left, row = 2 * r.k.lanes * r.csize, c
-    cdef int i, rows
+    cdef ptrdiff_t first = 0, left, row = 2 * r.k.lanes * r.csize
+    cdef int i, rows, size
     cdef bint narrow, plain
     cdef char *place
     cdef char *out[LINE_ROWS]
     cdef char *residual[LINE_ROWS]
-    cdef tile_fn kernel
     find_block(r, b, number, &block, args)
     # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
     narrow = (4 * block.taken <= r.k.lanes <= line.count and block.taken <= NARROW
               and args.run >= (2 if block.spare >= 0 else 1) * r.k.lanes)
-    kernel = r.k.narrow[block.taken] if narrow else r.k.along[block.wide]
     rows = r.k.lanes if narrow else r.k.rows[block.wide]
     plain = r.plain_store and (r.residual.data == NULL if narrow else block.spare >= 0)
     end_tiles(r, b, &block, plain, False, &some.residual, args)
@@ -432,35 +424,27 @@ cdef void run_line(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t block
     args.later, args.later_step = args.b, 0
     if b.t.packed <= number < b.t.blocks - 1:
         args.later, args.later_step = args.b + b.job.taps * r.cg * row, max(1, row * rows // line.count)
+    args.a, args.out = &some.base, &place
     while first < line.count:
         left = line.count - first
-        if 8 < left < rows:  # moved back: as fast as a tile of fewer pixels
-            first, left = line.count - rows, rows
-        some.base, some.count = line.base + first * b.step[3], tile_rows(left, rows)
-        some.out, some.residual = line.out + first * b.out_step[3], line.residual + first * b.residual_step[3]
-        if some.count < rows:
-            size_tile(&tile, <int> some.count, rows)
-            add_line(r, b, &some, 0, &tile)
-            tile.first_run, tile.end_run, args.a = 0, args.runs, tile.base
-            for c in range(number, number + blocks):
-                run_tile(r, b, c, &tile, args, False, s)
-            first += some.count
-            continue
+        size = rows if narrow or 8 < left < rows else min(rows, tile_size(tile_rows(left, rows), rows))
+        if left < size:  # moved back: as fast as a tile of fewer pixels
+            first, left = line.count - size, size
         args.tiles = 1
-        if plain:
+        if plain and size == rows:
             args.tiles = left // rows
             if tile_rows(rows + left % rows, rows) < rows:
                 args.tiles = max(1, args.tiles - 1)
-        some.out += block.start * r.out.sc
-        some.residual += block.start * r.residual.sc
+        some.base = line.base + first * b.step[3]
+        some.out = line.out + first * b.out_step[3] + block.start * r.out.sc
+        some.residual = line.residual + first * b.residual_step[3] + block.start * r.residual.sc
         place = some.out if plain else s.tile
-        args.a, args.out = &some.base, &place
-        kernel(args)
+        (r.k.narrow[block.taken] if narrow else r.k.along[block.wide][size])(args)
         if not plain:
-            for i in range(rows):
+            for i in range(size):
                 out[i], residual[i] = some.out + i * b.out_step[3], some.residual + i * b.residual_step[3]
-            finish(r, s.tile, rows, block.taken, out, residual, block.bias)
-        first += args.tiles * rows
+            finish(r, s.tile, size, block.taken, out, residual, block.bias)
+        first += args.tiles * size
 
 
 cdef inline void poll_after(const Run *r, Box *b, ptrdiff_t pixels) noexcept nogil:
@@ -577,7 +561,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             rows = r.k.rows[rows]
         first = c[0] = c[1] = c[2] = c[3] = 0
         while first < pixels:
-            size_tile(&tile, tile_rows(pixels - first, rows), rows)
+            tile.rows = tile_rows(pixels - first, rows)
+            tile.full = tile_size(tile.rows, rows)
             locate(r, &box, c, &tile)
             if not in_pieces:
                 point(r, job, &tile, 0, t.runs, &args, s)
