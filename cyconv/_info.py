@@ -9,6 +9,7 @@ import numpy as np
 
 from ._isa import available_isas, current_isa
 from ._openmp import SPINS
+from ._problem import shown
 from ._threads import explain_threads
 from ._version import __version__
 
@@ -94,7 +95,7 @@ def show_config(mode: str = "text") -> dict[str, Any] | None:
     True
     """
     if mode not in ("text", "dict"):
-        raise ValueError(f'show_config: mode={mode!r}, but it is "text" or "dict"')
+        raise ValueError(f'show_config: mode={shown(mode)}, but it is "text" or "dict"')
     found = config()
     if mode == "dict":
         return found

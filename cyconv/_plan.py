@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import reprlib
 import timeit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from cyconv._problem import (
     out_argument,
     output_like,
     shape_argument,
+    shown,
 )
 from cyconv._runtime import settings
 
@@ -42,7 +42,7 @@ _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
 
 def _named(name: str | None) -> str | None:
     if name is not None and name != "auto" and name not in NAMES:
-        raise ValueError(f"algorithm must be one of auto, {', '.join(NAMES)}, not {name!r}")
+        raise ValueError(f"algorithm must be one of auto, {', '.join(NAMES)}, not {shown(name)}")
     return name
 
 
@@ -302,7 +302,7 @@ class Plan(_runtime.Quick):
 
     def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
         parameters = _parameters(op)
-        name = getattr(op, "__name__", reprlib.repr(op))
+        name = getattr(op, "__name__", shown(op))
         no_plan = f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
             raise TypeError(no_plan)
@@ -416,7 +416,7 @@ def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], gi
     allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
         if name not in allowed:
-            raise TypeError(f"plan: {called} takes no {name!r} here; it takes {', '.join(allowed)}")
+            raise TypeError(f"plan: {called} takes no {shown(name)} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 

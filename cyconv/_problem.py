@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -224,6 +225,18 @@ def operands(op: str, x_arg: str, x: Any, f_arg: str, f: Any) -> tuple[Array, Ar
 # ---- integers, sequences, strings -------------------------------------------------------------------------------
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 3, 16, 16, 80, 80
+
+
+def shown(value: Any) -> str:
+    """A value in an error message, which may be anything: of an array its shape, of what is long the beginning."""
+    if isinstance(value, np.ndarray) and value.size > 16:
+        return f"an array of shape {value.shape}"
+    text = " ".join(_SHORT.repr(value).split())
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
 def integer(op: str, arg: str, value: Any, least: int = 1) -> int:
     """An int in [least, 2^31); bools and floats are refused."""
     try:
@@ -231,7 +244,7 @@ def integer(op: str, arg: str, value: Any, least: int = 1) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{op}: {arg} must be an integer, not {value!r} ({type(value).__name__})") from None
+        raise TypeError(f"{op}: {arg} must be an integer, not {shown(value)} ({type(value).__name__})") from None
     if not least <= number <= LIMIT:
         raise ValueError(f"{op}: {arg} must be between {least} and {LIMIT}, not {number}")
     return number
@@ -259,11 +272,11 @@ def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, chan
     """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
     values = (1,) if value is None else (value,) if isinstance(value, int) else value
     if len(values) not in (1, n, n + 2):
-        raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {values}")
+        raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {shown(values)}")
     if len(values) == n + 2:
         ends = (values[0], values[-1]) if channels_last else values[:2]
         if ends != (1, 1):
-            raise ValueError(f"{op}: {arg} must be 1 for the batch and the channels, not {values}")
+            raise ValueError(f"{op}: {arg} must be 1 for the batch and the channels, not {shown(values)}")
         values = values[1:-1] if channels_last else values[2:]
     values = values * n if len(values) == 1 else values
     return tuple(integer(op, arg, v) for v in values)
@@ -274,7 +287,7 @@ def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | t
     if isinstance(value, str):
         name = value.upper()
         if name not in PADDINGS:
-            raise ValueError(f"{op}: {arg} must be one of {', '.join(PADDINGS)}, an int or pairs, not {value!r}")
+            raise ValueError(f"{op}: {arg} must be one of {', '.join(PADDINGS)}, an int or pairs, not {shown(value)}")
         return name
     if value is None:
         raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
@@ -286,7 +299,7 @@ def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | t
     for pair in value:
         pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {value!r}")
+            raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {shown(value)}")
         pairs.append((integer(op, arg, pair[0], 0), integer(op, arg, pair[1], 0)))
     return tuple(pairs)
 
@@ -298,11 +311,11 @@ def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_las
     if isinstance(value, int):
         return ((value, value),) * n
     if len(value) not in (n, n + 2):
-        raise ValueError(f"{op}: padding needs {n} or {n + 2} (before, after) pairs, not {len(value)}: {value}")
+        raise ValueError(f"{op}: padding needs {n} or {n + 2} (before, after) pairs, not {len(value)}: {shown(value)}")
     if len(value) == n + 2:
         ends = (value[0], value[-1]) if channels_last else value[:2]
         if ends != ((0, 0), (0, 0)):
-            raise ValueError(f"{op}: padding must be (0, 0) for the batch and the channels, not {value}")
+            raise ValueError(f"{op}: padding must be (0, 0) for the batch and the channels, not {shown(value)}")
         return value[1:-1] if channels_last else value[2:]
     return value
 
@@ -319,18 +332,18 @@ def padding_mode_argument(op: str, mode: Any) -> tuple[int, float]:
         mode, constant = mode
     if not isinstance(mode, str) or mode not in PADDING_MODES:
         raise ValueError(
-            f"{op}: padding_mode must be one of {', '.join(PADDING_MODES)} or ('constant', value), not {mode!r}"
+            f"{op}: padding_mode must be one of {', '.join(PADDING_MODES)} or ('constant', value), not {shown(mode)}"
         )
     try:
         return PADDING_MODES[mode], float(constant)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{op}: padding_mode's constant must be a number, not {constant!r}") from None
+        raise TypeError(f"{op}: padding_mode's constant must be a number, not {shown(constant)}") from None
 
 
 def data_format_argument(op: str, value: Any) -> str | None:
     """`data_format` checked in kind."""
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{op}: data_format must be a string, not {value!r} ({type(value).__name__})")
+        raise TypeError(f"{op}: data_format must be a string, not {shown(value)} ({type(value).__name__})")
     return value
 
 
@@ -345,7 +358,7 @@ def layout(op: str, data_format: Any, n: int) -> bool:
         found = (1, data_format == "NHWC")
     if found is None or found[0] != n:
         names = [f for f, (rank, _) in LAYOUTS.items() if rank == n]
-        raise ValueError(f"{op}: data_format must be one of {', '.join(names)}, not {data_format!r}")
+        raise ValueError(f"{op}: data_format must be one of {', '.join(names)}, not {shown(data_format)}")
     return found[1]
 
 
@@ -358,16 +371,16 @@ def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activa
     if len(rest) not in wanted or name not in ACTIVATIONS:
         names = ", ".join(a for a in ACTIVATIONS if a != "clip")
         raise ValueError(
-            f"{op}: {arg} must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {activation!r}"
+            f"{op}: {arg} must be None, {names}, ('leaky_relu', slope) or ('clip', low, high), not {shown(activation)}"
         )
     try:
         values = [float(v) for v in rest]
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{op}: {arg}'s parameters must be numbers, not {rest!r}") from None
+        raise TypeError(f"{op}: {arg}'s parameters must be numbers, not {shown(rest)}") from None
     if DTYPES[dtype] == "int32" and ACTIVATIONS[name] > 1:
         raise TypeError(f"{op}: {arg} {name!r} has no meaning for int32; convert the input to a float type")
     if any(math.isnan(v) for v in values) or (name == "clip" and values[0] > values[1]):
-        raise ValueError(f"{op}: {arg} {activation!r} needs low <= high and no NaN")
+        raise ValueError(f"{op}: {arg} {shown(activation)} needs low <= high and no NaN")
     low, high = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "leaky_relu": (0.2, 0.0)}.get(name, (0.0, 0.0))
     if values:
         low, high = values[0], values[-1]
@@ -663,7 +676,7 @@ def spatial_sizes(op: str, arg: str, value: int | Shape, n: int) -> Shape:
     """An int or n of them, zero or more."""
     values = (value,) * n if isinstance(value, int) else value
     if len(values) != n:
-        raise ValueError(f"{op}: {arg} should be an integer or {n} of them, not {values}")
+        raise ValueError(f"{op}: {arg} should be an integer or {n} of them, not {shown(values)}")
     return tuple(integer(op, arg, v, 0) for v in values)
 
 
@@ -671,9 +684,11 @@ def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Sha
     """A vector of sizes: a list, a tuple, or a flat integer array."""
     if value is None and optional:
         return None
+    if getattr(value, "ndim", 0) > 1:
+        raise TypeError(f"{op}: {arg} must be a sequence of sizes, not an array; give its shape, {tuple(value.shape)}")
     value = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {value!r}")
+        raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {shown(value)}")
     return tuple(integer(op, arg, v, 0) for v in value)
 
 

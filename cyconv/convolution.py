@@ -19,6 +19,7 @@ from cyconv._problem import (
     padding_mode_argument,
     pair,
     sequence,
+    shown,
     spatial_rank,
 )
 
@@ -564,7 +565,9 @@ def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
     name = "channels_last" if name is None else name
     first = name == "channels_first" or name.startswith("NC")
     if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
-        raise ValueError(f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {name!r}")
+        raise ValueError(
+            f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {shown(name)}"
+        )
     if x.ndim < 2:
         raise ShapeError(f"{op}: {arg} must have at least 2 dimensions ({arg}.shape={x.shape})", op, arg, (x.shape,))
     return 1 if first else x.ndim - 1

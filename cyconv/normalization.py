@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyconv import _isa, _threads, _window
-from cyconv._problem import Array, ShapeError, array, delivered, dtype_code, integer, layout, operands
+from cyconv._problem import Array, ShapeError, array, delivered, dtype_code, integer, layout, operands, shown
 from cyconv._windows import room_for
 
 
@@ -34,7 +34,7 @@ def _normalise(
     try:
         bias, alpha, beta = (float(v) for v in scalars)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{op}: bias, alpha and beta must be numbers, not {scalars!r}") from None
+        raise TypeError(f"{op}: bias, alpha and beta must be numbers, not {shown(scalars)}") from None
     result = room_for(op, out, x.shape, x.dtype, x, *others)
     seen: Any = [a if last else np.moveaxis(a, 1, -1) for a in (x, *others, result)]
     _window.lrn(

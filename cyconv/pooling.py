@@ -19,6 +19,7 @@ from cyconv._problem import (
     operands,
     sequence,
     shape_argument,
+    shown,
 )
 from cyconv._windows import (
     ARGMAX,
@@ -52,7 +53,7 @@ def _flag(op: str, arg: str, value: Any) -> bool:
     try:
         return bool(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{op}: {arg} must be True or False, not {value!r}") from None
+        raise TypeError(f"{op}: {arg} must be True or False, not {shown(value)}") from None
 
 
 def _pool(
@@ -381,12 +382,12 @@ def pool(
     """
     kinds = {"MAX": MAX, "AVG": MEAN}
     if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
-        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {pooling_type!r}")
+        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {shown(pooling_type)}")
     ksize = sequence("pool", "window_shape", window_shape)
     n = len(ksize) if isinstance(ksize, tuple) else None
     if n is not None and n not in (1, 2, 3):
         raise ValueError(
-            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {window_shape!r}"
+            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {shown(window_shape)}"
         )
     g = ksize, strides, padding, data_format, dilations
     return _pool("pool", kinds[pooling_type.upper()], n, input, g, out, num_threads)
@@ -445,7 +446,7 @@ def max_pool_with_argmax(
         if index not in (np.dtype(np.int64), np.dtype(np.int32)):
             raise TypeError
     except TypeError:
-        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {output_dtype!r}") from None
+        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {shown(output_dtype)}") from None
     x, batch = array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
     g = described(op, ksize, strides, padding, data_format, None)
     window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)

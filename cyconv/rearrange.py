@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, array, integer, layout, sequence
+from cyconv._problem import Array, Shape, ShapeError, array, integer, layout, sequence, shown
 from cyconv._windows import empty
 
 
@@ -21,7 +21,9 @@ def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[S
     if not isinstance(rows, (list, tuple)) or any(
         not isinstance(row, (list, tuple, np.ndarray)) or len(row) != 2 for row in rows
     ):
-        raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {pairs!r}")
+        raise ValueError(
+            f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {shown(pairs)}"
+        )
     checked = [(integer(op, arg, row[0], 0), integer(op, arg, row[1], 0)) for row in rows]
     sides = sides if isinstance(sides, tuple) else (sides,) * len(checked)
     block = tuple(integer(op, "block_shape", b) for b in sides)

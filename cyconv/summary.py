@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, integer, shape_argument
+from cyconv._problem import Array, Shape, ShapeError, integer, shape_argument, shown
 
 
 class Row(NamedTuple):
@@ -65,7 +65,7 @@ def _operands(op: str, layer: Sequence[Any]) -> tuple[list[Array], dict[str, Any
         if isinstance(f, (tuple, list)):
             f = np.broadcast_to(np.float32(0), tuple(integer("summary", f"a filter of {op}", n) for n in f))
         if not isinstance(f, np.ndarray):
-            raise TypeError(f"summary: a parameter of {op} must be an array or a shape, not {f!r}")
+            raise TypeError(f"summary: a parameter of {op} must be an array or a shape, not {shown(f)}")
         arrays.append(np.broadcast_to(np.float32(0), f.shape))
     return arrays, dict(options)
 
@@ -74,7 +74,7 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
     """Name, output shape, parameters and FLOPs of a layer."""
     layer = layer if isinstance(layer, (tuple, list)) else (layer,)
     if not layer or not callable(layer[0]):
-        raise TypeError(f"summary: a layer is (op, *filters, options) or a function of one array, not {layer!r}")
+        raise TypeError(f"summary: a layer is (op, *filters, options) or a function of one array, not {shown(layer)}")
     op, options = layer[0], dict[str, Any]()
     if isinstance(op, partial) and not op.args:
         options, op = op.keywords, op.func

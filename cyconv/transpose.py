@@ -14,6 +14,7 @@ from cyconv._problem import (
     padding_argument,
     sequence,
     shape_argument,
+    shown,
     spatial_rank,
     transposed_problem,
 )
@@ -24,7 +25,9 @@ _NAMES = ("input", "filters", "output_shape", "dilations")
 def check_crops(op: str, padding_mode: Any) -> None:
     """Refuse every padding mode but zeros."""
     if not isinstance(padding_mode, str) or padding_mode != "zeros":
-        no_meaning(op, f"padding_mode={padding_mode!r}", "a transposed convolution pads nothing, it crops its output")
+        no_meaning(
+            op, f"padding_mode={shown(padding_mode)}", "a transposed convolution pads nothing, it crops its output"
+        )
 
 
 def _transposed(

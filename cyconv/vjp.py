@@ -34,6 +34,7 @@ from cyconv._problem import (
     separable_problem,
     sequence,
     shape_argument,
+    shown,
     spatial_rank,
     transposed_problem,
 )
@@ -250,7 +251,7 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
         wrt = a["wrt"] if isinstance(a["wrt"], (list, tuple)) else (a["wrt"],)
         for name in wrt:
             if not isinstance(name, str) or name not in allowed:
-                raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {name!r}")
+                raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {shown(name)}")
         a["wrt"] = [allowed[name] for name in wrt]
         gradients = gradients_of(rule, op, a)
         return tuple(gradients[name]() for name in a["wrt"])

@@ -3,6 +3,7 @@
 Every message begins with the op, names the argument and shows the numbers.
 """
 
+import inspect
 import random
 
 import numpy as np
@@ -740,6 +741,35 @@ def test_the_historic_list_where_an_answer_is_right():
         4,
         1,
     )
+
+
+LONG = (np.ones((100, 32, 32, 3), f4), np.ones((40, 32, 32, 3)).tolist(), "x" * 5000)
+
+
+@pytest.mark.parametrize("name", [n for n in nn.__all__ if inspect.isfunction(getattr(nn, n))])
+def test_messages_stay_short(name):
+    """An array in the place of a number, an error all the same: nobody reads the three hundred thousand numbers."""
+    op, good = getattr(nn, name), {}
+    for key, p in inspect.signature(op).parameters.items():
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            array = "filter" in key or "input" in key or "grad" in key or "backprop" in key
+            good[key] = "SAME" if key == "padding" else np.ones((3, 3, 3, 3), f4) if array else 1
+    for key in inspect.signature(op).parameters:
+        for value in LONG:
+            message = ""
+            try:
+                op(**{**good, key: value})
+            except Exception as e:
+                message = str(e)
+            assert len(message) < 500, key
+
+
+def test_an_array_where_a_shape_should_be():
+    x = np.ones((1, 8, 8, 3), f4)
+    with pytest.raises(
+        TypeError, match=r"shape must be a sequence of sizes, not an array; give its shape, \(1, 8, 8, 3\)"
+    ):
+        nn.plan(nn.conv2d, np.ones((3, 3, 3, 4), f4), strides=1, padding="SAME").explain(x)
 
 
 # ---- at random -------------------------------------------------------------------------------------------------------
