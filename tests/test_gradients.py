@@ -122,15 +122,19 @@ def test_input_sizes_may_be_the_images_alone(layout, lead):
     assert np.array_equal(case.call(input_sizes=[9, 8]), case.call())
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_nine_taps_of_one_channel(seed):
-    """One tile, but for an image's first and last rows and columns: which rows are these, for any stride and padding?"""
+@pytest.mark.parametrize("seed", range(400))
+def test_taps_that_are_one_tile(seed):
+    """Taps of a row, or of some rows, are rows of a tile, and each counts only where it is inside: for any stride, dilation and
+    padding. Nine taps of a channel first, then any."""
     rng = np.random.default_rng(seed)
     rank, isa = int(rng.integers(2, 4)), str(rng.choice(nn.available_isas()))
     depthwise = rank == 2 and rng.random() < 0.6
     channels, filters = int(rng.choice([1, 3, 17, 40])) if depthwise else 1, int(rng.choice([1, 2, 16, 33, 70]))
     filters = int(rng.integers(1, 3)) if depthwise else filters
     taps = (int(rng.integers(1, 3)), 3, 3)[-rank:]
+    if seed >= 150:
+        taps = (*taps[:-2], int(rng.integers(1, 6)), int(rng.integers(1, 17 if seed % 4 == 0 else 8)))
+        channels = channels if depthwise else int(rng.integers(1, 5))
     settings = {
         "strides": [int(s) for s in rng.integers(1, 4, rank)],
         "dilations": [int(d) for d in rng.choice([1, 1, 2, 5], rank)],
