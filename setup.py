@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent.resolve()
 COMPILE = ["-O3", "-std=gnu17", "-fopenmp", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-COMPILE += ["-Wno-psabi", "-g0"]
+COMPILE += ["-Wno-psabi", "-Wno-maybe-uninitialized", "-g0"]  # of registers that unrolled loops fill
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]
 LINK = ["-fopenmp", "-Wl,-z,relro,-z,now,-z,noexecstack"]
 if os.environ.get("CYCONV_SANITIZE"):

@@ -153,7 +153,7 @@ static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t n
 
 /* d[i*nj + j] = src[i][j] for fewer j than a vector holds, which lie side by side, and i that are si bytes apart: all that
  * fill whole vectors. Returns how many i. */
-static ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, ptrdiff_t nj)
+static __attribute__((unused)) ptrdiff_t NAME(few)(T *d, const char *src, ptrdiff_t ni, ptrdiff_t si, ptrdiff_t nj)
 {
     const ptrdiff_t step = si / (ptrdiff_t)sizeof(T), all = ni;
     if (ni < VL || si % (ptrdiff_t)sizeof(T) || step >= 1 << 20 || -step >= 1 << 20)

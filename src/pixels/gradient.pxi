@@ -38,7 +38,7 @@ cdef struct Gradient:
 cdef void gather_chunk(const Gradient *t, ptrdiff_t n, ptrdiff_t d, Box *b, char *x, char *g) noexcept nogil:
     """The planes of a chunk: of x for every tap along the depth, [tap][channel], and of g."""
     cdef const Run *r = &t.r
-    cdef const JobAxis *a = t.job.ax
+    cdef const JobAxis *a = &t.job.ax[0]
     cdef ptrdiff_t k, i, id, ih, j, extent = b.count[1] + (a[1].taps - 1) * a[1].dilation, size = r.csize
     for k in range(a[0].taps):
         id = map_index(d * a[0].stride + k * a[0].dilation - a[0].lo, a[0].size, r.mode)
@@ -85,7 +85,7 @@ cdef void multiply_planes(const Gradient *t, ptrdiff_t group, ptrdiff_t count, c
 cdef void run_part(const void *task, ptrdiff_t part, int thread) noexcept nogil:
     """Some chunks' sums."""
     cdef const Gradient *t = <const Gradient *> task
-    cdef const JobAxis *a = t.job.ax
+    cdef const JobAxis *a = &t.job.ax[0]
     cdef char *x = t.scratch + thread * t.each
     cdef char *g = x + aligned(a[0].taps * t.r.cg * t.x_plane * t.r.csize)
     cdef char *sums = g + aligned(t.groups * t.mg * t.g_plane * t.r.csize)

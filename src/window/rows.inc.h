@@ -149,7 +149,7 @@ INLINE void NAME(along)(const window_args *a, ptrdiff_t p, ptrdiff_t end, ptrdif
             l++;
             continue;
         }
-        if (w->taps > 0 && (out_step == dense && w->stride == 1 || a->lanes == 1 && out_step == size)) {
+        if (w->taps > 0 && ((out_step == dense && w->stride == 1) || (a->lanes == 1 && out_step == size))) {
             NAME(reduce_lines)(l, reduction);
             continue;
         }
