@@ -521,7 +521,8 @@ cdef void describe(Task *t, int together) noexcept nogil:
             t.high = t.k.high[taps]
             t.tall = t.ax[1].taps if t.high > 1 else 1
     t.slide = 0
-    if t.depthwise and t.row_taps > 1 and (w.stride == 1 or w.stride < STRIDES and w.dilation == 1):
+    if t.depthwise and t.row_taps > 1 and w.stride < STRIDES and (
+            w.dilation == 1 or w.stride == 1 and w.out >= 4 * w.dilation):  # of farther taps runs are too short
         t.slide = w.stride
     t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall) * t.turns
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
