@@ -291,12 +291,11 @@ def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | t
         return name
     if value is None:
         raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return integer(op, arg, value, 0)
+    rows = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(rows, (list, tuple)):
+        return integer(op, arg, rows, 0)
     pairs = []
-    for pair in value:
+    for pair in rows:
         pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {shown(value)}")
