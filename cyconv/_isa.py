@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cyconv import _runtime
+from cyconv._problem import shown
 from cyconv._runtime import settings
 
 _NAMES = [name for name, _ in _runtime.isas()]
@@ -27,7 +28,7 @@ def available_isas() -> tuple[str, ...]:
 
 def _number(name: str, source: str) -> int:
     if name not in _AVAILABLE:
-        raise ValueError(f"{source}: ISA {name!r} is not one of {', '.join(_AVAILABLE)}, which this CPU has")
+        raise ValueError(f"{source}: ISA {shown(name)} is not one of {', '.join(_AVAILABLE)}, which this CPU has")
     return _NAMES.index(name)
 
 

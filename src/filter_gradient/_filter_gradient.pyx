@@ -79,7 +79,7 @@ cdef enum:
     DEPTHWISE_ROW = 64       # of it at most, so that L1 holds what the taps read again
     TURNED_CHUNK = 512       # whose input stays in cache from turn to turn
     RUNS = 2048              # of a chunk at most
-    FOLD_CHUNK = RUNS        # where a tile is small, so that the ends of rows come more at a time
+    FOLD_CHUNK = RUNS        # where a tile is small, and has to be called and stored the less often
     MOST_TALL = 64           # rows of taps at most
     TILES = 64               # so many tiles and parts, if there are pixels for them, make work for every thread
     PARTIAL_BYTES = 1 << 20  # of all the parts together
@@ -112,7 +112,7 @@ cdef struct Task:
     ptrdiff_t groups, cg, mg, repeat
     ptrdiff_t row_taps       # taps along w that are rows together, a tap group: 1 but for fold and depthwise
     ptrdiff_t turns          # channels of a small group, each of which meets as many filters; else 1
-    ptrdiff_t tall, high     # rows of taps that are rows together, too; and how many of them are a tile at most
+    ptrdiff_t tall           # rows of taps that are rows together, too: of one tile, or of several
     int slide                # depthwise: the stride, where taps share inputs, else 0
     ptrdiff_t tap_groups
     ptrdiff_t rows, columns  # of a tap group
@@ -255,21 +255,21 @@ cdef ptrdiff_t find_runs(const Task *t, const Unit *u, ptrdiff_t group, ptrdiff_
                          pixel_run *runs) noexcept nogil:
     """The runs of the chunk's pixels for which some of a tap group is inside the input, from the first along w on. Returns how
     many."""
-    cdef ptrdiff_t n, d, h, a, b, many = 0, rows = t.rows // max(1, t.row_tiles)
+    cdef ptrdiff_t n, d, h, a, b, many = 0
     # Fewer than four rows have several sums each, and which pixel goes to which depends on where its run starts.
-    cdef bint merge = t.row_taps == 1 and (t.depthwise or rows >= 4)
+    cdef bint merge = t.row_taps == 1 and (t.depthwise or t.rows // t.row_tiles >= 4)
     cdef const Axis *high = &t.ax[1]
     cdef ptrdiff_t[3] k
     cdef ptrdiff_t[2] od, oh, ow, inside_h
     cdef pixel_run *last = runs
     tap_of(t, group, k)
     inside(t, u, 0, k[0], od)
-    inside(t, u, 1, k[1], oh)
-    ow[0], ow[1], inside_h[0], inside_h[1] = first, u.start[3] + u.count[3], 0, t.tall
+    oh[0], oh[1], inside_h[0], inside_h[1] = u.start[2], u.start[2] + u.count[2], 0, t.tall
+    ow[0], ow[1] = first, u.start[3] + u.count[3]
+    if t.tall == 1:
+        inside(t, u, 1, k[1], oh)
     if t.row_taps == 1:
         inside(t, u, 2, k[2], ow)
-    if t.tall > 1:
-        oh[0], oh[1] = u.start[2], u.start[2] + u.count[2]
     if ow[0] >= ow[1]:
         return 0
     for n in range(u.start[0], u.start[0] + u.count[0]):
@@ -501,7 +501,7 @@ cdef void store_parts(const void *task, ptrdiff_t row, int thread) noexcept nogi
 cdef void describe(Task *t, int together) noexcept nogil:
     """What the order of the sums depends on: the problem alone. together: along how many axes the taps may be rows of one
     tile; a folded tile always has those along w."""
-    cdef ptrdiff_t lanes = t.k.lanes, taps, chunk, n = 1, i, out
+    cdef ptrdiff_t lanes = t.k.lanes, taps, high, chunk, n = 1, i, out
     cdef Axis *w = &t.ax[2]
     cdef int wide
     cdef bint short
@@ -514,19 +514,19 @@ cdef void describe(Task *t, int together) noexcept nogil:
     t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
     tile_start(t, 0, &wide)
     t.most_rows = t.k.rows[wide]
-    t.tall = t.high = 1
+    t.tall = high = 1
     if together > 1 and t.row_taps > 1:
         taps = t.row_taps * (1 if t.depthwise else t.cg)
         if t.ax[1].taps == taps == TILE_HIGH if t.depthwise else taps <= min(SLIDES, t.most_rows) and t.ax[1].taps <= MOST_TALL:
-            t.high = t.k.high[taps]
-            t.tall = t.ax[1].taps if t.high > 1 else 1
+            high = t.k.high[taps]
+            t.tall = t.ax[1].taps if high > 1 else 1
     t.slide = 0
     if t.depthwise and t.row_taps > 1 and w.stride < STRIDES and (
             w.dilation == 1 or w.stride == 1 and w.out >= 4 * w.dilation):  # of farther taps runs are too short
         t.slide = w.stride
     t.tap_groups = t.ax[0].taps * t.ax[1].taps * w.taps // (t.row_taps * t.tall) * t.turns
     t.rows = t.mg if t.swap else t.row_taps * t.tall * (1 if t.depthwise else t.cg)
-    t.row_tiles = ceil_div(t.tall, t.high) if t.tall > 1 else ceil_div(t.rows, t.most_rows)
+    t.row_tiles = ceil_div(t.tall, high) if t.tall > 1 else ceil_div(t.rows, t.most_rows)
     t.chunks, chunk = 1, DEPTHWISE_CHUNK if t.depthwise else FOLD_CHUNK if t.fold else CHUNK
     if t.fold and t.groups * t.mg * t.size >= APART:  # of a tile's columns L2 has few lines
         chunk //= 4
