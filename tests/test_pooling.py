@@ -465,6 +465,35 @@ def test_nan_beats_all_and_minus_infinity_stays(dtype, channels, data_format):
         assert dx.sum(dtype=np.float64) == y.size
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_windows_that_share_columns(isa):
+    """By channels columns stay in registers, by planes they are a row in scratch: the same bits, zeros' signs and all."""
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        rank = int(rng.integers(1, 4))
+        shape = (*(int(n) for n in rng.integers(1, (6, 12, 45)[3 - rank :])), int(rng.integers(1, 150)))
+        taps, strides = ([int(n) for n in rng.integers(1, most, rank)] for most in (5, 4))
+        x = rng.standard_normal((2, *shape)).astype(("float32", "float64", "float16", "int32")[seed % 4])
+        if x.dtype != np.int32:
+            lot = rng.random(x.shape)
+            x[lot < 0.5] = -0.0
+            if seed % 3:
+                for value, share in ((np.nan, 2e-4), (np.inf, 1e-3), (-np.inf, 0.1)):
+                    x[rng.random(x.shape) < share] = value
+        padding = ("VALID", "SAME", "SAME_LOWER")[seed // 3 % 3]
+        if padding == "VALID":
+            taps = [min(k, n) for k, n in zip(taps, shape)]
+        planes = np.moveaxis(np.moveaxis(x, -1, 1).copy(), 1, -1)
+        with nn.isa(isa), np.errstate(invalid="ignore", over="ignore"):
+            for op in (nn.max_pool, nn.avg_pool):
+                y = op(x, taps, strides, padding)
+                for other in (planes, planes[..., ::-1][..., ::-1], x[:, ::-1][:, ::-1]):
+                    assert op(other, taps, strides, padding).tobytes() == y.tobytes(), seed
+                if op is nn.max_pool or x.dtype != np.int32:
+                    formula = getattr(reference, op.__name__)(x, taps, strides, padding)
+                    assert np.allclose(y, formula, 1e-3, 1e-3, equal_nan=True), seed
+
+
 @pytest.mark.parametrize("data_format", LAYOUTS[2])
 @pytest.mark.parametrize("strides", [1, 2, 3])
 def test_the_first_of_equal_maxima_gets_the_gradient(data_format, strides):

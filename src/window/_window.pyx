@@ -168,6 +168,7 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
         a.number = -1 if none or k1 == k0 else number + k0 * r.numbers[2]
         a.weights = weights + k0 * r.weight_step[2]
         a.divisor = max(1.0, divisor * covered(w, o)) if divisor > 0 else 1
+        a.outside = k1 - k0 < w.taps
         if r.kind == FILTER_GRAD:  # the taps alone
             a.dst = NULL
         r.k.window[r.reduction](a)
@@ -627,8 +628,9 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.by_rows = by_rows and not r.large
     # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
-    r.by_columns = (r.by_rows and r.direct and not r.planar and not backward and x[2].stride >= x[2].taps
-                    and not leaves_input(x + 2))
+    r.by_columns = r.by_rows and not r.planar and not backward and (
+        windows_slide(x + 2) if r.channels >= lanes or not r.direct else
+        x[2].stride >= x[2].taps and not leaves_input(x + 2))
     r.by_rows = r.by_rows and not r.by_columns
     # (Whether a sum goes by rows hangs on the geometry alone; whether its input fits the scratch, on the lanes too.)
     if gathered * r.csize * (1 if r.planar else lanes) > STRIP_BYTES and (not r.direct or r.kind == MEAN_GRAD):

@@ -31,7 +31,8 @@ typedef struct {
     ptrdiff_t weight_lane;        /* 0, or 1 where each lane has its own */
     double sign, divisor;         /* SUMMIT: sign * max(sign*input + weight). TOTAL: sum / divisor */
     int accumulate;               /* start from dst (and by); lanes must be a multiple of a vector's */
-    int by_columns;               /* MAXIMUM, TOTAL: each column's taps first, as row by row */
+    int by_columns;               /* MAXIMUM, TOTAL: each column's taps first, as row by row; */
+    int outside;                  /* and where some are outside, a sum of zeros is 0, not -0, as there */
 
     /* Row by row: */
     int spare;        /* src is scratch too: 2 vectors more may be read */
@@ -44,6 +45,9 @@ typedef struct {
     const JobAxis *counts; /* of a mean, where an output's taps are counted; divisor: the rows of them inside, or 0 */
 } window_args;
 typedef void (*window_fn)(const window_args *);
+
+/* Whether there is a kernel for windows which share columns, that keeps those in registers; or they share none. */
+static inline int windows_slide(const JobAxis *w) { return w->stride >= w->taps || w->taps == 3 || w->taps == 2; }
 
 static inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b); }
 

@@ -159,6 +159,9 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
                 number += (I)a->numbers[2];
             }
         }
+    if (by_columns && reduction == TOTAL && a->outside)
+        UNROLL for (int i = 0; i < p * q; i++)
+            acc[i] += 0;
     UNROLL for (int i = 0; i < p * q; i++) {
         T *dst = (T *)(a->dst + to + i / q * a->dst_step[1]) + i % q * VL;
         I *number = (I *)(a->by + to + i / q * a->dst_step[1]) + i % q * VL;
@@ -179,9 +182,143 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
     }
 }
 
+#define SLIDE_WINDOWS 16 /* at a time, of more lanes than those in registers */
+
+/* Windows of a stretch again, vector by vector, where there is a NaN among their inputs. */
+static __attribute__((noinline)) void NAME(again)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff_t n, int rows, int q)
+{
+    for (int r = 0; r < rows; r++)
+        for (ptrdiff_t c = 0; c < n; c++)
+            for (int i = 0; i < q; i++)
+                NAME(tile)(a, at + r * a->src_step[0] + c * a->src_step[1] + i * VBYTES,
+                           to + r * a->dst_step[0] + c * a->dst_step[1] + i * VBYTES, 0, MAXIMUM, ADJACENT, 1, 1);
+}
+
+#define COMBINE(x, y) (reduction == TOTAL ? x + y : NAME(larger)(x, y))
+
+/* What B rows of windows make of their taps in a column, q vectors of lanes: of R rows each, or taps[0] x taps[1] (then B
+ * is 1). `larger` may lose a NaN, so all inputs are added to *all. */
+INLINE void NAME(column)(V *column, V *all, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
+                         const int S, const int R, const int B, const int q)
+{
+    if (R) {
+        V acc = LOAD((const T *)src), next = acc, total = acc;
+        UNROLL for (int h = 1; h < R + (B - 1) * S; h++) {
+            const V x = LOAD((const T *)(src + h * step[1]));
+            acc = h < R ? COMBINE(acc, x) : acc;
+            next = h > S ? COMBINE(next, x) : x;
+            total += x;
+        }
+        column[0] = acc;
+        column[1] = next;
+        *all += total;
+        return;
+    }
+    for (ptrdiff_t d = 0; d < taps[0]; d++)
+        for (ptrdiff_t h = 0; h < taps[1]; h++) {
+            V total = {0};
+            UNROLL for (int i = 0; i < q; i++) {
+                const V x = LOAD((const T *)(src + d * step[0] + h * step[1]) + i * VL);
+                column[i] = d + h == 0 ? x : COMBINE(column[i], x);
+                total = i ? total + x : x;
+            }
+            *all += total;
+        }
+}
+
+/* B rows of windows of K columns, S from one to the next: what a column comes to stays in registers for all windows that
+ * meet it. */
+INLINE void NAME(slide)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const ptrdiff_t n, const int reduction, const int K, const int S,
+                        const int R, const int B, const int q)
+{
+    const ptrdiff_t taps[2] = {a->taps[0], a->taps[1]}, step[3] = {a->step[0], a->step[1], a->step[2]};
+    const ptrdiff_t dst_row = a->dst_step[0], dst_step = a->dst_step[1];
+    const int each = R ? 1 : q;
+    const V divisor = (V){0} + (T)a->divisor;
+    V column[4][3][4], all = {0}; /* of some vectors, each column, and a vector or row of windows */
+    const char *src = a->src + at;
+    char *dst = a->dst + to;
+    UNROLL for (int i = 0; i < q; i += each)
+        UNROLL for (int k = 0; k < K - S; k++)
+            NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each);
+    for (ptrdiff_t c = 0; c < n; c++, src += S * step[2], dst += dst_step)
+        UNROLL for (int i = 0; i < q; i += each) {
+            UNROLL for (int k = K - S; k < K; k++)
+                NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each);
+            UNROLL for (int j = 0; j < B * each; j++) {
+                V acc = column[i][0][j];
+                UNROLL for (int k = 1; k < K; k++)
+                    acc = COMBINE(acc, column[i][k][j]);
+                STORE((T *)(dst + (R ? j * dst_row : 0)) + (R ? i : j) * VL, reduction == TOTAL ? acc / divisor : acc);
+                UNROLL for (int k = S; k < K; k++)
+                    column[i][k - S][j] = column[i][k][j];
+            }
+        }
+    if (reduction == MAXIMUM && ANY_LANE(IS_NAN(all)))
+        NAME(again)(a, at, to, n, B, q);
+}
+
+/* All windows; `follow` where the rows of a row of windows and those of the next are as far apart as their columns. */
+INLINE void NAME(slides_of)(const window_args *a, const int reduction, const int K, const int S, const int R, int follow)
+{
+    const int wide = VBYTES == 64 ? 4 : 2, shared = R && S < K;
+    /* Some windows at a time, where all lanes of a row do not lie one behind the other. */
+    const ptrdiff_t most = a->lanes <= wide * VL ? a->count[1] : S < K ? SLIDE_WINDOWS : 1;
+    for (ptrdiff_t r = 0, rows; r < a->count[0]; r += rows) {
+        rows = shared && follow && r + 2 <= a->count[0] ? 2 : 1;
+        for (ptrdiff_t c = 0; c < a->count[1]; c += most)
+            for (ptrdiff_t j = 0, next; j < a->lanes; j = next) {
+                const ptrdiff_t n = c + most < a->count[1] ? most : a->count[1] - c, size = sizeof(T);
+                next = j + wide * VL <= a->lanes ? j + wide * VL : j + VL;
+                if (next > a->lanes) /* the last vector overlaps the one before */
+                    j = a->lanes - VL;
+                const ptrdiff_t at = r * a->src_step[0] + c * a->src_step[1] + j * size;
+                const ptrdiff_t to = r * a->dst_step[0] + c * a->dst_step[1] + j * size;
+                if (next == j + wide * VL && shared && rows == 2)
+                    NAME(slide)(a, at, to, n, reduction, K, S, R, 2, wide);
+                else if (next == j + wide * VL)
+                    NAME(slide)(a, at, to, n, reduction, K, S, R, 1, wide);
+                else if (shared && rows == 2)
+                    NAME(slide)(a, at, to, n, reduction, K, S, R, 2, 1);
+                else
+                    NAME(slide)(a, at, to, n, reduction, K, S, R, 1, 1);
+            }
+    }
+}
+
+/* Windows that share columns, or of few: whether there are such, and the kernel for them. */
+INLINE int NAME(slides)(const window_args *args, const int reduction)
+{
+    const window_args a = *args;
+    const ptrdiff_t K = a.taps[2], S = a.step[2] ? a.src_step[1] / a.step[2] : 0;
+    const int rows = a.taps[0] == 1 ? (int)a.taps[1] : 0, follow = a.src_step[0] == S * a.step[1];
+#define SLIDE(k, s, r)                                                                                                 \
+    if (K == k && S == s && rows == r)                                                                                 \
+        return NAME(slides_of)(&a, reduction, k, s, r, follow), 1;
+#define SLIDE_ANY(k, s)                                                                                                \
+    if (K == k && S == s)                                                                                              \
+        return NAME(slides_of)(&a, reduction, k, s, 0, 0), 1;
+    if (!a.by_columns || S * a.step[2] != a.src_step[1] || a.taps[0] * a.taps[1] == 0 || a.lanes < VL || a.count[1] < 2)
+        return 0;
+    SLIDE(3, 1, 3)
+    SLIDE(3, 2, 3)
+    SLIDE(2, 2, 2)
+    SLIDE(3, 3, 3)
+    SLIDE_ANY(3, 1)
+    SLIDE_ANY(3, 2)
+    SLIDE_ANY(2, 1)
+#undef SLIDE
+#undef SLIDE_ANY
+    return 0;
+}
+static __attribute__((noinline)) int NAME(slides_MAXIMUM)(const window_args *a) { return NAME(slides)(a, MAXIMUM); }
+static __attribute__((noinline)) int NAME(slides_TOTAL)(const window_args *a) { return NAME(slides)(a, TOTAL); }
+
 INLINE void NAME(windows)(const window_args *args, const int reduction, const int spacing)
 {
     window_args a = *args;
+    if (spacing == ADJACENT && (reduction == MAXIMUM ? NAME(slides_MAXIMUM)(args) : reduction == TOTAL && NAME(slides_TOTAL)(args)))
+        return;
     if (spacing == ADJACENT && a.src_step[1] == a.dst_step[1] && a.dst_step[1] == a.lanes * (ptrdiff_t)sizeof(T) &&
         !a.weight_lane) {
         a.lanes *= a.count[1]; /* one long row */

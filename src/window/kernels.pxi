@@ -18,13 +18,14 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t weight_step[3]
         ptrdiff_t weight_lane
         double sign, divisor
-        int accumulate, by_columns
+        int accumulate, by_columns, outside
         int spare
         ptrdiff_t column
         const JobAxis *jobs
         ptrdiff_t phases, start, positions, position, together
         void *row
         const JobAxis *counts
+    bint windows_slide(const JobAxis *)
     ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b)
     ptrdiff_t stretch_of(const JobAxis *, ptrdiff_t o, ptrdiff_t end, ptrdiff_t first, ptrdiff_t last, ptrdiff_t *k0, ptrdiff_t *k1)
     ctypedef struct route_args:
