@@ -36,8 +36,8 @@ def page(a):
 
 
 def test_an_output_takes_the_memory_that_one_gave_back():
-    # Together nearly as much as is kept of blocks that are not lent: of what earlier tests left, 2 MiB stay at most.
-    held = [_runtime.empty((mebibytes << 18,), np.float32) for mebibytes in (14, 14, 14, 14, 6)]
+    # More, and larger, blocks than are kept: what earlier tests left is given back.
+    held = [_runtime.empty((13 << 18,), np.float32) for _ in range(24)]
     del held
     first = _runtime.empty(ODD, np.float32)
     place = page(first)
