@@ -83,6 +83,7 @@ INLINE int NAME(any_lane)(VM mask)
 }
 #endif
 typedef int NAME(ints) __attribute__((vector_size(VBYTES)));
+typedef long long NAME(longs) __attribute__((vector_size(VBYTES)));
 typedef float NAME(floats) __attribute__((vector_size(VBYTES)));
 
 /* MAXIMUM or TOTAL of what there is and one more. */
@@ -182,7 +183,7 @@ INLINE void NAME(tile)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff
     }
 }
 
-#define SLIDE_WINDOWS 16 /* at a time, of more lanes than those in registers */
+#define SLIDE_WINDOWS 8 /* at a time, of more lanes than those in registers */
 
 /* Windows of a stretch again, vector by vector, where there is a NaN among their inputs. */
 static __attribute__((noinline)) void NAME(again)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff_t n, int rows, int q)
@@ -194,23 +195,60 @@ static __attribute__((noinline)) void NAME(again)(const window_args *a, ptrdiff_
                            to + r * a->dst_step[0] + c * a->dst_step[1] + i * VBYTES, 0, MAXIMUM, ADJACENT, 1, 1);
 }
 
+/* The lanes [first, end) of a vector in memory, and what fills the others. */
+INLINE V NAME(load_some)(const T *x, int first, int end, V fill)
+{
+#if VBYTES == 64
+    const uint16_t some = (uint16_t)((1u << end) - (1u << first));
+    return sizeof(T) == 4 ? (V)__builtin_ia32_loaddqusi512_mask((const void *)x, (ints)fill, some)
+                          : (V)__builtin_ia32_loaddqudi512_mask((const void *)x, (longs)fill, (uint8_t)some);
+#else
+    const VI numbers = NAME(lane_numbers)();
+    const VM some = (numbers >= first) & (numbers < end);
+#if defined(__x86_64__) && VBYTES == 32
+    const V found = sizeof(T) == 4 ? (V)__builtin_ia32_maskloadps256((const void *)x, (NAME(ints))some)
+                                   : (V)__builtin_ia32_maskloadpd256((const void *)x, (NAME(longs))some);
+    return SELECT(some, found, fill);
+#else
+    for (int i = 0; i < VL; i++)
+        fill[i] = some[i] ? x[i] : fill[i];
+    return fill;
+#endif
+#endif
+}
+
+/* The first n lanes, fewer than there are. */
+INLINE void NAME(store_first)(T *dst, V v, ptrdiff_t n)
+{
+#ifdef STORE_FIRST
+    STORE_FIRST(dst, v, n);
+#else
+    T all[VL];
+    STORE(all, v);
+    for (ptrdiff_t i = 0; i < n; i++)
+        dst[i] = all[i];
+#endif
+}
+
 #define COMBINE(x, y) (reduction == TOTAL ? x + y : NAME(larger)(x, y))
 
 /* What B rows of windows make of their taps in a column, q vectors of lanes: of R rows each, or taps[0] x taps[1] (then B
  * is 1). `larger` may lose a NaN, so all inputs are added to *all. */
 INLINE void NAME(column)(V *column, V *all, const char *src, const ptrdiff_t *taps, const ptrdiff_t *step, const int reduction,
-                         const int S, const int R, const int B, const int q)
+                         const int S, const int R, const int B, const int q, const int some, int first, int end)
 {
+#define INPUT(p) (some ? NAME(load_some)((const T *)(p), first, end, (V){0} + (reduction == TOTAL ? 0 : LEAST)) : (V)LOAD((const T *)(p)))
     if (R) {
-        V acc = LOAD((const T *)src), next = acc, total = acc;
+        V acc = INPUT(src), next = acc, total = acc;
         UNROLL for (int h = 1; h < R + (B - 1) * S; h++) {
-            const V x = LOAD((const T *)(src + h * step[1]));
+            const V x = INPUT(src + h * step[1]);
             acc = h < R ? COMBINE(acc, x) : acc;
             next = h > S ? COMBINE(next, x) : x;
             total += x;
         }
         column[0] = acc;
-        column[1] = next;
+        if (B == 2)
+            column[1] = next;
         *all += total;
         return;
     }
@@ -218,12 +256,13 @@ INLINE void NAME(column)(V *column, V *all, const char *src, const ptrdiff_t *ta
         for (ptrdiff_t h = 0; h < taps[1]; h++) {
             V total = {0};
             UNROLL for (int i = 0; i < q; i++) {
-                const V x = LOAD((const T *)(src + d * step[0] + h * step[1]) + i * VL);
+                const V x = INPUT(src + d * step[0] + h * step[1] + i * VBYTES);
                 column[i] = d + h == 0 ? x : COMBINE(column[i], x);
                 total = i ? total + x : x;
             }
             *all += total;
         }
+#undef INPUT
 }
 
 /* B rows of windows of K columns, S from one to the next: what a column comes to stays in registers for all windows that
@@ -240,11 +279,11 @@ INLINE void NAME(slide)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const 
     char *dst = a->dst + to;
     UNROLL for (int i = 0; i < q; i += each)
         UNROLL for (int k = 0; k < K - S; k++)
-            NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each);
+            NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each, 0, 0, VL);
     for (ptrdiff_t c = 0; c < n; c++, src += S * step[2], dst += dst_step)
         UNROLL for (int i = 0; i < q; i += each) {
             UNROLL for (int k = K - S; k < K; k++)
-                NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each);
+                NAME(column)(column[i][k], &all, src + k * step[2] + i * VBYTES, taps, step, reduction, S, R, B, each, 0, 0, VL);
             UNROLL for (int j = 0; j < B * each; j++) {
                 V acc = column[i][0][j];
                 UNROLL for (int k = 1; k < K; k++)
@@ -261,7 +300,7 @@ INLINE void NAME(slide)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const 
 /* All windows; `follow` where the rows of a row of windows and those of the next are as far apart as their columns. */
 INLINE void NAME(slides_of)(const window_args *a, const int reduction, const int K, const int S, const int R, int follow)
 {
-    const int wide = VBYTES == 64 ? 4 : 2, shared = R && S < K;
+    const int wide = VBYTES == 64 || K - S < 2 ? 4 : 2, shared = R && S < K; /* as registers have room for */
     /* Some windows at a time, where all lanes of a row do not lie one behind the other. */
     const ptrdiff_t most = a->lanes <= wide * VL ? a->count[1] : S < K ? SLIDE_WINDOWS : 1;
     for (ptrdiff_t r = 0, rows; r < a->count[0]; r += rows) {

@@ -167,6 +167,124 @@ INLINE void NAME(along)(const window_args *a, ptrdiff_t p, ptrdiff_t end, ptrdif
     }
 }
 
+/* ---- rows of planes --------------------------------------------------------------------------------------------- */
+
+/* What VL outputs find in the columns from q on, of B rows of windows: in the first column of each, and, for S of 2, in
+ * the second, too, unless only the first output's is wanted (`one`). Columns outside are what fills them. */
+INLINE void NAME(halves)(V half[2][2], V *all, const window_args *a, const char *src, ptrdiff_t q, const int inside,
+                         const int one, const int reduction, const int S, const int R, const int B)
+{
+    const VI even = 2 * NAME(lane_numbers)();
+    const ptrdiff_t width = a->jobs->size;
+    V column[2][2];
+#define SOME(some, first, end)                                                                                       \
+    NAME(column)(column[i], all, src + q * (ptrdiff_t)sizeof(T), a->taps, a->step, reduction, S, R, B, 1, some, first, end)
+    for (int i = 0; i < (S == 2 && !one ? 2 : 1); i++, q += VL)
+        if (inside)
+            SOME(0, 0, VL);
+        else {
+            const int first = q >= 0 ? 0 : q > -VL ? (int)-q : VL;
+            SOME(1, first, q >= width ? first : width - q < VL ? (int)(width - q) : VL);
+        }
+#undef SOME
+    UNROLL for (int b = 0; b < B; b++) {
+        half[0][b] = S == 1 ? column[0][b] : __builtin_shuffle(column[0][b], column[one ? 0 : 1][b], even);
+        if (S == 2 && !one)
+            half[1][b] = __builtin_shuffle(column[0][b], column[1][b], even + 1);
+    }
+}
+
+/* VL outputs of B rows, or what is left of n, from what is known of their columns, and the next ones. */
+INLINE void NAME(plane_step)(const window_args *a, V now[2][2], V *all, const char *src, ptrdiff_t q, char *dst, const T *by,
+                             ptrdiff_t n, const int inside, const int reduction, const int K, const int S, const int R, const int B)
+{
+    const VI numbers = NAME(lane_numbers)();
+    V next[2][2];
+    if (inside || n > VL)
+        NAME(halves)(next, all, a, src, q, inside, 0, reduction, S, R, B);
+    else if (K > S)
+        NAME(halves)(next, all, a, src, q, 0, 1, reduction, S, R, B);
+    UNROLL for (int b = 0; b < B; b++) {
+        V acc = now[0][b];
+        UNROLL for (int k = 1; k < K; k++) {
+            const V x = k < S ? now[k][b] : (V)__builtin_shuffle(now[k % S][b], next[k % S][b], numbers + k / S);
+            acc = COMBINE(acc, x);
+        }
+        if (by)
+            acc /= LOAD(by);
+        T *out = (T *)(dst + b * a->dst_step[1]);
+        if (inside || n >= VL)
+            STORE(out, acc);
+        else
+            NAME(store_first)(out, acc, n);
+        UNROLL for (int i = 0; i < S; i++)
+            now[i][b] = next[i][b];
+    }
+}
+
+/* B rows of outputs, from planes of the input: the rows of taps become vectors of columns, and these, shifted, outputs. */
+INLINE void NAME(plane_row)(const window_args *a, V *all, const char *src, char *dst, const T *by, const int reduction,
+                            const int K, const int S, const int R, const int B)
+{
+    const ptrdiff_t n = a->positions, wide = S * VL;
+    ptrdiff_t q = a->start * S - a->jobs->lo, p = 0, inside = a->jobs->size - q;
+    V now[2][2];
+    if (q >= 0 && inside >= wide)
+        NAME(halves)(now, all, a, src, q, 1, 0, reduction, S, R, B);
+    else
+        NAME(halves)(now, all, a, src, q, 0, 0, reduction, S, R, B);
+    inside = q + wide < 0 ? 0 : (inside / S < n ? inside / S : n) - 2 * VL + 1; /* of the first outputs, the next columns */
+    for (q += wide; p < inside; p += VL, q += wide)
+        NAME(plane_step)(a, now, all, src, q, dst + p * sizeof(T), by ? by + p : NULL, n - p, 1, reduction, K, S, R, B);
+    for (; p < n; p += VL, q += wide)
+        NAME(plane_step)(a, now, all, src, q, dst + p * sizeof(T), by ? by + p : NULL, n - p, 0, reduction, K, S, R, B);
+}
+
+/* All rows; whether there was no NaN for a maximum to lose. */
+INLINE int NAME(planes_of)(const window_args *a, const T *by, const int reduction, const int K, const int S, const int R, const int follow)
+{
+    V all = {0};
+    for (ptrdiff_t i = 0; i < a->count[0]; i++)
+        for (ptrdiff_t j = 0, rows; j < a->count[1]; j += rows) {
+            const char *src = a->src + i * a->src_step[0] + j * a->src_step[1];
+            char *dst = a->dst + i * a->dst_step[0] + j * a->dst_step[1];
+            rows = R && S < K && follow && j + 2 <= a->count[1] ? 2 : 1;
+            if (R && S < K && rows == 2)
+                NAME(plane_row)(a, &all, src, dst, by, reduction, K, S, R, 2);
+            else
+                NAME(plane_row)(a, &all, src, dst, by, reduction, K, S, R, 1);
+        }
+    return reduction == TOTAL || !ANY_LANE(IS_NAN(all));
+}
+
+/* Whether they are made so; else nothing, or not all, is done. */
+INLINE int NAME(planes)(const window_args *args, const T *by, const int reduction)
+{
+    const window_args a = *args;
+    const JobAxis *w = a.jobs;
+    const int rows = a.taps[0] == 1 ? (int)a.taps[1] : 0, follow = a.src_step[1] == w->stride * a.step[1];
+#define PLANES(k, s, r)                                                                                                \
+    if (w->taps == k && w->stride == s && (r == 0 || rows == r))                                                       \
+        return NAME(planes_of)(&a, by, reduction, k, s, r, follow);
+    if (a.phases != 1 || a.lanes != 1 || a.column != sizeof(T) || a.position != sizeof(T) || w->dilation != 1 ||
+        a.taps[0] * a.taps[1] == 0)
+        return 0;
+    PLANES(2, 2, 2)
+    PLANES(3, 2, 3)
+    PLANES(3, 1, 3)
+    PLANES(2, 2, 1)
+    PLANES(3, 2, 1)
+    PLANES(3, 1, 1)
+    PLANES(2, 2, 0)
+    PLANES(3, 2, 0)
+    PLANES(3, 1, 0)
+    PLANES(2, 1, 0)
+#undef PLANES
+    return 0;
+}
+static __attribute__((noinline)) int NAME(planes_MAXIMUM)(const window_args *a, const T *by) { return NAME(planes)(a, by, MAXIMUM); }
+static __attribute__((noinline)) int NAME(planes_TOTAL)(const window_args *a, const T *by) { return NAME(planes)(a, by, TOTAL); }
+
 INLINE void NAME(rows)(const window_args *a, const int reduction)
 {
     const ptrdiff_t lanes = a->lanes, size = lanes * (ptrdiff_t)sizeof(T), width = a->jobs->size;
@@ -190,6 +308,8 @@ INLINE void NAME(rows)(const window_args *a, const int reduction)
         at = stretch_of(a->counts, p, a->start + a->positions, 0, a->counts->taps, &k0, &k1);
         NAME(fill)(by + p - a->start, at - p, k1 > k0 ? a->divisor * (k1 - k0) : 1);
     }
+    if (reduction == TOTAL ? NAME(planes_TOTAL)(a, by) : NAME(planes_MAXIMUM)(a, by))
+        return;
     T *const row = (T *)a->row - first * lanes;
     for (ptrdiff_t j = 0; j < a->together && j < a->count[1]; j++) {
         NAME(fill)(row + j * pitch + first * lanes, (left - first) * lanes, fill);
