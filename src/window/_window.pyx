@@ -628,7 +628,7 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.by_rows = by_rows and not r.large
     # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
-    r.by_columns = r.by_rows and not r.planar and not backward and (
+    r.by_columns = r.by_rows and not r.planar and (not backward or x[2].stride == 1) and (
         windows_slide(x + 2) if r.channels >= lanes or not r.direct else
         x[2].stride >= x[2].taps and not leaves_input(x + 2))
     r.by_rows = r.by_rows and not r.by_columns
