@@ -161,6 +161,28 @@ def test_rows_of_every_length(columns, isa):
             assert np.array_equal(y, whole + residual if added else whole)
 
 
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_edges_of_an_image_of_few_channels(isa):
+    """Its middle is read where it lies, the edges from strips; from planes all of it: the same bits, and the formula's."""
+    paddings = ("VALID", "SAME", "SAME_LOWER", 2, [(0, 3), (4, 0)], [(40, 0), (0, 50)])
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        kh, kw, channels, filters = (int(n) for n in (*rng.integers(1, 5, 2), rng.integers(1, 17), rng.integers(13, 40)))
+        strides = (int(rng.integers(1, 4)), 2)
+        x = rng.integers(-9, 10, (2, int(rng.integers(8, 50)), int(rng.integers(60, 190)), channels)).astype(np.float32)
+        f = rng.integers(-9, 10, (kh, kw, channels, filters)).astype(np.float32)
+        mode, padding = ("zeros", ("constant", 5), "reflect", "circular")[seed % 4], paddings[seed % 7 % 6]
+        if seed % 4 > 1 and padding == paddings[5]:
+            padding = "SAME"
+        rest = {"strides": strides, "padding": padding, "padding_mode": mode, "bias": f[0, 0, 0]}
+        if seed % 3 == 0:
+            rest |= {"dilations": (2, 1)}
+        with nn.isa(isa), nn.algorithm("direct"):
+            y = nn.conv2d(x, f, **rest)
+            assert y.tobytes() == nn.conv2d(x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1), f, **rest).tobytes(), seed
+        assert np.array_equal(y, reference.convolution(x, f, **rest)), seed
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_sums_over_no_channels(groups, algorithm):

@@ -52,7 +52,8 @@ cdef enum:
     SHARED_FILTERS = 400000  # bytes of filters that every thread's L2 holds beside its pixels
     FIND_TILE = 10          # channels and taps of a pixel that are multiplied in the time that it takes to find it
     TINY = 100000           # floating-point operations that are done sooner than the GIL is given to others and had again
-    FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip
+    FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip,
+    GATHERED = 300          # and to make one takes no time worth sparing if what it holds for an output meets so many filters'
 
 cdef long WAYS = l1_ways()
 # Bytes of filters that a box's tiles go through at once, for L2 keeps them; where they are more, so many at a time, and the
@@ -74,10 +75,10 @@ cdef struct Tiling:
     # How one call cuts a job.
     int source
     bint fold, rows_first
+    bint lies                # folded taps lie so in the input, too; it is gathered only where windows leave it
     ptrdiff_t runs, run      # of a window: taps, or rows of them where these are folded; and values of each
     ptrdiff_t box[4]
     ptrdiff_t boxes[4]
-    ptrdiff_t extent[3]      # of a strip
     ptrdiff_t splits         # of the columns
     ptrdiff_t first          # its first unit
     ptrdiff_t units
@@ -154,8 +155,8 @@ cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t
     return f.data + group * f.group + start * r.csize
 
 
-include "tiles.pxi"
 include "cut.pxi"
+include "tiles.pxi"
 
 
 cdef class Panels:

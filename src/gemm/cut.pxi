@@ -99,9 +99,9 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     t.units = r.groups * boxes * t.splits
     if t.source == STRIP and input_of(r, job, t.box, True) > STRIP_BYTES:
         t.source = WINDOWS
-    for i in range(3):
-        t.extent[i] = extent_of(&job.ax[i], t.box[i + 1])
     t.fold = t.fold and t.source == STRIP
+    t.lies = (t.fold and r.dtype < 3 and r.x.sc == r.size and r.x.s[2] == r.cg * r.size
+              and job.taps * t.columns <= GATHERED * (job.ax[0].stride * job.ax[1].stride * job.ax[2].stride - 1))
     t.runs, t.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
         t.runs, t.run = job.taps // job.ax[2].taps, r.cg * job.ax[2].taps

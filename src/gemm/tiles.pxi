@@ -16,6 +16,7 @@ cdef struct Box:
     const Job *job
     const Tiling *t
     ptrdiff_t group
+    bint direct              # read where the input lies,
     bint owner               # the thread that made the call computes it,
     ptrdiff_t spent          # and has done so much since it last looked for signals
     bint inside              # no window leaves what is read, nor is one gathered
@@ -35,7 +36,7 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
     line.out = r.out.data + b.start[0] * r.out.sn + b.group * r.mg * r.out.sc
     line.residual = r.residual.data + b.start[0] * r.residual.sn + b.group * r.mg * r.residual.sc
     b.step[0], b.out_step[0], b.residual_step[0] = r.x.sn, r.out.sn, r.residual.sn
-    b.inside = b.t.source == DIRECT
+    b.inside = b.direct
     for i in range(3):
         a = &b.job.ax[i]
         first, place = b.start[i + 1] * a.stride - a.lo, a.out_start + b.start[i + 1] * a.out_step
@@ -45,11 +46,11 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
         line.out += place * r.out.s[i]
         line.residual += place * r.residual.s[i]
         b.out_step[i + 1], b.residual_step[i + 1] = a.out_step * r.out.s[i], a.out_step * r.residual.s[i]
-    if b.t.source == STRIP:
+    if b.t.source == STRIP and not b.direct:
         line.base, b.inside = area, True
         for i in range(2, -1, -1):
             b.apart[i] = bytes
-            bytes *= b.t.extent[i]
+            bytes *= extent_of(&b.job.ax[i], b.count[i + 1])
         b.step[0] = bytes
     for i in range(3):
         b.step[i + 1] = b.job.ax[i].stride * b.apart[i]
@@ -58,13 +59,14 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
 cdef void gather_strip(const Run *r, const Box *b, char *area) noexcept nogil:
     """The input of a box, every position read once."""
     cdef Gathering g
-    cdef ptrdiff_t[3] first, step
+    cdef ptrdiff_t[3] first, step, extent
     cdef int i
     for i in range(3):
         first[i], step[i] = b.start[i + 1] * b.job.ax[i].stride - b.job.ax[i].lo, 1
+        extent[i] = extent_of(&b.job.ax[i], b.count[i + 1])
     g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[r.dtype], r.k.fill, r.mode, r.csize, r.constant
     g.channels, g.repeat, g.pitch = r.cg, r.repeat, r.pitch
-    gather_box(&g, &r.x, r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc, b.count[0], first, step, b.t.extent, area)
+    gather_box(&g, &r.x, r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc, b.count[0], first, step, extent, area)
 
 
 cdef inline void find_line(const Box *b, const ptrdiff_t *c, ptrdiff_t count, Line *line) noexcept nogil:
@@ -362,7 +364,7 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
         for i in range(tile.full):
             out[i] = tile.out[i] + block.start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out, args.column = out, block.start if r.depthwise else 0
-    args.ahead, args.pixel = number == 0 and b.t.source == DIRECT and r.cg >= FOLD_CHANNELS, b.step[3]
+    args.ahead, args.pixel = number == 0 and b.direct and r.cg >= FOLD_CHANNELS, b.step[3]
     args.run = b.t.run
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
@@ -466,7 +468,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
     cdef Line line
     cdef tile_args args
     cdef int ahead
-    cdef bint direct = b.t.source == DIRECT, fresh
+    cdef bint direct = b.direct, fresh
     if not b.inside:
         return False
     memcpy(count, b.count, sizeof(count))
@@ -516,19 +518,88 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
     return True
 
 
+cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
+    """Some blocks of a box's columns."""
+    cdef const Tiling *t = b.t
+    cdef ptrdiff_t pixels = b.count[0] * b.count[1] * b.count[2] * b.count[3], first, number, together
+    cdef ptrdiff_t[4] c
+    cdef tile_args args
+    cdef Tile tile
+    cdef int rows
+    cdef bint in_pieces = t.runs > RUNS or t.source == WINDOWS
+    place_box(r, b, s.area)
+    if t.source == STRIP and not b.direct:
+        gather_strip(r, b, s.area)
+    if not in_pieces:
+        tap_offsets(b, 0, t.runs, s.tap_offset)
+    while b0 < b1 and not r.call.cancelled:
+        together = min(t.together, b1 - b0)
+        if not in_pieces and not r.depthwise and run_lines(r, b, b0, b0 + together, s):
+            b0 += together
+            continue
+        rows = r.k.rows[2]
+        if b0 + together == t.blocks == 1:
+            block_start(r, t.columns, b0, &rows)
+            rows = r.k.rows[rows]
+        first = c[0] = c[1] = c[2] = c[3] = 0
+        while first < pixels:
+            tile.rows = tile_rows(pixels - first, rows)
+            tile.full = tile_size(tile.rows, rows)
+            locate(r, b, c, &tile)
+            if not in_pieces:
+                point(r, b.job, &tile, 0, t.runs, &args, s)
+            for number in range(b0, b0 + together):
+                run_tile(r, b, number, &tile, &args, in_pieces, s)
+                poll_after(r, b, tile.rows)
+                if r.call.cancelled:
+                    return
+            first += tile.rows
+        b0 += together
+
+
+cdef void run_edges(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
+    """Those parts of a box of folded taps whose windows leave the input, if the others, which are left and can be read
+    where they lie, are most of it."""
+    cdef const JobAxis *a
+    cdef ptrdiff_t[3] first, end
+    cdef double inside = 1, all = 1
+    cdef int i, rows = r.k.rows[2]
+    cdef Box edge
+    for i in range(3):
+        a = &b.job.ax[i]
+        first[i] = min(b.count[i + 1], max(0, ceil_div(a.lo, a.stride) - b.start[i + 1]))
+        end[i] = 0
+        if a.size + a.lo >= span_of(a, 1):
+            end[i] = min(b.count[i + 1], (a.size + a.lo - span_of(a, 1)) // a.stride + 1 - b.start[i + 1])
+        if i == 2:  # whole tiles
+            first[i] = min(b.count[3], ceil_div(first[i], rows) * rows)
+            if end[i] < b.count[3]:
+                end[i] = first[i] + max(0, end[i] - first[i]) // rows * rows
+        inside *= max(0, end[i] - first[i])
+        all *= b.count[i + 1]
+    if 2 * inside < all:
+        return
+    for i in range(3):
+        edge = b[0]
+        edge.count[i + 1] = first[i]
+        if first[i] > 0:
+            run_box(r, &edge, b0, b1, s)
+        edge.start[i + 1], edge.count[i + 1] = b.start[i + 1] + end[i], b.count[i + 1] - end[i]
+        if edge.count[i + 1] > 0:
+            run_box(r, &edge, b0, b1, s)
+        b.start[i + 1] += first[i]
+        b.count[i + 1] = end[i] - first[i]
+    b.direct = True
+
+
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One box of one job: a group's columns, or some of them."""
     cdef const Run *r = <const Run *> task
-    cdef Scratch *s = r.scratch + thread
-    cdef int j = 0, i, rows
-    cdef ptrdiff_t split, pixels, first, b0, b1, number, together
-    cdef ptrdiff_t[4] c
+    cdef int j = 0, i
+    cdef ptrdiff_t split, b0, b1
     cdef const Job *job
     cdef const Tiling *t
-    cdef tile_args args
     cdef Box box
-    cdef Tile tile
-    cdef bint in_pieces
     while unit >= r.tilings[j].first + r.tilings[j].units:
         j += 1
     box.job, box.t = job, t = r.jobs + j, r.tilings + j
@@ -541,35 +612,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    box.group, box.owner, box.spent = unit, thread == 0, 0
-    place_box(r, &box, s.area)
+    box.group, box.owner, box.spent, box.direct = unit, thread == 0, 0, t.source == DIRECT
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
-    pixels = box.count[0] * box.count[1] * box.count[2] * box.count[3]
-    if t.source == STRIP:
-        gather_strip(r, &box, s.area)
-    in_pieces = t.runs > RUNS or t.source == WINDOWS
-    if not in_pieces:
-        tap_offsets(&box, 0, t.runs, s.tap_offset)
-    while b0 < b1:
-        together = min(t.together, b1 - b0)
-        if not in_pieces and not r.depthwise and run_lines(r, &box, b0, b0 + together, s):
-            b0 += together
-            continue
-        rows = r.k.rows[2]
-        if b0 + together == t.blocks == 1:
-            block_start(r, t.columns, b0, &rows)
-            rows = r.k.rows[rows]
-        first = c[0] = c[1] = c[2] = c[3] = 0
-        while first < pixels:
-            tile.rows = tile_rows(pixels - first, rows)
-            tile.full = tile_size(tile.rows, rows)
-            locate(r, &box, c, &tile)
-            if not in_pieces:
-                point(r, job, &tile, 0, t.runs, &args, s)
-            for number in range(b0, b0 + together):
-                run_tile(r, &box, number, &tile, &args, in_pieces, s)
-                poll_after(r, &box, tile.rows)
-                if r.call.cancelled:
-                    return
-            first += tile.rows
-        b0 += together
+    if t.lies:
+        run_edges(r, &box, b0, b1, r.scratch + thread)
+    run_box(r, &box, b0, b1, r.scratch + thread)
