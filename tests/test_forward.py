@@ -167,7 +167,9 @@ def test_edges_of_an_image_of_few_channels(isa):
     paddings = ("VALID", "SAME", "SAME_LOWER", 2, [(0, 3), (4, 0)], [(40, 0), (0, 50)])
     for seed in range(80):
         rng = np.random.default_rng(seed)
-        kh, kw, channels, filters = (int(n) for n in (*rng.integers(1, 5, 2), rng.integers(1, 17), rng.integers(13, 40)))
+        kh, kw, channels, filters = (
+            int(n) for n in (*rng.integers(1, 5, 2), rng.integers(1, 17), rng.integers(13, 40))
+        )
         strides = (int(rng.integers(1, 4)), 2)
         x = rng.integers(-9, 10, (2, int(rng.integers(8, 50)), int(rng.integers(60, 190)), channels)).astype(np.float32)
         f = rng.integers(-9, 10, (kh, kw, channels, filters)).astype(np.float32)
@@ -179,7 +181,9 @@ def test_edges_of_an_image_of_few_channels(isa):
             rest |= {"dilations": (2, 1)}
         with nn.isa(isa), nn.algorithm("direct"):
             y = nn.conv2d(x, f, **rest)
-            assert y.tobytes() == nn.conv2d(x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1), f, **rest).tobytes(), seed
+            assert (
+                y.tobytes() == nn.conv2d(x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1), f, **rest).tobytes()
+            ), seed
         assert np.array_equal(y, reference.convolution(x, f, **rest)), seed
 
 
