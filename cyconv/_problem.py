@@ -239,6 +239,8 @@ def shown(value: Any) -> str:
 
 def integer(op: str, arg: str, value: Any, least: int = 1) -> int:
     """An int in [least, 2^31); bools and floats are refused."""
+    if type(value) is int and least <= value <= LIMIT:
+        return value
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -259,7 +261,7 @@ def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
             raise ValueError(f"{op}: {arg} must be an integer or a flat sequence, not an array of shape {value.shape}")
         value = value.tolist() if value.ndim else value.item()
     if isinstance(value, (list, tuple)):
-        return tuple(integer(op, arg, v, -LIMIT) for v in value)
+        return tuple([integer(op, arg, v, -LIMIT) for v in value])  # sooner than of a generator
     return integer(op, arg, value, -LIMIT)
 
 

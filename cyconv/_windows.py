@@ -60,14 +60,8 @@ class Problem(NamedTuple):
     moved: int | None  # windows over channels: where these were before they became the last spatial axis
 
 
-class Geometry(NamedTuple):
-    """The arguments that describe an op's windows, checked in kind; hashable."""
-
-    ksize: int | Shape | None
-    strides: int | Shape | None
-    padding: str | int | tuple[Any, ...]
-    data_format: str | None
-    dilations: int | Shape | None
+#: The arguments that describe an op's windows, checked in kind, hashable: ksize, strides, padding, data_format, dilations.
+Geometry = tuple[int | Shape | None, int | Shape | None, str | int | tuple[Any, ...], str | None, int | Shape | None]
 
 
 def _ksize(op: str) -> str:
@@ -82,9 +76,10 @@ def _dilations(op: str) -> str:
 
 def described(op: str, ksize: Any, strides: Any, padding: Any, data_format: Any, dilations: Any) -> Geometry:
     """Those arguments from what the caller gave."""
-    return Geometry(
-        sequence(op, _ksize(op), ksize), sequence(op, "strides", strides), padding_argument(op, padding),
-        data_format_argument(op, data_format), sequence(op, _dilations(op), dilations),
+    return (
+        ksize if type(ksize) is int else sequence(op, _ksize(op), ksize), sequence(op, "strides", strides),
+        padding_argument(op, padding), data_format_argument(op, data_format),
+        None if dilations is None else sequence(op, _dilations(op), dilations),
     )  # fmt: skip
 
 
@@ -100,18 +95,19 @@ def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: 
 @lru_cache(maxsize=1024)
 def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: Geometry) -> Window:
     """The driver of windows over an array of that shape; ops with filters give their size as ksize."""
-    last = layout(op, g.data_format, n)
+    ksizes, steps, pads, data_format, apart = g
+    last = layout(op, data_format, n)
     batch, sizes, channels = split_shape(op, arg, shape, n, last, False)
-    ends = [v[-1] if last else v[1] for v in (g.ksize, g.strides) if isinstance(v, tuple) and len(v) == n + 2]
+    ends = [v[-1] if last else v[1] for v in (ksizes, steps) if isinstance(v, tuple) and len(v) == n + 2]
     over = any(end > 1 for end in ends)
     if over and n == 3:
         raise ValueError(
-            f"{op}: ksize={g.ksize}, strides={g.strides}: windows over channels go with one or two spatial axes"
+            f"{op}: ksize={ksizes}, strides={steps}: windows over channels go with one or two spatial axes"
         )
-    ksize = _steps(op, _ksize(op), g.ksize, n, last, over)
-    strides = _steps(op, "strides", g.strides, n, last, over)
-    dilations = spatial(op, _dilations(op), g.dilations, n, last) + ((1,) if over else ())
-    padding = padding_of(op, g.padding, n, last)
+    ksize = _steps(op, _ksize(op), ksizes, n, last, over)
+    strides = _steps(op, "strides", steps, n, last, over)
+    dilations = spatial(op, _dilations(op), apart, n, last) + ((1,) if over else ())
+    padding = padding_of(op, pads, n, last)
     if over:
         sizes, channels = (*sizes, channels), 1
         padding = padding if isinstance(padding, str) else (*padding, (0, 0))
@@ -133,8 +129,8 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
             "ksize",
             (shape,),
         )
-    steps = [math.prod(sizes[i + 1 :]) * channels for i in range(len(sizes))]
-    farthest = sum((a.taps - 1) * a.dilation * step for a, step in zip(result, steps))
+    widths = [math.prod(sizes[i + 1 :]) * channels for i in range(len(sizes))]
+    farthest = sum((a.taps - 1) * a.dilation * width for a, width in zip(result, widths))
     if kind == ARGMAX and max(math.prod(sizes) * channels, farthest) > LIMIT and dtype != DTYPES.index("float64"):
         raise ShapeError(
             f"{op}: an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
@@ -207,11 +203,11 @@ def run(
 ) -> Array | None:
     """Compute into out, or a new array; None where a gradient's windows are too large for the driver's scratch."""
     p: Problem = window.problem
-    y = room_for(p.op, out, shape, dtype, x, grad, weights)
+    y = empty(p.op, shape, dtype) if out is None else room_for(p.op, out, shape, dtype, x, grad, weights)
+    seen: list[Any] = [a if a is None else _seen(p, a) for a in (x, grad, y, positions)]
     done = window.run(
-        _seen(p, x), _seen(p, grad), weights, sign, _seen(p, y),
-        _seen(p, positions), counted, _threads.wanted(p.op, num_threads), _isa.current(),
-    )  # fmt: skip
+        seen[0], seen[1], weights, sign, seen[2], seen[3], counted, _threads.wanted(p.op, num_threads), _isa.current()
+    )
     return delivered(out, y) if done else None
 
 
@@ -261,10 +257,8 @@ def channels_last_of(p: Problem, a: Array) -> Array:
     return seen if p.channels_last else np.moveaxis(seen, 1, -1)
 
 
-def _seen(p: Problem, a: Array | None) -> Any:
+def _seen(p: Problem, a: Array) -> Any:
     """The array as the driver sees it."""
-    if a is None:
-        return None
     if p.kind == FILTER_GRAD and a.ndim == 3:  # filters, as an image in the order of data_format
         return (a if p.channels_last else np.moveaxis(a, -1, 0))[None]
     return a if p.moved is None else np.moveaxis(a, p.moved, -1)[..., None]
