@@ -9,7 +9,7 @@ cimport numpy as cnp
 
 
 cdef extern from "isa.h" nogil:
-    enum: F16
+    enum: I32, F16
     int compute_type(int dtype)   # where kernels that compute a storage type are in their table
     int storage_bytes(int dtype)
     int compute_bytes(int dtype)  # of an element of its compute type

@@ -402,50 +402,66 @@ cdef inline ptrdiff_t input_bytes(const Job *job) noexcept nogil:
     return STREAM_BYTES if job.taps == 1 else INPUT_BYTES
 
 
-cdef void run_line(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t blocks, const Line *line, tile_args *args,
-                   Scratch *s) noexcept nogil:
-    """A block of columns of a line of pixels, or several that are stored as they are: full tiles, and what is left."""
-    cdef Block block
-    cdef Line some
-    cdef ptrdiff_t first = 0, left, row = 2 * r.k.lanes * r.csize
-    cdef int i, rows, size
-    cdef bint narrow, plain
-    cdef char *place
+cdef struct Pass:
+    # A block of columns along lines, or several that are stored as they are; and the tiles that a kernel takes next.
+    ptrdiff_t number
+    Block block
+    bint narrow, plain
+    int rows
+    ptrdiff_t later          # bytes of the next block's filters that a line of one pixel would fetch meanwhile
+    Line some
+    char *place
+
+
+cdef void find_pass(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t blocks, ptrdiff_t shortest, Pass *of,
+                    tile_args *args) noexcept nogil:
+    """Of lines of so many pixels at least."""
+    cdef ptrdiff_t row = 2 * r.k.lanes * r.csize
+    cdef Block *block = &of.block
+    find_block(r, b, number, block, args)
+    # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
+    of.narrow = (4 * block.taken <= r.k.lanes <= shortest and block.taken <= NARROW
+                 and args.run >= (2 if block.spare >= 0 else 1) * r.k.lanes)
+    of.number, of.rows = number, r.k.lanes if of.narrow else r.k.rows[block.wide]
+    of.plain = r.plain_store and (r.residual.data == NULL if of.narrow else block.spare >= 0)
+    end_tiles(r, b, block, of.plain, False, &of.some.residual, args)
+    args.blocks, args.panel = blocks, filter_bytes(r, b.job) if number >= b.t.packed else row
+    args.pixel, args.added_pixel, args.out_pixel = b.step[3], b.residual_step[3], b.out_step[3] if of.plain else row
+    args.a, args.out = &of.some.base, &of.place
+    # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
+    args.later, args.later_step, of.later = args.b, 0, 0
+    if b.t.packed <= number < b.t.blocks - 1:
+        args.later, of.later = args.b + b.job.taps * r.cg * row, row * of.rows
+
+
+cdef void run_line(const Run *r, const Box *b, Pass *of, const Line *line, tile_args *args, Scratch *s) noexcept nogil:
+    """A line of pixels: full tiles, and what is left."""
+    cdef ptrdiff_t first = 0, left
+    cdef int i, rows = of.rows, size
+    cdef Line *some = &of.some
     cdef char *out[LINE_ROWS]
     cdef char *residual[LINE_ROWS]
-    find_block(r, b, number, &block, args)
-    # Few columns: pixels as lanes, where the channels are so many that turning them takes less than it saves.
-    narrow = (4 * block.taken <= r.k.lanes <= line.count and block.taken <= NARROW
-              and args.run >= (2 if block.spare >= 0 else 1) * r.k.lanes)
-    rows = r.k.lanes if narrow else r.k.rows[block.wide]
-    plain = r.plain_store and (r.residual.data == NULL if narrow else block.spare >= 0)
-    end_tiles(r, b, &block, plain, False, &some.residual, args)
-    args.blocks, args.panel = blocks, filter_bytes(r, b.job) if number >= b.t.packed else row
-    args.pixel, args.added_pixel, args.out_pixel = b.step[3], b.residual_step[3], b.out_step[3] if plain else row
-    # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
-    args.later, args.later_step = args.b, 0
-    if b.t.packed <= number < b.t.blocks - 1:
-        args.later, args.later_step = args.b + b.job.taps * r.cg * row, max(1, row * rows // line.count)
-    args.a, args.out = &some.base, &place
+    if of.later > 0:
+        args.later_step = max(1, of.later // line.count)
     while first < line.count:
         left = line.count - first
-        size = rows if narrow or 8 < left < rows else min(rows, tile_size(tile_rows(left, rows), rows))
+        size = rows if of.narrow or 8 < left < rows else min(rows, tile_size(tile_rows(left, rows), rows))
         if left < size:  # moved back: as fast as a tile of fewer pixels
             first, left = line.count - size, size
         args.tiles = 1
-        if plain and size == rows:
+        if of.plain and size == rows:
             args.tiles = left // rows
             if tile_rows(rows + left % rows, rows) < rows:
                 args.tiles = max(1, args.tiles - 1)
         some.base = line.base + first * b.step[3]
-        some.out = line.out + first * b.out_step[3] + block.start * r.out.sc
-        some.residual = line.residual + first * b.residual_step[3] + block.start * r.residual.sc
-        place = some.out if plain else s.tile
-        (r.k.narrow[block.taken] if narrow else r.k.along[block.wide][size])(args)
-        if not plain:
+        some.out = line.out + first * b.out_step[3] + of.block.start * r.out.sc
+        some.residual = line.residual + first * b.residual_step[3] + of.block.start * r.residual.sc
+        of.place = some.out if of.plain else s.tile
+        (r.k.narrow[of.block.taken] if of.narrow else r.k.along[of.block.wide][size])(args)
+        if not of.plain:
             for i in range(size):
                 out[i], residual[i] = some.out + i * b.out_step[3], some.residual + i * b.residual_step[3]
-            finish(r, s.tile, size, block.taken, out, residual, block.bias)
+            finish(r, s.tile, size, of.block.taken, out, residual, of.block.bias)
         first += args.tiles * size
 
 
@@ -466,6 +482,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
     cdef ptrdiff_t[4] count
     cdef ptrdiff_t[4] c
     cdef Line line
+    cdef Pass of
     cdef tile_args args
     cdef int ahead
     cdef bint direct = b.direct, fresh
@@ -501,6 +518,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
             most = rows
     ahead = 1 if fresh else 2 if direct and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
     args.offset, args.a_step, args.runs, args.run = s.tap_offset, 0, b.t.runs, b.t.run
+    of.number = -1
     c[0] = c[1] = c[2] = c[3] = 0
     while c[0] < count[0]:
         find_line(b, c, most if count[3] - c[3] >= 2 * most else count[3] - c[3], &line)
@@ -509,8 +527,10 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
         number = b0
         while number < b1:
             blocks = max(1, whole - number)
-            args.ahead = ahead if number == b0 else 0
-            run_line(r, b, number, blocks, &line, &args, s)
+            if number != of.number:
+                find_pass(r, b, number, blocks, min(most, count[3]), &of, &args)
+                args.ahead = ahead if number == b0 else 0
+            run_line(r, b, &of, &line, &args, s)
             number += blocks
             poll_after(r, b, line.count * blocks)
         if r.call.cancelled:

@@ -5,8 +5,9 @@ in one call. The lanes of a kernel's vectors are channels, or, where pixels lie 
 the outputs of a row (`planar`: then a box is of some channel planes). The input is read where it lies or, if it has
 another type or order, from a strip: the box's part of it, gathered into scratch. A window too large for that is taken in
 pieces. Maxima and sums go row by row of outputs (`by_rows`): the rows of taps become one row in scratch, and that the
-outputs. The order of every sum is that of the taps, row by row each column's first and then along the row; only the
-geometry decides, so the result does not depend on memory order, boxes or threads.
+outputs; or, where lanes are channels and windows share two or three columns or none, with a column's taps first, all in
+registers (`by_columns`). The order of every sum is the same in both, each column's taps and then along the row; only
+the geometry decides, so the result does not depend on memory order, boxes or threads.
 
 Gradients are cut by the input's positions: each box takes what the windows around it send, so that every value is
 written by one thread. A mean's is gathered: as in a transposed convolution each phase of the stride is a stride-1 job. A
@@ -19,7 +20,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, leaves_input, poll,
+    F16, I32, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, leaves_input, poll,
     run_units, storage_bytes, team_of, view_of
 )
 from move cimport gather_fn
@@ -627,10 +628,11 @@ cdef bint lay_out(Run *r, const View *v, bint native, ptrdiff_t lanes) noexcept 
     r.direct = native and window < DIRECT_TAPS and (v.s[2] == r.size and x[2].stride <= 2 if r.planar else pixels and (
         r.channels >= lanes or v.s[2] > 0 and r.kind < MAX_GRAD))
     r.by_rows = by_rows and not r.large
-    # What no second window meets gains nothing by rows. (A sum with what stands for the outside may be another zero.)
+    # What no second window meets gains nothing by rows, and what two or three meet waits in registers. (A sum with what
+    # stands for the outside may be another zero, which only those kernels mind.)
     r.by_columns = r.by_rows and not r.planar and (not backward or x[2].stride == 1) and (
-        windows_slide(x + 2) if r.channels >= lanes or not r.direct else
-        x[2].stride >= x[2].taps and not leaves_input(x + 2))
+        windows_slide(x + 2) if r.dtype != I32 and (r.channels >= lanes or not r.direct) else
+        r.direct and x[2].stride >= x[2].taps and not leaves_input(x + 2))
     r.by_rows = r.by_rows and not r.by_columns
     # (Whether a sum goes by rows hangs on the geometry alone; whether its input fits the scratch, on the lanes too.)
     if gathered * r.csize * (1 if r.planar else lanes) > STRIP_BYTES and (not r.direct or r.kind == MEAN_GRAD):

@@ -2,7 +2,8 @@
  * column is some vectors of lanes, and by planes (`planes`), where a vector is of columns. The order of a sum is that
  * of row by row (rows.inc.h). Part of kernels.inc.h. */
 
-#define SLIDE_WINDOWS 8 /* at a time, of more lanes than those in registers */
+#define INTEGERS __builtin_types_compatible_p(T, int32_t) /* not often pooled: no room for them in a small wheel */
+#define SLIDE_WINDOWS 8                                   /* at a time, of more lanes than those in registers */
 
 /* Windows of a stretch again, vector by vector, where there is a NaN among their inputs. */
 static __attribute__((noinline)) void NAME(again)(const window_args *a, ptrdiff_t at, ptrdiff_t to, ptrdiff_t n,
@@ -161,7 +162,7 @@ INLINE int NAME(slides)(const window_args *args, const int reduction)
 #define SLIDE_ANY(k, s)                                                                                                \
     if (K == k && S == s)                                                                                              \
         return NAME(slides_of)(&a, reduction, k, s, 0, 0), 1;
-    if (!a.by_columns || S * a.step[2] != a.src_step[1] || a.taps[0] * a.taps[1] == 0 || a.lanes < VL || a.count[1] < 2)
+    if (INTEGERS || !a.by_columns || S * a.step[2] != a.src_step[1] || a.taps[0] * a.taps[1] == 0 || a.lanes < VL || a.count[1] < 2)
         return 0;
     SLIDE(3, 1, 3)
     SLIDE(3, 2, 3)
@@ -274,9 +275,9 @@ INLINE int NAME(planes)(const window_args *args, const T *by, const int reductio
     const JobAxis *w = a.jobs;
     const int rows = a.taps[0] == 1 ? (int)a.taps[1] : 0, follow = a.src_step[1] == w->stride * a.step[1];
 #define PLANES(k, s, r)                                                                                                \
-    if (w->taps == k && w->stride == s && (r == 0 || rows == r))                                                       \
+    if (w->taps == k && w->stride == s && rows == r)                                                                   \
         return NAME(planes_of)(&a, by, reduction, k, s, r, follow);
-    if (a.phases != 1 || a.lanes != 1 || a.column != sizeof(T) || a.position != sizeof(T) || w->dilation != 1 ||
+    if (INTEGERS || VBYTES == 16 || a.phases != 1 || a.lanes != 1 || a.column != sizeof(T) || a.position != sizeof(T) || w->dilation != 1 ||
         a.taps[0] * a.taps[1] == 0)
         return 0;
     PLANES(2, 2, 2)
@@ -285,10 +286,6 @@ INLINE int NAME(planes)(const window_args *args, const T *by, const int reductio
     PLANES(2, 2, 1)
     PLANES(3, 2, 1)
     PLANES(3, 1, 1)
-    PLANES(2, 2, 0)
-    PLANES(3, 2, 0)
-    PLANES(3, 1, 0)
-    PLANES(2, 1, 0)
 #undef PLANES
     return 0;
 }
