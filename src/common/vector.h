@@ -54,13 +54,16 @@ typedef __typeof__(__builtin_choose_expr(sizeof(T) == 8, (int64_t)0, (int32_t)0)
 #define STORE(p, v) (*(VU *)(p) = (v))
 /* Only the first n elements, and zeros behind them, where there is an instruction for that. */
 #if VBYTES == 64
+#undef LOAD_SOME
 #undef LOAD_FIRST
 #undef STORE_FIRST
-#define LOAD_FIRST(p, n)                                                                                               \
-    (sizeof(T) == 4 ? (V)__builtin_ia32_loaddqusi512_mask((const void *)(p), (ints){0}, FIRST(n))                      \
-                    : (V)__builtin_ia32_loaddqudi512_mask((const void *)(p), (longs){0}, (uint8_t)FIRST(n)))
-#define FIRST(n) ((uint16_t)((1u << (n)) - 1)) /* n <= 16 */
+#define LANES(first, end) ((uint16_t)((1u << (end)) - (1u << (first)))) /* end <= 16 */
+#define LOAD_SOME(p, first, end, fill)                                                                                 \
+    (sizeof(T) == 4                                                                                                    \
+         ? (V)__builtin_ia32_loaddqusi512_mask((const void *)(p), (ints)(fill), LANES(first, end))                     \
+         : (V)__builtin_ia32_loaddqudi512_mask((const void *)(p), (longs)(fill), (uint8_t)LANES(first, end)))
+#define LOAD_FIRST(p, n) LOAD_SOME(p, 0, n, (V){0})
 #define STORE_FIRST(p, v, n)                                                                                           \
-    (sizeof(T) == 4 ? __builtin_ia32_storedqusi512_mask((void *)(p), (ints)(v), FIRST(n))                              \
-                    : __builtin_ia32_storedqudi512_mask((void *)(p), (longs)(v), (uint8_t)FIRST(n)))
+    (sizeof(T) == 4 ? __builtin_ia32_storedqusi512_mask((void *)(p), (ints)(v), LANES(0, n))                           \
+                    : __builtin_ia32_storedqudi512_mask((void *)(p), (longs)(v), (uint8_t)LANES(0, n)))
 #endif

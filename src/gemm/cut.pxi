@@ -100,7 +100,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     if t.source == STRIP and input_of(r, job, t.box, True) > STRIP_BYTES:
         t.source = WINDOWS
     t.fold = t.fold and t.source == STRIP
-    t.lies = (t.fold and r.dtype < 3 and r.x.sc == r.size and r.x.s[2] == r.cg * r.size
+    t.lies = (t.fold and direct and r.x.s[2] == r.cg * r.size
               and job.taps * t.columns <= GATHERED * (job.ax[0].stride * job.ax[1].stride * job.ax[2].stride - 1))
     t.runs, t.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:

@@ -16,7 +16,7 @@ cdef struct Box:
     const Job *job
     const Tiling *t
     ptrdiff_t group
-    bint direct              # read where the input lies,
+    int source               # as the tiling's, or DIRECT
     bint owner               # the thread that made the call computes it,
     ptrdiff_t spent          # and has done so much since it last looked for signals
     bint inside              # no window leaves what is read, nor is one gathered
@@ -36,7 +36,7 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
     line.out = r.out.data + b.start[0] * r.out.sn + b.group * r.mg * r.out.sc
     line.residual = r.residual.data + b.start[0] * r.residual.sn + b.group * r.mg * r.residual.sc
     b.step[0], b.out_step[0], b.residual_step[0] = r.x.sn, r.out.sn, r.residual.sn
-    b.inside = b.direct
+    b.inside = b.source == DIRECT
     for i in range(3):
         a = &b.job.ax[i]
         first, place = b.start[i + 1] * a.stride - a.lo, a.out_start + b.start[i + 1] * a.out_step
@@ -46,7 +46,7 @@ cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
         line.out += place * r.out.s[i]
         line.residual += place * r.residual.s[i]
         b.out_step[i + 1], b.residual_step[i + 1] = a.out_step * r.out.s[i], a.out_step * r.residual.s[i]
-    if b.t.source == STRIP and not b.direct:
+    if b.source == STRIP:
         line.base, b.inside = area, True
         for i in range(2, -1, -1):
             b.apart[i] = bytes
@@ -364,7 +364,7 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
         for i in range(tile.full):
             out[i] = tile.out[i] + block.start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out, args.column = out, block.start if r.depthwise else 0
-    args.ahead, args.pixel = number == 0 and b.direct and r.cg >= FOLD_CHANNELS, b.step[3]
+    args.ahead, args.pixel = number == 0 and b.source == DIRECT and r.cg >= FOLD_CHANNELS, b.step[3]
     args.run = b.t.run
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
@@ -485,7 +485,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
     cdef Pass of
     cdef tile_args args
     cdef int ahead
-    cdef bint direct = b.direct, fresh
+    cdef bint direct = b.source == DIRECT, fresh
     if not b.inside:
         return False
     memcpy(count, b.count, sizeof(count))
@@ -548,7 +548,7 @@ cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) 
     cdef int rows
     cdef bint in_pieces = t.runs > RUNS or t.source == WINDOWS
     place_box(r, b, s.area)
-    if t.source == STRIP and not b.direct:
+    if b.source == STRIP:
         gather_strip(r, b, s.area)
     if not in_pieces:
         tap_offsets(b, 0, t.runs, s.tap_offset)
@@ -609,7 +609,7 @@ cdef void run_edges(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
             run_box(r, &edge, b0, b1, s)
         b.start[i + 1] += first[i]
         b.count[i + 1] = end[i] - first[i]
-    b.direct = True
+    b.source = DIRECT
 
 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
@@ -632,7 +632,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    box.group, box.owner, box.spent, box.direct = unit, thread == 0, 0, t.source == DIRECT
+    box.group, box.owner, box.spent, box.source = unit, thread == 0, 0, t.source
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     if t.lies:
         run_edges(r, &box, b0, b1, r.scratch + thread)

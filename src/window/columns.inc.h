@@ -20,10 +20,8 @@ static __attribute__((noinline)) void NAME(again)(const window_args *a, ptrdiff_
 INLINE V
 NAME(load_some)(const T *x, int first, int end, V fill)
 {
-#if VBYTES == 64
-    const uint16_t some = (uint16_t)((1u << end) - (1u << first));
-    return sizeof(T) == 4 ? (V)__builtin_ia32_loaddqusi512_mask((const void *)x, (ints)fill, some)
-                          : (V)__builtin_ia32_loaddqudi512_mask((const void *)x, (longs)fill, (uint8_t)some);
+#ifdef LOAD_SOME
+    return LOAD_SOME(x, first, end, fill);
 #else
     const VI numbers = NAME(lane_numbers)();
     const VM some = (numbers >= first) & (numbers < end);
@@ -47,8 +45,7 @@ INLINE void NAME(store_first)(T *dst, V v, ptrdiff_t n)
 #else
     T all[VL];
     STORE(all, v);
-    for (ptrdiff_t i = 0; i < n; i++)
-        dst[i] = all[i];
+    NAME(copy_short)(dst, all, n);
 #endif
 }
 
