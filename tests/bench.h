@@ -127,13 +127,15 @@ __attribute__((unused)) static void expect_moved(const char *isa, const char *wh
 }
 
 static const char *const isa_names[] = {
-#define NAME_OF(isa, detected) #isa,
+#define NAME_OF(isa, ...) #isa,
     ISA_LIST(NAME_OF)};
 static int isa_detected(int isa)
 {
     const int detected[] = {
-#define DETECTED(isa, detected) (detected) != 0,
+#define DETECTED(isa, detected, ...) (detected) != 0,
         ISA_LIST(DETECTED)};
     return detected[isa];
 }
+/* The registry's ISAs double a vector's bytes, from 16 on. */
+static int lanes_of(int isa, int type) { return (16 << isa) / sizes[type]; }
 #define ISAS ((int)(sizeof isa_names / sizeof *isa_names))

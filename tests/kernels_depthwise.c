@@ -114,7 +114,7 @@ int main(void)
     for (int isa = 0; isa < ISAS; isa++)
         for (int type = 0; isa_detected(isa) && type < COMPUTE_TYPES; type++) {
             const depthwise_kernels *d = depthwise_kernels_of(isa) + type;
-            const int lanes = conv_kernels_of(isa)[type].lanes;
+            const int lanes = lanes_of(isa, type);
             for (int round = 0; round < 40; round++)
                 for (int n = 0; n < 4; n++) {
                     check_slide(isa_names[isa], type, d, lanes, 0, 0, pixels[n]);

@@ -171,8 +171,8 @@ int main(void)
 {
     for (int isa = 0; isa < ISAS; isa++)
         if (isa_detected(isa)) {
-            const winograd_kernels *k = winograd_kernels_of(isa);
-            const int type = F32, lanes = conv_kernels_of(isa)[type].lanes;
+            const winograd_kernels *k = winograd_kernels_of(isa) + F32;
+            const int type = F32, lanes = lanes_of(isa, type);
             int checked = 0;
             for (int round = 0; round < 40; round++)
                 for (int alpha = 4; alpha <= ALPHA_MAX; alpha++)

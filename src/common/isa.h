@@ -1,16 +1,18 @@
 /* The registry of instruction sets: one line each, in ascending order of preference.
- * X(name, detected on this CPU and enabled by its operating system) */
+ * X(name, detected on this CPU and enabled by its operating system, what else the caller gives) */
 #pragma once
 
 #if defined(__x86_64__)
-#define ISA_LIST(X)                                                                                                    \
-    X(baseline, 1)                                                                                                     \
-    X(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))         \
-    X(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&                               \
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&                          \
-                  __builtin_cpu_supports("f16c"))
+#define ISA_LIST(X, ...)                                                                                               \
+    X(baseline, 1, __VA_ARGS__)                                                                                        \
+    X(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"),         \
+      __VA_ARGS__)                                                                                                     \
+    X(avx512,                                                                                                          \
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && \
+          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("f16c"),                                        \
+      __VA_ARGS__)
 #else
-#define ISA_LIST(X) X(baseline, 1)
+#define ISA_LIST(X, ...) X(baseline, 1, __VA_ARGS__)
 #endif
 
 /* Storage types, in the order of every kernel table; the last two are computed in float32. */
@@ -20,3 +22,18 @@ enum dtype { F32, F64, I32, F16, BF16, DTYPES };
 static inline int compute_type(int dtype) { return dtype >= F16 ? F32 : dtype; }
 static inline int storage_bytes(int dtype) { return dtype == F64 ? 8 : dtype >= F16 ? 2 : 4; }
 static inline int compute_bytes(int dtype) { return dtype == F64 ? 8 : 4; }
+
+/* A type of kernel tables: one for every ISA and compute type, and those of an ISA by its place in the registry. */
+#define DECLARE_TABLE(isa, detected, type) extern const type type##_##isa[COMPUTE_TYPES];
+#define TABLE_ROW(isa, detected, type) type##_##isa,
+#define KERNEL_TABLES(type)                                                                                            \
+    ISA_LIST(DECLARE_TABLE, type)                                                                                      \
+    static inline const type *type##_of(int isa)                                                                       \
+    {                                                                                                                  \
+        static const type *const tables[] = {ISA_LIST(TABLE_ROW, type)};                                               \
+        return tables[isa];                                                                                            \
+    }
+/* The table that an ISA file defines. */
+#define TABLE_(type, isa) type##_##isa
+#define TABLE__(type, isa) TABLE_(type, isa)
+#define TABLE(type) const type TABLE__(type, ISA)[COMPUTE_TYPES]

@@ -42,6 +42,9 @@ cdef extern from "../gemm/kernels.h" nogil:
         finish_fn finish[5]
     const conv_kernels *conv_kernels_of(int isa)
 
+# How the drivers but _gemm have that function: its module alone has the kernels.
+ctypedef const conv_kernels *(*conv_kernels_fn)(int isa) noexcept nogil
+
 
 cdef inline int spare_bytes(const conv_kernels *k, ptrdiff_t taken, int wide, int csize) noexcept nogil:
     """The `spare` of a tile that takes so many of its columns; -1 where it cannot store just these: AVX-512 can store any."""

@@ -55,7 +55,7 @@ INLINE void NAME(copy_short)(T *d, const T *s, ptrdiff_t n)
 }
 
 /* d[i*pitch + j] = src[i][j] of a block of fewer than a vector of j, or of i, which lie side by side. */
-static void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
+static __attribute__((unused)) void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
 {
     V v[VL];
 #ifdef LOAD_FIRST
@@ -87,7 +87,7 @@ static void NAME(transposed_part)(T *d, ptrdiff_t pitch, const char *src, ptrdif
 }
 
 /* The same of any numbers: the last blocks of many are moved back rather than cut. */
-static void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
+static __attribute__((unused)) void NAME(transposed)(T *d, ptrdiff_t pitch, const char *src, ptrdiff_t ni, ptrdiff_t nj, ptrdiff_t sj)
 {
     const ptrdiff_t wide = ni < VL ? ni : VL, tall = nj < VL ? nj : VL; /* of a block */
     for (ptrdiff_t i0 = 0; i0 < ni; i0 += VL)
@@ -220,7 +220,7 @@ static __attribute__((unused)) ptrdiff_t NAME(few)(T *d, const char *src, ptrdif
                             d[i * pitch + j * repeat + q] = LOAD_##S(src + i * si + j * sj);                           \
     }
 
-static void NAME(fill)(void *dst, ptrdiff_t n, double value)
+static __attribute__((unused)) void NAME(fill)(void *dst, ptrdiff_t n, double value)
 {
     for (ptrdiff_t i = 0; i < n; i++)
         ((T *)dst)[i] = (T)value;

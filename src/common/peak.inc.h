@@ -1,4 +1,5 @@
 /* The FMA peak of one core: 12 independent chains (two pipes, four or five cycles deep) in vectors of float32. */
+#include "runtime.h"
 #define T float
 #define TN f32
 #include "vector.h"

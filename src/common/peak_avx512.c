@@ -1,7 +1,4 @@
-#ifdef __x86_64__
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
-#define ISA avx512
-#define VBYTES 64
-#include "runtime.h"
+#include "avx512.h"
+#ifdef ISA
 #include "peak.inc.h"
 #endif

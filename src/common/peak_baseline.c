@@ -1,4 +1,2 @@
-#define ISA baseline
-#define VBYTES 16
-#include "runtime.h"
+#include "baseline.h"
 #include "peak.inc.h"

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_OF(isa, detected) #isa,
-#define FMA_OF(isa, detected) fma_flops_##isa,
-#define DETECT(isa, detected) (detected) != 0,
+#define NAME_OF(isa, ...) #isa,
+#define FMA_OF(isa, ...) fma_flops_##isa,
+#define DETECT(isa, detected, ...) (detected) != 0,
 
 static const char *const names[] = {ISA_LIST(NAME_OF)};
 static double (*const fma[])(long) = {ISA_LIST(FMA_OF)};

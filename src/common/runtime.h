@@ -12,6 +12,6 @@ double fma_flops(int isa, long steps); /* OUT the floating-point operations done
 int threads_probe(int wanted);
 void threads_forget(void); /* release OpenMP's threads, before a fork */
 
-#define DECLARE(isa, detected) double fma_flops_##isa(long steps);
+#define DECLARE(isa, ...) double fma_flops_##isa(long steps);
 ISA_LIST(DECLARE)
 #undef DECLARE

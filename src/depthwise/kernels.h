@@ -1,6 +1,7 @@
-/* The kernel table of the depthwise driver: sliding windows here, moves and the tiles of the product from ../gemm. */
+/* The kernel table of the depthwise driver: windows that slide. */
 #pragma once
-#include "../gemm/kernels.h"
+#include "isa.h"
+#include "move.h"
 
 #define SLIDE_PIXELS 7 /* the most outputs of a row that a tile holds: 7, 14, 28, 56, 112 are whole tiles */
 #define SLIDE_SOME 4   /* taps of a row of any other windows that go together */
@@ -47,9 +48,4 @@ typedef struct {
     arrange_fn arrange;
 } depthwise_kernels;
 
-#define DECLARE(isa, detected)                                                                                         \
-    extern const depthwise_kernels depthwise_kernels_##isa[COMPUTE_TYPES];                                             \
-    extern const conv_kernels conv_kernels_##isa[COMPUTE_TYPES];
-ISA_LIST(DECLARE)
-#undef DECLARE
-const depthwise_kernels *depthwise_kernels_of(int isa);
+KERNEL_TABLES(depthwise_kernels)

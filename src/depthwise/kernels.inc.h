@@ -1,5 +1,5 @@
 /* The kernels of the depthwise driver in vector extensions, for one compute type T on one ISA. */
-#include "../gemm/kernels.inc.h"
+#include "vector.h"
 
 /* Channel g of each group for all of its outputs, from the vector of input that has it: where that starts, in elements
  * from `at` on, and its lanes. `each` is a power of two, and blocks start at one of its multiples, or of a vector's. */
@@ -210,12 +210,12 @@ INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int
     for (ptrdiff_t b = 0; b < s->blocks; b++, w += s->w_block) {
         const int mixed = K == 3 && s->each > 1;
         ptrdiff_t r = 0;
-        if (SLIDE_REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1 && !mixed) {
+        if (REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1 && !mixed) {
             NAME(slide_stream)(s, s->at[b], (const T *)w, S, pixels);
             continue;
         }
         while (r < s->rows) {
-            const int rows = SLIDE_REGISTERS == 32 && s->stride_h == S && r + 1 < s->rows ? 2 : 1;
+            const int rows = REGISTERS == 32 && s->stride_h == S && r + 1 < s->rows ? 2 : 1;
             if (rows == 2 && mixed)
                 NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 1);
             else if (rows == 2)

@@ -1,8 +1,4 @@
-#ifdef __x86_64__
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
-#define ISA avx512
-#define VBYTES 64
-#define ROWS_1 UP_TO_14
-#define ROWS_2 UP_TO_14
+#include "avx512.h"
+#ifdef ISA
 #include "isa.inc.h"
 #endif

@@ -1,12 +1,18 @@
-/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES and how many rows a tile
- * may have: ROWS_1 by one vector and ROWS_2 by two, each as one of the lists below. */
+/* One ISA's table: kernels.inc.h once for every compute type. */
 #include "kernels.h"
 
 #define UP_TO_6(X, wide, tn) X(1, wide, tn) X(2, wide, tn) X(3, wide, tn) X(4, wide, tn) X(5, wide, tn) X(6, wide, tn)
 #define UP_TO_12(X, wide, tn)                                                                                          \
     UP_TO_6(X, wide, tn)                                                                                               \
     X(7, wide, tn) X(8, wide, tn) X(9, wide, tn) X(10, wide, tn) X(11, wide, tn) X(12, wide, tn)
-#define UP_TO_14(X, wide, tn) UP_TO_12(X, wide, tn) X(13, wide, tn) X(14, wide, tn)
+/* The rows that a tile of one vector may have, and of two. */
+#if REGISTERS == 32
+#define ROWS_1(X, wide, tn) UP_TO_12(X, wide, tn) X(13, wide, tn) X(14, wide, tn)
+#define ROWS_2 ROWS_1
+#else
+#define ROWS_1 UP_TO_12
+#define ROWS_2 UP_TO_6
+#endif
 
 /* Rows of taps that are one tile, and taps of each; strides, rows and taps of which inputs are shared. */
 #define FOLDED_2(X, wide, tn) X(2, 3, wide, tn) X(2, 4, wide, tn) X(2, 5, wide, tn) X(2, 6, wide, tn) X(2, 7, wide, tn)
@@ -47,10 +53,8 @@
 #define OF(tn, dtype, S)                                                                                               \
     .gather[dtype] = JOIN(gather_##S, tn, ISA), .store[dtype] = JOIN(store_##S, tn, ISA),                              \
     .slope[dtype] = JOIN(slope_##S, tn, ISA)
-#define TABLE_(isa) gradient_kernels_##isa
-#define TABLE(isa) TABLE_(isa)
 
-const gradient_kernels TABLE(ISA)[COMPUTE_TYPES] = {
+TABLE(gradient_kernels) = {
     [F32] = {KERNELS(f32, float), OF(f32, F32, float), OF(f32, F16, half), OF(f32, BF16, bfloat),
              .winograd = TRANSFORMS},
     [F64] = {KERNELS(f64, double), OF(f64, F64, double)},

@@ -64,7 +64,4 @@ typedef struct {
     winograd_kernels winograd; /* in float32 */
 } gradient_kernels;
 
-#define DECLARE(isa, detected) extern const gradient_kernels gradient_kernels_##isa[COMPUTE_TYPES];
-ISA_LIST(DECLARE)
-#undef DECLARE
-const gradient_kernels *gradient_kernels_of(int isa); /* by place in ISA_LIST */
+KERNEL_TABLES(gradient_kernels)

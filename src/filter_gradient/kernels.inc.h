@@ -10,7 +10,6 @@
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1) / (b))
-#define REGISTERS (VBYTES == 64 ? 32 : 16)
 #define NEXT /* not the other way round: GCC takes an UNROLL that ends a loop's body for the loop's, too */            \
     UNROLL for (int h = 0; h < high; h++) a[h] += a_step;                                                              \
     o++, b += b_step;

@@ -1,11 +1,11 @@
-/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES and the largest tiles,
- * ROWS_1 pixels by one vector and ROWS_2 pixels by two. */
+/* One ISA's table: kernels.inc.h once for every compute type. */
 #include "kernels.h"
-#include <limits.h>
 
-#ifndef KERNELS_H
-#define KERNELS_H "../gemm/kernels.inc.h"
-#endif
+/* The pixels of the largest tiles, by one vector and by two. */
+#define ROWS_1 (REGISTERS == 32 ? 14 : 12)
+#define ROWS_2 (REGISTERS == 32 ? 14 : 6)
+
+#define KERNELS_H "kernels.inc.h"
 #include "types.inc.h"
 
 #define WIDTH(kind, wide, tn)                                                                                          \
@@ -23,10 +23,8 @@
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
 #define MOVES(dtype, tn, S)                                                                                            \
     .gather[dtype] = OF(gather, tn, S), .pack[dtype] = OF(pack, tn, S), .finish[dtype] = OF(finish, tn, S)
-#define TABLE_(isa) conv_kernels_##isa
-#define TABLE(isa) TABLE_(isa)
 
-const conv_kernels TABLE(ISA)[COMPUTE_TYPES] = {
+TABLE(conv_kernels) = {
     [F32] = {KERNELS(f32, float), MOVES(F32, f32, float), MOVES(F16, f32, half), MOVES(BF16, f32, bfloat)},
     [F64] = {KERNELS(f64, double), MOVES(F64, f64, double)},
     [I32] = {KERNELS(i32, int32_t), MOVES(I32, i32, int32_t)},

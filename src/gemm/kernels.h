@@ -58,7 +58,4 @@ typedef struct {
     finish_fn finish[DTYPES];
 } conv_kernels;
 
-#define DECLARE(isa, detected) extern const conv_kernels conv_kernels_##isa[COMPUTE_TYPES];
-ISA_LIST(DECLARE)
-#undef DECLARE
-const conv_kernels *conv_kernels_of(int isa); /* by place in ISA_LIST */
+KERNEL_TABLES(conv_kernels)

@@ -27,7 +27,7 @@ from common cimport (
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import empty, packed, prepare
+from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
 
@@ -735,7 +735,7 @@ cdef class Pixels:
             if panels.filters is not None and self.padded:
                 return self.general.run(x, panels.filters, bias, residual, epilogue, out, threads, isa)
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         no_memory(&memory)

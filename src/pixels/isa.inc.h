@@ -1,10 +1,16 @@
-/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA, VBYTES, the ACCUMULATORS of a
- * tile, and how many vectors wide it is at most; image filters' tiles are IMAGE_WIDE, a gradient's have SQUARE rows. */
+/* One ISA's table: kernels.inc.h once for every compute type. */
 #include "kernels.h"
+
+/* The registers of a tile that sum, the most vectors that it is wide, and an image filter's; the rows of a gradient's.
+ */
+#define ACCUMULATORS (REGISTERS == 32 ? 24 : 12)
+#define MOST (REGISTERS == 32 ? 4 : 3)
+#define IMAGE_WIDE (REGISTERS == 32 ? 2 : 1)
+#define SQUARE (REGISTERS == 32 ? 5 : 3)
 
 #define BY_3(X, rows) X(rows, 1) X(rows, 2) X(rows, 3)
 #define BY_5(X, rows) BY_3(X, rows) X(rows, 4) X(rows, 5)
-#if SQUARE == 5
+#if REGISTERS == 32
 #define EACH_PRODUCT(X) BY_5(X, 1) BY_5(X, 2) BY_5(X, 3) BY_5(X, 4) BY_5(X, 5)
 #else
 #define EACH_PRODUCT(X) BY_3(X, 1) BY_3(X, 2) BY_3(X, 3)
@@ -28,11 +34,9 @@
     .products = SQUARE, .product = {EACH_PRODUCT(PRODUCT_##tn)}, .totals = JOIN(totals, tn, ISA),                      \
     .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)
-#define TABLE_(isa) pixel_kernels_##isa
-#define TABLE(isa) TABLE_(isa)
 #define STORED(tn, D, S) .planes[D] = OF(planes, tn, S), .pack[D] = OF(pack, tn, S), .finish[D] = OF(finish, tn, S)
 
-const pixel_kernels TABLE(ISA)[COMPUTE_TYPES] = {
+TABLE(pixel_kernels) = {
     [F32] = {KERNELS(f32, float), STORED(f32, F32, float), STORED(f32, F16, half), STORED(f32, BF16, bfloat)},
     [F64] = {KERNELS(f64, double), STORED(f64, F64, double)},
     [I32] = {KERNELS(i32, int32_t), STORED(i32, I32, int32_t)},

@@ -75,7 +75,4 @@ typedef struct {
     finish_fn finish[DTYPES];
 } pixel_kernels;
 
-#define DECLARE(isa, detected) extern const pixel_kernels pixel_kernels_##isa[COMPUTE_TYPES];
-ISA_LIST(DECLARE)
-#undef DECLARE
-const pixel_kernels *pixel_kernels_of(int isa); /* by place in ISA_LIST */
+KERNEL_TABLES(pixel_kernels)

@@ -258,23 +258,11 @@ static void NAME(interleave)(char *dst, ptrdiff_t step, const void *src, ptrdiff
     case 4: NAME(zip)(d, s, plane, n, 4); return;
     case 8: NAME(zip)(d, s, plane, n, 8); return;
     }
-    if (n < VL || channels < 5 || (channels < VL && !dense)) {
+    if (n < VL || channels < 5) {
         EACH_OF(channels, n, ((T *)(dst + i * step))[j] = s[j * plane + i])
         return;
     }
-    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
-        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
-            V v[VL];
-            UNROLL for (int k = 0; k < VL; k++)
-                v[k] = LOAD(s + (j + (channels < VL && k >= channels ? 0 : k)) * plane + i);
-            NAME(transpose_registers)(v);
-            /* Fewer channels than a vector has: what is beyond them belongs to the next pixel, which comes later. */
-            UNROLL for (int k = 0; k < VL; k++)
-                if (channels >= VL || (n - i - k) * channels >= VL)
-                    STORE((T *)(dst + (i + k) * step) + j, v[k]);
-                else
-                    memcpy(dst + (i + k) * step, &v[k], channels * sizeof(T));
-        }
+    NAME(transposed)(d, step / (ptrdiff_t)sizeof(T), (const char *)src, n, channels, plane * (ptrdiff_t)sizeof(T));
 }
 
 /* The other way round: every other element of two vectors. */
@@ -302,40 +290,6 @@ INLINE void NAME(unzip)(T *restrict d, ptrdiff_t plane, const T *restrict s, ptr
     }
 }
 
-/* Channels of a pixel that lie side by side, into planes; returns 0 where that does not pay. */
-INLINE int NAME(to_planes)(T *restrict d, ptrdiff_t plane, const char *src, ptrdiff_t n, ptrdiff_t si,
-                            ptrdiff_t channels)
-{
-    if (n < VL || channels < 5 || (channels < VL && si < channels * (ptrdiff_t)sizeof(T)))
-        return 0;
-    for (ptrdiff_t i = 0; i < n; i = NEXT(i, n))
-        for (ptrdiff_t j = 0; j < channels; j = NEXT(j, channels)) {
-            V v[VL];
-            UNROLL for (int k = 0; k < VL; k++)
-                if (channels >= VL || (n - i - k - 1) * si + channels * (ptrdiff_t)sizeof(T) >= VBYTES)
-                    v[k] = LOAD((const T *)(src + (i + k) * si) + j);
-                else
-                    memcpy(&v[k], src + (i + k) * si, channels * sizeof(T));
-            NAME(transpose_registers)(v);
-            for (int k = 0; k < VL && j + k < channels; k++)
-                STORE(d + (j + k) * plane + i, v[k]);
-        }
-    return 1;
-}
-
-/* Rows are too short for what memcpy does before it starts. */
-INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
-{
-    ptrdiff_t i = 0;
-    for (; i + 4 * VL <= n; i += 4 * VL)
-        UNROLL for (int k = 0; k < 4; k++)
-            STORE(d + i + k * VL, LOAD(s + i + k * VL));
-    for (; i + VL <= n; i += VL)
-        STORE(d + i, LOAD(s + i));
-    for (; i < n; i++)
-        d[i] = s[i];
-}
-
 #define PLANES_OF(S, n) EACH_OF(n, count, d[j * plane + i] = LOAD_##S((const S *)src + i * n + j)) return;
 #define PLANES(S)                                                                                                      \
     static void NAME(planes_##S)(void *dst, ptrdiff_t plane, const char *src, ptrdiff_t count, ptrdiff_t si,           \
@@ -346,7 +300,7 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
         if (si == sizeof(S)) {                                                                                         \
             for (ptrdiff_t j = 0; j < channels; j++)                                                                   \
                 if (same)                                                                                              \
-                    NAME(copy)(d + j * plane, (const T *)(src + j * sj), count);                                       \
+                    NAME(copy_short)(d + j * plane, (const T *)(src + j * sj), count);                                       \
                 else                                                                                                   \
                     for (ptrdiff_t i = 0; i < count; i++)                                                              \
                         d[j * plane + i] = LOAD_##S((const S *)(src + j * sj) + i);                                    \
@@ -363,7 +317,9 @@ INLINE void NAME(copy)(T *restrict d, const T *restrict s, ptrdiff_t n)
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
-        if (!same || sj != sizeof(S) || !NAME(to_planes)(d, plane, src, count, si, channels))                         \
+        if (same && sj == sizeof(S) && count >= VL && channels >= 5)                                                   \
+            NAME(transposed)(d, plane, src, channels, count, si);                                                      \
+        else                                                                                                           \
             for (ptrdiff_t i0 = 0; i0 < count; i0 += 16)                                                               \
                 for (ptrdiff_t j = 0; j < channels; j++)                                                               \
                     for (ptrdiff_t i = i0; i < count && i < i0 + 16; i++)                                              \

@@ -1,4 +1,4 @@
-/* One ISA's table: kernels.inc.h once for every compute type. The ISA file defines ISA and VBYTES. */
+/* One ISA's table: kernels.inc.h once for every compute type. */
 #include "kernels.h"
 
 #define LEAST_OF(type) (__builtin_types_compatible_p(type, int32_t) ? INT32_MIN : -INFINITY)
@@ -14,10 +14,8 @@
     .route_pairs = OF(route_pairs, tn), .split = OF(split, tn), .merge = OF(merge, tn), .fill = OF(fill, tn),          \
     .tally = OF(tally, tn), .positions = OF(positions, tn), .lrn = OF(lrn, tn)
 #define STORED(tn, D, S) .gather[D] = OF(gather_##S, tn), .scatter[D] = OF(scatter_##S, tn)
-#define TABLE_(isa) window_kernels_##isa
-#define TABLE(isa) TABLE_(isa)
 
-const window_kernels TABLE(ISA)[COMPUTE_TYPES] = {
+TABLE(window_kernels) = {
     [F32] = {KERNELS(f32, float), STORED(f32, F32, float), STORED(f32, F16, half), STORED(f32, BF16, bfloat)},
     [F64] = {KERNELS(f64, double), STORED(f64, F64, double)},
     [I32] = {KERNELS(i32, int32_t), STORED(i32, I32, int32_t)},

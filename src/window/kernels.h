@@ -147,7 +147,4 @@ typedef struct {
     scatter_fn scatter[DTYPES];
 } window_kernels;
 
-#define DECLARE(isa, detected) extern const window_kernels window_kernels_##isa[COMPUTE_TYPES];
-ISA_LIST(DECLARE)
-#undef DECLARE
-const window_kernels *window_kernels_of(int isa); /* by place in ISA_LIST */
+KERNEL_TABLES(window_kernels)
