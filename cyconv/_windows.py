@@ -203,8 +203,10 @@ def run(
 ) -> Array | None:
     """Compute into out, or a new array; None where a gradient's windows are too large for the driver's scratch."""
     p: Problem = window.problem
-    y = empty(p.op, shape, dtype) if out is None else room_for(p.op, out, shape, dtype, x, grad, weights)
-    seen: list[Any] = [a if a is None else _seen(p, a) for a in (x, grad, y, positions)]
+    y = room_for(p.op, out, shape, dtype, x, grad, weights)
+    seen: Any = (x, grad, y, positions)
+    if p.moved is not None or p.kind == FILTER_GRAD:
+        seen = [a if a is None else _seen(p, a) for a in seen]
     done = window.run(
         seen[0], seen[1], weights, sign, seen[2], seen[3], counted, _threads.wanted(p.op, num_threads), _isa.current()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cyconv._problem import (
     delivered,
     dtype_code,
     operands,
+    out_argument,
     sequence,
     shape_argument,
     shown,
@@ -56,12 +58,28 @@ def _flag(op: str, arg: str, value: Any) -> bool:
         raise TypeError(f"{op}: {arg} must be True or False, not {shown(value)}") from None
 
 
+def _as_int32(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Integers of another kind as int32 that compare alike, and the way back; the least int32 stands for no input at all."""
+    least = np.iinfo(x.dtype).min
+    if x.dtype.itemsize < 4:
+        return x.astype(np.int32), lambda y: np.maximum(y, least).astype(x.dtype)
+    values, ranks = np.unique(x, return_inverse=True)
+    values = np.concatenate([np.array([least], x.dtype), values])
+    return ranks.reshape(x.shape).astype(np.int32) + np.int32(1), lambda y: values[np.maximum(y, 0)]
+
+
 def _pool(
     op: str, kind: int, n: int | None, input: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
 ) -> Array:
     """Every pool: canonical arguments, one problem, one run."""
     g = described(op, *geometry)
     x = array(op, "input", input)
+    if kind == MAX and x.dtype.kind in "iu" and x.dtype != np.int32:
+        whole, back = _as_int32(x)
+        y = back(_pool(op, kind, n, whole, geometry, None, num_threads))
+        if out is not None:
+            out_argument(op, out, y.shape, y.dtype)
+        return delivered(out, y)
     code = dtype_code(op, "input", x.dtype)
     window = windows(op, "input", kind, n or _rank(op, "input", x.shape), x.shape, code, g)
     return _windows.run(window, window.problem.out_shape, x.dtype, out, num_threads, x)  # type: ignore[return-value]
@@ -83,7 +101,7 @@ def max_pool(
     Parameters
     ----------
     input : array_like, (N, *spatial, C) or (N, C, *spatial)
-        One, two or three spatial axes; float32, float64, int32, float16 or bfloat16.
+        One, two or three spatial axes; float32, float64, float16, bfloat16 or integers (int32 is the fast one of these).
     ksize, strides : int or sequence
         For all spatial axes, or 1, n or n + 2 values in the order of `data_format`. An entry for the channels makes
         them one more axis of the windows (not with three spatial axes).
@@ -442,12 +460,15 @@ def max_pool_with_argmax(
     """
     op = "max_pool_with_argmax"
     try:
-        index = np.dtype(output_dtype)
+        index = np.dtype(getattr(output_dtype, "as_numpy_dtype", output_dtype))  # TensorFlow's, too
         if index not in (np.dtype(np.int64), np.dtype(np.int32)):
             raise TypeError
     except TypeError:
         raise TypeError(f"{op}: output_dtype must be int64 or int32, not {shown(output_dtype)}") from None
     x, batch = array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
+    back: Callable[[Array], Array] = np.asarray
+    if x.dtype.kind in "iu" and x.dtype != np.int32:
+        x, back = _as_int32(x)
     g = described(op, ksize, strides, padding, data_format, None)
     window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)
     shape = window.problem.out_shape
@@ -456,7 +477,7 @@ def max_pool_with_argmax(
     at = empty(op, shape, index)
     counted = IN_BATCH if batch else IN_IMAGE
     y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=at, counted=counted)
-    return y, at  # type: ignore[return-value]
+    return back(y), at  # type: ignore[arg-type]
 
 
 def max_pool_grad_with_argmax(

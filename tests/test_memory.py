@@ -37,30 +37,30 @@ def page(a):
 
 def test_an_output_takes_the_memory_that_one_gave_back():
     # More, and larger, blocks than are kept: what earlier tests left is given back.
-    held = [_runtime.empty((13 << 18,), np.float32) for _ in range(24)]
+    held = [_runtime.large_output((13 << 18,), np.float32) for _ in range(24)]
     del held
-    first = _runtime.empty(ODD, np.float32)
+    first = _runtime.large_output(ODD, np.float32)
     place = page(first)
     assert first.ctypes.data % 64 == 0
     kept = first[:, ::2]
     del first
-    second = _runtime.empty(ODD, np.float32)
+    second = _runtime.large_output(ODD, np.float32)
     assert page(second) != place, "a view keeps its array alive"
     del kept
-    assert page(_runtime.empty(ODD, np.float32)) == place
-    assert page(_runtime.empty((1, 257, 263, 12), np.float32)) == place, "a little smaller"
-    assert page(_runtime.empty((1, 257, 263, 5), np.float32)) != place, "half of it would be wasted"
+    assert page(_runtime.large_output(ODD, np.float32)) == place
+    assert page(_runtime.large_output((1, 257, 263, 12), np.float32)) == place, "a little smaller"
+    assert page(_runtime.large_output((1, 257, 263, 5), np.float32)) != place, "half of it would be wasted"
 
 
 def test_no_more_is_kept_than_the_bound():
-    _runtime.empty(LARGE, np.float32)[...] = 0
+    _runtime.large_output(LARGE, np.float32)[...] = 0
     before = resident()
-    held = [np.copyto(a := _runtime.empty((8 << 20,), np.float32), 1) or a for _ in range(8)]  # 32 MiB each
+    held = [np.copyto(a := _runtime.large_output((8 << 20,), np.float32), 1) or a for _ in range(8)]  # 32 MiB each
     assert resident() - before > 200 << 20
     del held
     assert resident() - before < 80 << 20
     for _ in range(20):
-        _runtime.empty((40 << 20,), np.float32)[...] = 1
+        _runtime.large_output((40 << 20,), np.float32)[...] = 1
     assert resident() - before < 80 << 20
 
 
@@ -70,7 +70,7 @@ from cyconv import _runtime
 from test_memory import resident
 
 before = resident()
-held = [np.copyto(a := _runtime.empty((3 << 20,), np.float32), 1) or a for _ in range(12)]  # 12 MiB each
+held = [np.copyto(a := _runtime.large_output((3 << 20,), np.float32), 1) or a for _ in range(12)]  # 12 MiB each
 assert resident() - before > 140 << 20
 del held
 assert resident() - before < 80 << 20
@@ -83,7 +83,7 @@ from cyconv import _runtime
 from test_memory import sizes
 
 before = sizes()["LazyFree:"]
-blocks = [np.copyto(a := _runtime.empty((6 << 20,), np.float32), 1) or a for _ in range(4)]  # 24 MiB each
+blocks = [np.copyto(a := _runtime.large_output((6 << 20,), np.float32), 1) or a for _ in range(4)]  # 24 MiB each
 del a
 for lent in (0, 0, 24, 48):
     del blocks[0]
@@ -102,19 +102,19 @@ def test_what_is_kept_of_smaller_blocks_and_lent_of_larger_ones(code):
 
 @pytest.mark.parametrize("mebibytes", [20, 64, 100, 400])
 def test_a_huge_output_takes_the_memory_that_one_gave_back(mebibytes):
-    first = _runtime.empty((mebibytes << 18,), np.float32)
+    first = _runtime.large_output((mebibytes << 18,), np.float32)
     first[...] = 1
     place = page(first)
     del first
     other = np.empty((mebibytes << 18,), np.float32)  # where the system would be likely to put the next
-    assert page(_runtime.empty((mebibytes << 18,), np.float32)) == place
+    assert page(_runtime.large_output((mebibytes << 18,), np.float32)) == place
     assert page(other) != place
 
 
 def test_outputs_that_follow_each_other_start_elsewhere_in_their_pages():
     """Where a store is a multiple of 4096 bytes from loads to come, these wait for it."""
     for shape in ((1, 33, 33, 256), (1, 64, 64, 512)):
-        held = [_runtime.empty(shape, np.float32) for _ in range(4)]
+        held = [_runtime.large_output(shape, np.float32) for _ in range(4)]
         for one, other in itertools.pairwise(held):
             assert 64 <= (one.ctypes.data - other.ctypes.data) % 512 <= 448
 
@@ -145,11 +145,11 @@ def test_small_results_and_plans_take_no_more_than_they_need():
 
 def test_small_results_leave_what_is_kept_of_large_ones():
     """Of no more blocks than a few there is a list."""
-    place = page(_runtime.empty(ODD, np.float32))
-    small = [_runtime.empty((1000,), np.float32) for _ in range(100)]
+    place = page(_runtime.large_output(ODD, np.float32))
+    small = [_runtime.large_output((1000,), np.float32) for _ in range(100)]
     assert all(a.ctypes.data % 64 == 0 for a in small)
     del small
-    assert page(_runtime.empty(ODD, np.float32)) == place
+    assert page(_runtime.large_output(ODD, np.float32)) == place
 
 
 def test_outputs_are_arrays_like_any_other():
@@ -194,7 +194,7 @@ def test_no_memory_for_the_filters_of_a_call(module, algorithm, monkeypatch):
     out = np.empty_like(x)
     with nn.algorithm(algorithm):
         nn.conv2d(x, f, 1, "SAME", out=out)
-        monkeypatch.setattr(module, "empty", refuse)
+        monkeypatch.setattr(module, "large_output", refuse)
         with pytest.raises(MemoryError, match=r"^conv2d: no memory for \d+ bytes of \w+ filters"):
             nn.conv2d(x, f, 1, "SAME", out=out)
         monkeypatch.undo()

@@ -870,3 +870,41 @@ def test_torch():
         assert np.allclose(nn.max_pool_grad(x, y, grad, *args), theirs.numpy()), g
         (theirs,) = torch.autograd.grad(mean, t, torch.tensor(grad))
         assert np.allclose(nn.avg_pool_grad(x.shape, grad, *args), theirs.numpy(), rtol=1e-5, atol=1e-5), g
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int64", "uint32", "uint64"])
+def test_integers_of_every_kind_have_maxima(dtype):
+    kind, rng = np.iinfo(dtype), np.random.default_rng(0)
+    x = rng.integers(kind.min, kind.max, (2, 6, 8, 3), dtype=dtype, endpoint=True)
+    expected = x.reshape(2, 3, 2, 4, 2, 3).max((2, 4))
+    out = np.empty_like(expected)
+    assert nn.max_pool(x, 2, 2, "VALID", out=out) is out
+    y, at = nn.max_pool_with_argmax(x, 2, 2, "VALID")
+    for found in (out, y, np.take_along_axis(x.reshape(2, -1), at.reshape(2, -1), 1).reshape(y.shape)):
+        assert found.dtype == dtype
+        assert np.array_equal(found, expected)
+    outside = nn.pool(x[:, :1, :1], [2, 2], "MAX", padding=[(3, 3), (3, 3)], dilations=5)
+    assert outside[0, 0, 0, 0] == kind.min
+    assert nn.max_pool(x[:0], 2, 2, "SAME").shape == (0, 3, 4, 3)
+    with pytest.raises(TypeError, match="avg_pool: input has dtype"):
+        nn.avg_pool(x, 2, 2, "SAME")
+
+
+def test_lanes_that_start_with_the_lines_of_the_input():
+    """Of many channels, a vector more makes the others aligned: the same bits wherever the array starts."""
+    rng = np.random.default_rng(0)
+    for channels in (80, 96, 129, 144, 257):
+        whole = rng.standard_normal(6 * 7 * channels + 64).astype(np.float32)
+        for pool, reduce in ((nn.max_pool, np.max), (nn.avg_pool, np.mean)):
+            for ksize, strides in ((2, 2), (3, 2), (3, 1)):
+                found = []
+                for start in (0, 1, 4, 15, 16):
+                    x = whole[start : start + 6 * 7 * channels].reshape(1, 6, 7, channels)
+                    x[...] = whole[:1] + np.arange(x.size).reshape(x.shape) % 97
+                    y = pool(x, ksize, strides, "VALID")
+                    windows = np.lib.stride_tricks.sliding_window_view(x, (ksize, ksize), (1, 2))[
+                        :, ::strides, ::strides
+                    ]
+                    np.testing.assert_allclose(y, reduce(windows, (-2, -1)), rtol=1e-6)
+                    found.append(y)
+                assert all(np.array_equal(y, found[0]) for y in found)

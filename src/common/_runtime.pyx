@@ -8,7 +8,7 @@ cimport numpy as cnp
 cimport openmp
 from cpython.contextvars cimport get_value
 from libc.string cimport strcpy
-from common cimport kept_memory, now
+from common cimport kept_memory, now, output
 
 cdef extern from "Python.h":
     object PyCapsule_New(void *pointer, const char *name, void *destructor)
@@ -151,13 +151,18 @@ HANDLER.allocator.realloc, HANDLER.allocator.free = output_realloc, output_free
 cdef object OUTPUTS = PyCapsule_New(&HANDLER, "mem_handler", NULL)
 
 
-def empty(shape, dtype):
+def large_output(shape, dtype):
     """An array for a large output, from memory that an earlier one gave back if there is any (src/common/outputs.h)."""
     before = PyDataMem_SetHandler(OUTPUTS)
     try:
         return np.empty(shape, dtype)
     finally:
         PyDataMem_SetHandler(before)
+
+
+def empty(tuple shape, cnp.dtype dtype):
+    """An array for an output of any size."""
+    return output(shape, dtype, large_output)
 
 
 cdef enum:
@@ -179,9 +184,9 @@ def packed(Py_ssize_t size, str op):
     cdef Py_ssize_t start
     cdef cnp.ndarray whole
     if not SLAB_LEAST <= size < SLAB_BYTES // 4:
-        return kept_memory(size, op, "packed filters", empty)
+        return kept_memory(size, op, "packed filters", large_output)
     if slab is None or slab_used + size > SLAB_BYTES:
-        fresh = kept_memory(SLAB_BYTES, op, "packed filters", empty)
+        fresh = kept_memory(SLAB_BYTES, op, "packed filters", large_output)
         slab, slab_used = fresh, 0  # others may have run meanwhile, but not from here to the last line,
     whole, start = slab, slab_used
     slab_used += (size + 63) // 64 * 64

@@ -1,12 +1,16 @@
 """Inline pieces every driver uses: axes and views of arrays, memory, and a call that threads share and Ctrl-C ends."""
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_INCREF
 from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
 
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_Empty(int, cnp.npy_intp *, cnp.dtype, int)
 
 cdef extern from "isa.h" nogil:
     enum: I32, F16
@@ -105,17 +109,18 @@ cdef enum:
     MOST_DIMS = 64            # of an array, as NumPy 2 has it; 32 before
 
 
-cdef inline object output(tuple shape, cnp.ndarray like, empty):
-    """A new array of a shape and another's dtype; `empty` is _runtime's."""
-    cdef double size = cnp.PyArray_ITEMSIZE(like)
+cdef inline object output(tuple shape, cnp.dtype dtype, large_output):
+    """A new array; `large_output` is _runtime's."""
+    cdef double size = dtype.itemsize
     cdef cnp.npy_intp[MOST_DIMS] sizes
     cdef Py_ssize_t i
-    for i in range(len(shape)):
+    for i in range(min(len(shape), MOST_DIMS)):
         sizes[i] = shape[i]
         size *= sizes[i]
-    if size < LARGE_OUTPUT:
-        return cnp.PyArray_EMPTY(<int> len(shape), sizes, cnp.PyArray_TYPE(like), 0)
-    return empty(shape, like.dtype)
+    if size < LARGE_OUTPUT and len(shape) <= MOST_DIMS:
+        Py_INCREF(dtype)  # NumPy takes this reference
+        return PyArray_Empty(<int> len(shape), sizes, dtype, 0)
+    return large_output(shape, dtype)
 
 
 cdef struct Filters:
@@ -175,21 +180,21 @@ cdef inline char *take(Memory *m, ptrdiff_t size, str op, str what) except NULL:
     return p
 
 
-cdef inline cnp.ndarray kept_memory(ptrdiff_t size, str op, str what, empty):
-    """An array of bytes in memory that is kept for the next, as a large output's; `empty` is _runtime's. Of new pages each
+cdef inline cnp.ndarray kept_memory(ptrdiff_t size, str op, str what, large_output):
+    """An array of bytes in memory that is kept for the next, as a large output's, which is _runtime's. Of new pages each
     would be cleared first: 9 MB of packed filters took 1 ms more."""
     try:
-        return empty((size,), "u1")
+        return large_output((size,), "u1")
     except MemoryError:
         raise MemoryError(f"{op}: no memory for {size} bytes of {what}") from None
 
 
-cdef inline char *take_large(Memory *m, ptrdiff_t size, str op, str what, empty, list held) except NULL:
+cdef inline char *take_large(Memory *m, ptrdiff_t size, str op, str what, large_output, list held) except NULL:
     """As `take`, of what may be large: from memory that is kept, and that `held` keeps alive."""
     cdef cnp.ndarray room
     if size < LARGE_OUTPUT:
         return take(m, size, op, what)
-    room = kept_memory(size, op, what, empty)
+    room = kept_memory(size, op, what, large_output)
     held.append(room)
     return <char *> cnp.PyArray_DATA(room)
 

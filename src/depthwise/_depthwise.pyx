@@ -26,17 +26,21 @@ from math import prod
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport JobAxis as Axis
 from common cimport (
     L1_PERIOD, MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
     give_back, leaves_input, loads_suffer, no_memory, output, poll, readable, run_units, span_of, storage_bytes, take, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_rows
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, spare_bytes, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
-from cyconv._runtime import empty, packed, prepare
+from cyconv._gemm import _kernels_of
+from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
+
+cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
     enum: SLIDE_PIXELS, SLIDE_ROWS
@@ -762,7 +766,7 @@ cdef class Depthwise:
         cdef list drivers = self.phases or [self], parts
         memset(&like, 0, sizeof(Run))
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         x = readable(x, self.ndim, self.channels_last, &view)
         if not view_of(out, self.ndim, self.channels_last, &like.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)

@@ -193,7 +193,7 @@ cdef class Separable:
         cdef Stages stages
         self.describe(&r, &p, isa)
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
         view_of(out, 2, channels_last, &p.out)
         if residual is not None:

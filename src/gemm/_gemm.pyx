@@ -18,6 +18,7 @@ from math import prod
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_New
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
     even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
@@ -27,9 +28,12 @@ from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of,
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import spread, zones
-from cyconv._runtime import empty, packed, prepare
+from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
+
+#: conv_kernels_of for the drivers that multiply by the same tiles.
+_kernels_of = PyCapsule_New(<void *> conv_kernels_of, NULL, NULL)
 
 cdef enum:
     RUNS = 512              # taps a tile takes at a time
@@ -389,7 +393,7 @@ cdef class Convolution:
         cdef list raised = [], held = []
         memset(&r, 0, sizeof(Run))
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         x = readable(x, self.ndim, self.channels_last, &r.x)
         if not view_of(out, self.ndim, self.channels_last, &r.out) or not self.side_by_side(&r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
@@ -425,7 +429,7 @@ cdef class Convolution:
                 held.append(self.read_jobs(filters, f))
                 r.filters_in_place = self.may_stay(&r, cnp.PyArray_SIZE(out) // (r.mg * r.groups))
                 panel_bytes = self.place_panels(&r) * r.csize
-                r.panels = take_large(&memory, panel_bytes + PANEL_END, self.op, "packed filters", empty, held)
+                r.panels = take_large(&memory, panel_bytes + PANEL_END, self.op, "packed filters", large_output, held)
                 packs = self.pack_units(&r) if panel_bytes else 0
             units = self.cut_all(&r, team)
             r.scratch = self.take_scratch(&r, team, &memory)

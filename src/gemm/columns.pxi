@@ -332,7 +332,7 @@ cdef class Columns:
         cdef bint channels_last = self.problem.channels_last
         cdef list raised = []
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         if cnp.PyArray_SIZE(out) == 0:
             return out
         self.describe(&s, isa)

@@ -700,6 +700,8 @@ cdef class Window:
     cdef const JobAxis *phases[3]
     cdef int kind, dtype, ndim
     cdef bint channels_last
+    cdef ptrdiff_t channels
+    cdef double work
     cdef readonly object problem
 
     def __cinit__(self, problem):
@@ -708,6 +710,7 @@ cdef class Window:
         self.problem = problem
         self.kind, self.dtype = problem.kind, problem.dtype
         self.ndim, self.channels_last = problem.ndim, problem.channels_last
+        self.channels, self.work = problem.channels, problem.work * ELEMENT
         self.jobs = np.fromiter(chain.from_iterable(chain(problem.forward, *problem.phases)), np.intp)
         self.forward = job = <const JobAxis *> cnp.PyArray_DATA(self.jobs)
         job += 3
@@ -744,7 +747,7 @@ cdef class Window:
         self.see(out, &r.out)
         self.see(positions, &r.positions)
         r.position_size = 8 if positions is None else positions.itemsize
-        r.channels = self.problem.channels
+        r.channels = self.channels
         each, taps = r.channels, 1
         for i in range(2, -1, -1):
             a = self.forward + i
@@ -765,7 +768,7 @@ cdef class Window:
             r.x.n = r.grad.n
         begin(&call, raised)
         r.call = &call
-        team = team_of(self.problem.work * ELEMENT, threads, prepare)
+        team = team_of(self.work, threads, prepare)
         r.tiled = weights is None
         for i in range(3):
             a = self.forward + i

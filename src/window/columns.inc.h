@@ -3,6 +3,7 @@
  * of row by row (rows.inc.h). Part of kernels.inc.h. */
 
 #define INTEGERS __builtin_types_compatible_p(T, int32_t) /* not often pooled: no room for them in a small wheel */
+#define WORTH_A_SHIFT 9                                   /* vectors, from which on one more pays for aligned ones */
 #define SLIDE_WINDOWS 8                                   /* at a time, of more lanes than those in registers */
 
 /* Windows of a stretch again, vector by vector, where there is a NaN among their inputs. */
@@ -119,25 +120,37 @@ INLINE void NAME(slide)(const window_args *a, ptrdiff_t at, ptrdiff_t to, const 
         NAME(again)(a, at, to, n, B, q);
 }
 
+/* The lanes before the first that starts a vector in memory, for each tap of each window. */
+INLINE ptrdiff_t NAME(lanes_before_aligned)(const window_args *a)
+{
+    const ptrdiff_t steps = a->step[0] | a->step[1] | a->step[2] | a->src_step[0] | a->src_step[1];
+    const ptrdiff_t before = -(uintptr_t)a->src % VBYTES;
+    return steps % VBYTES || before % sizeof(T) ? 0 : before / (ptrdiff_t)sizeof(T);
+}
+
 /* All windows; `follow` where the rows of a row of windows and those of the next are as far apart as their columns. */
 INLINE void NAME(slides_of)(const window_args *a, const int reduction, const int K, const int S, const int R, int follow)
 {
     const int wide = VBYTES == 64 || K - S < 2 ? 4 : 2, shared = R && S < K; /* as registers have room for */
     /* Some windows at a time, where all lanes of a row do not lie one behind the other. */
     const ptrdiff_t most = a->lanes <= wide * VL ? a->count[1] : S < K ? SLIDE_WINDOWS : 1;
+    const ptrdiff_t before = a->lanes > WORTH_A_SHIFT * VL ? NAME(lanes_before_aligned)(a) : 0;
     for (ptrdiff_t r = 0, rows; r < a->count[0]; r += rows) {
         rows = shared && follow && r + 2 <= a->count[0] ? 2 : 1;
         for (ptrdiff_t c = 0; c < a->count[1]; c += most)
             for (ptrdiff_t j = 0, next; j < a->lanes; j = next) {
                 const ptrdiff_t n = c + most < a->count[1] ? most : a->count[1] - c, size = sizeof(T);
-                next = j + wide * VL <= a->lanes ? j + wide * VL : j + VL;
-                if (next > a->lanes) /* the last vector overlaps the one before */
-                    j = a->lanes - VL;
+                const ptrdiff_t left = a->lanes - j;
+                const int narrow = (j == 0 && before) || left <= (wide - 2) * VL || a->lanes < wide * VL;
+                const ptrdiff_t width = narrow ? VL : wide * VL;
+                next = j == 0 && before ? before : j + width; /* the second may overlap the first, the last the one before */
+                if (left < width)
+                    j = a->lanes - width;
                 const ptrdiff_t at = r * a->src_step[0] + c * a->src_step[1] + j * size;
                 const ptrdiff_t to = r * a->dst_step[0] + c * a->dst_step[1] + j * size;
-                if (next == j + wide * VL && shared && rows == 2)
+                if (!narrow && shared && rows == 2)
                     NAME(slide)(a, at, to, n, reduction, K, S, R, 2, wide);
-                else if (next == j + wide * VL)
+                else if (!narrow)
                     NAME(slide)(a, at, to, n, reduction, K, S, R, 1, wide);
                 else if (shared && rows == 2)
                     NAME(slide)(a, at, to, n, reduction, K, S, R, 2, 1);

@@ -19,21 +19,24 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, allocate_large, begin, ceil_div, copy_axis, give_back, kept_memory,
     map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units, take, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_of, tile_args, tile_rows
+from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 from transforms cimport (
     M_MAX, filter_args, filter_fn, first_output, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
 )
 
-from cyconv._gemm import Convolution
+from cyconv._gemm import Convolution, _kernels_of
 from cyconv._geometry import terms_inside
-from cyconv._runtime import empty, packed as packed_memory, prepare
+from cyconv._runtime import large_output, packed as packed_memory, prepare
 
 cnp.import_array()
+
+cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
     const winograd_kernels *winograd_kernels_of(int isa)
@@ -962,7 +965,7 @@ cdef class Winograd:
             return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
         self.describe(&r, isa)
         if out is None:
-            out = output(self.out_shape, x, empty)
+            out = output(self.out_shape, x.dtype, large_output)
         given = x = readable(x, ndim, channels_last, &r.x)
         if not view_of(out, ndim, channels_last, &r.out):
             out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
@@ -998,7 +1001,7 @@ cdef class Winograd:
                     if items == r.blocks:
                         together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
                     room = kept_memory(items // r.blocks * together * block_bytes(&r) + 256, self.problem.op,
-                                       "transformed filters", empty)
+                                       "transformed filters", large_output)
                     packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
             self.place(runs, packed, w)
             self.take_scratch(runs, team, packed == NULL, &memory)
