@@ -59,8 +59,13 @@ def explain(args: argparse.Namespace) -> None:
         except (ValueError, SyntaxError, RecursionError):
             return text
 
+    def shape(text: str) -> tuple[int, ...]:
+        if not all(size.isdecimal() for size in text.split("x")):
+            raise ValueError(f"{text!r} is neither a shape (1x56x56x64) nor an argument (padding=SAME)")
+        return tuple(map(int, text.split("x")))
+
     try:
-        shapes = [tuple(map(int, text.split("x"))) for text in args.call if "=" not in text]
+        shapes = [shape(text) for text in args.call if "=" not in text]
         settings = {name: value(text) for name, text in (text.split("=", 1) for text in args.call if "=" in text)}
         arrays = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
         print(cyconv.explain(getattr(cyconv, args.op), *arrays, **settings))

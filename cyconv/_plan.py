@@ -26,11 +26,17 @@ from cyconv._problem import (
     array,
     bias_argument,
     dtype_code,
+    filter_shape,
+    forward_problem,
+    layout,
     operands,
     out_argument,
     output_like,
+    padding_of,
     shape_argument,
     shown,
+    spatial,
+    transposed_problem,
 )
 from cyconv._runtime import settings
 
@@ -40,13 +46,13 @@ _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
 # ---- the choice -------------------------------------------------------------------------------------------------
 
 
-def _named(name: str | None) -> str | None:
+def _named(name: str | None, what: str = "algorithm") -> str | None:
     if name is not None and name != "auto" and name not in NAMES:
-        raise ValueError(f"algorithm must be one of auto, {', '.join(NAMES)}, not {shown(name)}")
+        raise ValueError(f"{what} must be one of auto, {', '.join(NAMES)}, not {shown(name)}")
     return name
 
 
-settings.algorithm = _named(os.environ.get("CYCONV_ALGORITHM") or None)
+settings.algorithm = _named(os.environ.get("CYCONV_ALGORITHM") or None, "CYCONV_ALGORITHM")
 forced_algorithm = settings.forced_algorithm
 
 
@@ -114,7 +120,7 @@ class Extras(NamedTuple):
     target: Array | None
 
 
-_NO_EXTRAS = Extras(None, None, _IDENTITY, None)
+NO_EXTRAS = Extras(None, None, _IDENTITY, None)
 
 
 def check(
@@ -122,7 +128,7 @@ def check(
 ) -> Extras:
     """The extras of an op, checked against what it makes."""
     if bias is None and activation is None and residual is None and out is None:
-        return _NO_EXTRAS
+        return NO_EXTRAS
     op = problem.op
     return Extras(
         None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
@@ -300,10 +306,12 @@ class Plan(_runtime.Quick):
 
     __slots__ = ("_arguments", "_op", "_packed", "_recipe")
 
-    def __init__(self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any], caller: str = "plan"
+    ) -> None:
         parameters = _parameters(op)
         name = getattr(op, "__name__", shown(op))
-        no_plan = f"plan: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
+        no_plan = f"{caller}: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
             raise TypeError(no_plan)
         filters = tuple(_owned(f) for f in filters)
@@ -313,7 +321,7 @@ class Plan(_runtime.Quick):
         given = dict(zip(names, filters, strict=False))
         rest = dict(self._arguments[1])
         self._threads = rest.pop("num_threads", None)
-        required = _required(op, name, rest, names)
+        required = _required(op, f"{caller}: {name}", rest, names)
         try:
             self._recipe: Recipe = op(DEFERRED, **given, **required)
         except AttributeError as error:
@@ -321,6 +329,7 @@ class Plan(_runtime.Quick):
         if not isinstance(self._recipe, Recipe):
             raise TypeError(no_plan)
         self._wanted(None)
+        self._check()
         self._packed: dict[Any, Any] = {}
         self._last = ()
 
@@ -331,6 +340,28 @@ class Plan(_runtime.Quick):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Plan, (self.op, *self._arguments)
+
+    def _check(self) -> None:
+        """What can be said of the arguments before there is an input."""
+        make, op, names, n, rest, filters, bias, activation = self._recipe
+        forward = (
+            make is not transposed_problem
+        )  # whose first argument is the output's shape, its third name that one's
+        strides, padding, data_format, dilations = rest[:4] if forward else rest[1:5]
+        last = layout(op, data_format, n)
+        spatial(op, names[2] if forward else "strides", strides, n, last)
+        spatial(op, names[3], dilations, n, last)
+        padding_of(op, padding, n, last)
+        code, dtype = dtype_code(op, names[1], filters.dtype), filters.dtype
+        activation_argument(op, activation, code)
+        filters = filters.pointwise if isinstance(filters, StagedFilters) else filters
+        filter_shape(op, names[1], filters.shape, n)
+        if bias is not None:
+            depthwise = make is forward_problem and rest[6:] == (True,)
+            channels = filters.shape[-1] * (filters.shape[-2] if depthwise else 1)
+            if not forward:  # the input tells how many groups there are
+                channels = array(op, "bias", bias, dtype).size
+            bias_argument(op, bias, channels, dtype, code)
 
     def _bind(self, x: Array) -> tuple[Any, ...]:
         """(shape, dtype, ISA, forced algorithm) of inputs like x; (output's shape, driver's run, packed filters, bias,
@@ -393,6 +424,7 @@ class Plan(_runtime.Quick):
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
         """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
         problem, filters, isa = self._problem(shape), self._recipe.filters, _isa.current()
+        check(problem, filters.dtype, self._recipe.bias, self._recipe.activation, None, None)
         name, driver, refused = choose(problem, forced_algorithm())
         threads = self._wanted(num_threads)
         size = filters.dtype.itemsize
@@ -416,7 +448,7 @@ def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], gi
     allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
         if name not in allowed:
-            raise TypeError(f"plan: {called} takes no {shown(name)} here; it takes {', '.join(allowed)}")
+            raise TypeError(f"{called} takes no {shown(name)} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 
@@ -467,7 +499,7 @@ def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any)
     >>> e.algorithm, e.output_shape
     ('direct', (1, 8, 8, 4))
     """
-    made = Plan(op, filters, arguments)
+    made = Plan(op, filters, arguments, "explain")
     recipe = made._recipe
     x = _operands(recipe.op, recipe.names, input, recipe.filters)[0]
     return made.explain(x.shape)

@@ -6,9 +6,9 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -22,6 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Storage types by name, in the order of the kernel tables; the last two are computed in float32.
 DTYPES = ("float32", "float64", "int32", "float16", "bfloat16")
 COMPUTE = ("float32", "float64", "int32", "float32", "float32")
+MOST_DIMS = 64  #: of an array
 PADDINGS = ("SAME", "VALID", "SAME_LOWER", "CAUSAL", "FULL")
 #: Padding modes in the driver's order, with NumPy's names for two of them.
 PADDING_MODES = {
@@ -225,7 +226,13 @@ def operands(op: str, x_arg: str, x: Any, f_arg: str, f: Any) -> tuple[Array, Ar
 # ---- integers, sequences, strings -------------------------------------------------------------------------------
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Of many digits Python does not even make a text."""
+        return repr(x) if x.bit_length() < 1000 else f"a number of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
 _SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 3, 16, 16, 80, 80
 
 
@@ -248,7 +255,8 @@ def integer(op: str, arg: str, value: Any, least: int = 1) -> int:
     except TypeError:
         raise TypeError(f"{op}: {arg} must be an integer, not {shown(value)} ({type(value).__name__})") from None
     if not least <= number <= LIMIT:
-        raise ValueError(f"{op}: {arg} must be between {least} and {LIMIT}, not {number}")
+        least = 1 if least < 0 else least  # of values whose rule comes later, and asks for more
+        raise ValueError(f"{op}: {arg} must be between {least} and {LIMIT}, not {shown(number)}")
     return number
 
 
@@ -261,8 +269,15 @@ def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
             raise ValueError(f"{op}: {arg} must be an integer or a flat sequence, not an array of shape {value.shape}")
         value = value.tolist() if value.ndim else value.item()
     if isinstance(value, (list, tuple)):
+        if len(value) > MOST_DIMS:
+            too_many(op, arg, value)
         return tuple([integer(op, arg, v, -LIMIT) for v in value])  # sooner than of a generator
     return integer(op, arg, value, -LIMIT)
+
+
+def too_many(op: str, arg: str, values: Sequence[Any]) -> NoReturn:
+    """For more numbers than any array has axes, which need not stand in a message."""
+    raise ValueError(f"{op}: {arg} should have a few numbers, one for each axis, not {len(values)}: {shown(values)}")
 
 
 def groups_argument(op: str, value: Any) -> int | None:
@@ -294,6 +309,8 @@ def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | t
     if value is None:
         raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
     rows = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(rows, bytes):
+        raise TypeError(f"{op}: {arg} must be a string, not bytes: {shown(rows)}")
     if not isinstance(rows, (list, tuple)):
         return integer(op, arg, rows, 0)
     pairs = []
@@ -400,8 +417,9 @@ def split_shape(
     """(batch, spatial sizes, channels) of an array; several batch dimensions where the op takes them."""
     if len(shape) < n + 2 or (not batched and len(shape) != n + 2):
         rank = f"at least {n + 2}" if batched else f"{n + 2}"
+        fix = f" A single image is a batch of one: {arg}[None]" if len(shape) == n + 1 else ""
         raise ShapeError(
-            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape}).{fix}", op, arg, (shape,)
         )
     body = shape[len(shape) - n - 1 :]
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))
@@ -412,16 +430,21 @@ def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -
     return (*batch, *sizes, channels) if channels_last else (*batch, channels, *sizes)
 
 
+def shape_of(arg: str) -> str:
+    """How a message names the shape of an argument, which may be a shape itself."""
+    return arg if arg.endswith(("_sizes", "_shape")) else f"{arg}.shape"
+
+
 def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
     """Filters have n spatial dimensions and two of channels, none of them empty but the last."""
     if len(shape) != n + 2:
         raise ShapeError(
-            f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+            f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({shape_of(arg)}={shape})", op, arg, (shape,)
         )
     if 0 in shape[:-1]:
-        raise ShapeError(f"{op}: {arg} must not have zero elements ({arg}.shape={shape})", op, arg, (shape,))
+        raise ShapeError(f"{op}: {arg} must not have zero elements ({shape_of(arg)}={shape})", op, arg, (shape,))
     if max(shape) > LIMIT:
-        raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({arg}.shape={shape})", op, arg, (shape,))
+        raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})", op, arg, (shape,))
 
 
 def spatial_rank(op: str, filters: Array) -> int:
@@ -458,11 +481,12 @@ def axes(
     )
     for i, a in enumerate(result):
         if a.out < 0:
+            window = "window" if "pool" in op else "filter"
             span, pad = geometry.effective(a.taps, a.dilation), geometry.pads(*a[:2], a.stride, a.dilation, padding, i)
             raise ShapeError(
-                f"{op}: the filter spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
+                f"{op}: the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
                 f"{arg} has only {a.size + sum(pad)} ({arg}.shape={shape}, padding={padding}): the output would be negative. "
-                "Pad more, e.g. padding='SAME', or use a smaller filter or dilation",
+                f"Pad more, e.g. padding='SAME', or use a smaller {window} or dilation",
                 op, arg, (shape,),
             )  # fmt: skip
         if mode and not a.size and a.out:
@@ -502,7 +526,8 @@ def forward_problem(
     channels_last = layout(op, data_format, n)
     batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
     filter_shape(op, f_arg, f_shape, n)
-    shapes = f"{x_arg}.shape={x_shape}, {f_arg}.shape={f_shape}"
+    f_sizes = shape_of(f_arg)
+    shapes = f"{x_arg}.shape={x_shape}, {f_sizes}={f_shape}"
     each, out_channels = f_shape[-2], f_shape[-1]
     if depthwise:
         if each != channels:
@@ -514,9 +539,12 @@ def forward_problem(
     else:
         if channels % each or not channels:
             hint = " Did you mean depthwise_conv2d?" if n == 2 and each > channels else ""
+            other = x_shape[-n - 1] if channels_last else x_shape[-1]
+            if other == each:
+                hint = f" Are the channels {'first' if channels_last else 'last'}? Then pass another data_format."
             raise ShapeError(
                 f"{op}: {x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
-                f"of {f_arg}.shape[{n}] (more than one times: groups).{hint}",
+                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
                 op, f_arg, (x_shape, f_shape),
             )  # fmt: skip
         implied = channels // each
@@ -535,8 +563,8 @@ def forward_problem(
         spatial(op, d_arg, dilations, n, channels_last),
     )
     pad = padding_of(op, padding, n, channels_last)
-    if DTYPES[dtype] == "int32" and not -(2.0**31) <= mode[1] < 2.0**31:
-        raise ValueError(f"{op}: padding_mode's constant must be a number that int32 holds, not {mode[1]}")
+    if DTYPES[dtype] == "int32" and not (-(2.0**31) <= mode[1] < 2.0**31 and mode[1] == int(mode[1])):
+        raise ValueError(f"{op}: padding_mode's constant must be a whole number that int32 holds, not {mode[1]}")
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
     out_shape = join_shape(batch, tuple(a.out for a in result), out_channels, channels_last)
     check_bytes(op, out_shape, dtype)
@@ -602,6 +630,8 @@ def transposed_problem(
     total = f_shape[-1] * f_shape[-2] if depthwise else f_shape[-1]
     if channels != total:
         raise ShapeError(
+            f"{op}: {g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
+            if g_arg == "out_backprop" else
             f"{op}: {g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
             f"{f_arg} as (spatial..., output channels, input channels)",
             op, f_arg, (g_shape, f_shape),
@@ -687,9 +717,16 @@ def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Sha
         return None
     if getattr(value, "ndim", 0) > 1:
         raise TypeError(f"{op}: {arg} must be a sequence of sizes, not an array; give its shape, {tuple(value.shape)}")
-    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if hasattr(value, "__array__"):  # as tf.shape gives it
+        value = array(op, arg, value).tolist()
+    elif isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict, set, list, tuple)):
+        value = list(islice(value, MOST_DIMS + 1))  # a TensorShape
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {shown(value)}")
+    if len(value) > MOST_DIMS:
+        too_many(op, arg, value)
+    if None in value:
+        raise TypeError(f"{op}: every size in {arg} must be an integer, not None: {shown(value)}")
     return tuple(integer(op, arg, v, 0) for v in value)
 
 
@@ -753,3 +790,20 @@ def delivered(out: Any, y: Array) -> Array:
     if not np.may_share_memory(out, y):
         out[...] = y
     return out  # type: ignore[no-any-return]
+
+
+#: Of an array that NumPy is given at a time: between two of these calls Python answers signals.
+PIECE_BYTES = 1 << 24
+
+
+def in_pieces(compute: Callable[..., Any], target: Array, *sources: Array) -> None:
+    """``compute(target, *sources)`` of arrays of one shape, some megabytes at a time."""
+    if target.nbytes <= PIECE_BYTES:
+        compute(target, *sources)
+        return
+    each = PIECE_BYTES * len(target) // target.nbytes
+    for i in range(0, len(target), each or 1):
+        if each:
+            compute(target[i : i + each], *(a[i : i + each] for a in sources))
+        else:
+            in_pieces(compute, target[i], *(a[i] for a in sources))

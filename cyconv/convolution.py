@@ -14,6 +14,7 @@ from cyconv._problem import (
     data_format_argument,
     forward_problem,
     groups_argument,
+    in_pieces,
     out_argument,
     padding_argument,
     padding_mode_argument,
@@ -22,6 +23,7 @@ from cyconv._problem import (
     shown,
     spatial_rank,
 )
+from cyconv._runtime import empty
 
 _NAMES = ("input", "filters", "strides", "dilations")
 
@@ -126,7 +128,8 @@ def convolution(
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
     nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
-    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
+    far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -217,7 +220,8 @@ def conv1d(
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
     nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
-    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
+    far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -307,7 +311,8 @@ def conv2d(
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
     nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
-    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
+    far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -399,7 +404,8 @@ def conv3d(
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
     nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
-    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
+    far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -488,7 +494,8 @@ def atrous_conv2d(
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
     nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
-    transforms, within 2e-5 of the sum of the terms' magnitudes; ``cyconv.algorithm("direct")`` avoids them.
+    transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
+    far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
     References
     ----------
@@ -552,11 +559,16 @@ def bias_add(
     """
     x, b, axis = bias_operands("bias_add", value, bias, data_format)
     target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
+    each = np.broadcast_to(b.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x.shape)
     try:
-        result: Array = np.add(x, b.reshape(-1, *(1,) * (x.ndim - 1 - axis)), out=target)
+        if target is not None and (np.may_share_memory(target, x) or np.may_share_memory(target, b)):
+            np.add(x, each, out=target)
+        else:
+            target = empty(x.shape, x.dtype) if target is None else target
+            in_pieces(lambda y, x, each: np.add(x, each, out=y), target, x, each)
     except MemoryError as error:
         raise MemoryError(f"bias_add: {error}") from None
-    return result if out is None else out
+    return target if out is None else out
 
 
 def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:

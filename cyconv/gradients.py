@@ -31,6 +31,8 @@ from cyconv._problem import (
     padding_mode_argument,
     sequence,
     shape_argument,
+    shown,
+    split_shape,
     transposed_problem,
 )
 from cyconv._runtime import empty
@@ -66,6 +68,8 @@ def _backprop_input(
     data_format = data_format_argument(op, data_format)
     if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
         sizes = join_shape(g.shape[:-3], sizes, f.shape[2], layout(op, data_format, n))
+    if g.ndim < n + 2:
+        split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
     if len(sizes) != g.ndim:
         raise ShapeError(
             f"{op}: input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
@@ -101,11 +105,16 @@ def _backprop_input(
     axes = whole.axes[-n:]
     around = [geometry.margins(a) for a in axes]
     extended = tuple(lo + a.size + hi for a, (lo, hi) in zip(axes, around))
-    dtype = g.dtype
-    if dtype.itemsize == 2:  # the folds add up in float32, too
-        g, f, code = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32")
+    dtype, forced = g.dtype, _plan.forced_algorithm()
+    if max(extended) > geometry.LIMIT:
+        raise MemoryError(
+            f"{op}: windows that reach {max(map(max, around))} positions outside of input_sizes={sizes} take an array of "
+            f"{extended} positions: that many have no room under padding_mode={shown(padding_mode)}"
+        )
+    if dtype.itemsize == 2:  # the folds add up in float32, too; no half precision is for transforms
+        g, f, code, forced = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32"), "direct"
     padded = problem(join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
-    x = _plan.run(padded, g, f, None, None, None, None, num_threads)
+    x = _plan.compute(_plan.choose(padded, forced).driver, op, g, f, _plan.NO_EXTRAS, None, num_threads)
     with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
         for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
             x = _fold(x, axis, a.size, lo, hi, mode)
@@ -752,10 +761,9 @@ def bias_add_grad(
     op = "bias_add_grad"
     g = array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
-    sums = _channel_sums(op, g, axis, num_threads)
     if out is not None:
-        out_argument(op, out, sums.shape, sums.dtype)
-    return delivered(out, sums)
+        out_argument(op, out, g.shape[axis : axis + 1], g.dtype)
+    return delivered(out, _channel_sums(op, g, axis, num_threads))
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:

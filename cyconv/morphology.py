@@ -28,7 +28,7 @@ def _morphology(
     if f.ndim != 3 or 0 in f.shape[:2]:
         shapes = f"{names[1]}.shape={f.shape}"
         raise ShapeError(
-            f"{op}: {names[1]} must be (height, width, channels), not empty ({shapes})", op, names[1], (f.shape,)
+            f"{op}: {names[1]} must be (height, width, channels), each 1 or more ({shapes})", op, names[1], (f.shape,)
         )
     g = described(op, f.shape[:2], *geometry)
     window = windows(op, names[0], kind, 2, x.shape, code, g)

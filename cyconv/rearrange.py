@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, array, integer, layout, sequence, shown
+from cyconv._problem import Array, Shape, ShapeError, array, in_pieces, integer, layout, sequence, shown
 from cyconv._windows import empty
 
 
@@ -39,9 +39,12 @@ def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[S
 def _dealt(op: str, x: Array, sizes: Shape, order: Shape, shape: Shape) -> Array:
     """The input as an array of those sizes, its axes in that order, as a new array of that shape."""
     try:
-        return x.reshape(sizes).transpose(order).copy().reshape(shape)
-    except (MemoryError, ValueError):
+        dealt = x.reshape(sizes).transpose(order)
+    except ValueError:  # too large even for no elements
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {x.dtype}") from None
+    y = empty(op, shape, x.dtype)
+    in_pieces(np.copyto, y.reshape(dealt.shape), dealt)
+    return y
 
 
 def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None = None) -> Array:
@@ -94,7 +97,7 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
     if any(pair != (0, 0) for pair in pads):
         padded = empty(op, (len(x), *sizes, *rest), x.dtype)
         padded[...] = np.zeros((), x.dtype)
-        padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))] = x
+        in_pieces(np.copyto, padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))], x)
         x = padded
     sizes = [size // b for size, b in zip(sizes, block)]
     apart = (x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *rest)
@@ -159,7 +162,12 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
     apart = (*block, x.shape[0] // count, *x.shape[1:])
     order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, len(apart)))
     y = _dealt(op, x, apart, order, (x.shape[0] // count, *sizes, *rest))
-    return np.ascontiguousarray(y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))])
+    if not any(map(any, cuts)):
+        return y
+    y = y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))]
+    left = empty(op, y.shape, y.dtype)
+    in_pieces(np.copyto, left, y)
+    return left
 
 
 def _depth(op: str, input: Any, block_size: Any, data_format: Any) -> tuple[Array, int, bool]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, integer, shape_argument, shown
+from cyconv._problem import MOST_DIMS, Array, Shape, ShapeError, integer, shape_argument, shown, too_many
 
 
 class Row(NamedTuple):
@@ -158,10 +158,18 @@ def summary(
     """
     sizes = shape_argument("summary", "input_shape", input_shape) or ()
     shape = (integer("summary", "batch", batch), *(integer("summary", "input_shape", n) for n in sizes))
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"summary: layers must be a sequence of layers, not {shown(layers)}")
+    if not isinstance(training, (bool, np.bool_)):
+        raise TypeError(f"summary: training must be True or False, not {shown(training)}")
+    if len(shape) > MOST_DIMS:
+        too_many("summary", "input_shape", shape)
     try:
         kind = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"summary: dtype: {error}") from None
+    if dtype is None or not kind.itemsize or kind.hasobject:
+        raise TypeError(f"summary: dtype must be a type of numbers, not {shown(dtype)}")
     size, first, rows = kind.itemsize, shape, list[Row]()
     held = [math.prod(shape) * size]
     for layer in layers:

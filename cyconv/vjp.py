@@ -245,7 +245,7 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{op}: {error}") from None
+            raise TypeError(f"{op}: {str(error)[:200]}") from None
         bound.apply_defaults()
         a = bound.arguments
         wrt = a["wrt"] if isinstance(a["wrt"], (list, tuple)) else (a["wrt"],)

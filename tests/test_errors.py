@@ -795,3 +795,76 @@ def test_random_junk(name):
         if type(changes.get("padding")) is int and changes["padding"] == 2**31 - 1:
             continue  # legal, and large
         survives(case, **changes)
+
+
+class Sizes:
+    """Like a TensorShape: it gives its sizes one by one."""
+
+    def __init__(self, *sizes):
+        self.sizes = sizes
+
+    def __iter__(self):
+        return iter(self.sizes)
+
+
+def test_shapes_as_frameworks_give_them():
+    x, w = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 3, 2), np.float32)
+    expected = nn.conv2d_transpose(x, w, (1, 8, 8, 3), 2)
+    for shape in (Sizes(1, 8, 8, 3), np.array([1, 8, 8, 3]), iter((1, 8, 8, 3))):
+        assert np.array_equal(nn.conv2d_transpose(x, w, shape, 2), expected)
+    with pytest.raises(TypeError, match="every size in output_shape must be an integer, not None"):
+        nn.conv2d_transpose(x, w, Sizes(None, 8, 8, 3), 2)
+
+
+IMAGE, SQUARE = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
+MANY = list(range(10**5))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: nn.conv2d_transpose(IMAGE, SQUARE, MANY, 1),
+        lambda: nn.conv2d_transpose(IMAGE, SQUARE, None, 1, output_padding=MANY),
+        lambda: nn.conv2d_backprop_input(MANY, SQUARE, IMAGE, 1, "SAME"),
+        lambda: nn.conv2d_backprop_filter(IMAGE, MANY, IMAGE, 1, "SAME"),
+        lambda: nn.avg_pool_grad(MANY, IMAGE, 2, 2, "SAME"),
+        lambda: nn.space_to_batch(IMAGE, MANY, [(0, 0)] * 2),
+        lambda: nn.space_to_batch(IMAGE, 2, [(0, 0)] * 10**5),
+        lambda: nn.plan(nn.conv2d, SQUARE, strides=1, padding="SAME").output_shape(MANY),
+        lambda: nn.conv2d(IMAGE, SQUARE, 10**5000, "SAME"),
+        lambda: nn.conv2d(IMAGE, SQUARE, [10**5000] * 4, "SAME"),
+        lambda: nn.conv2d(IMAGE, SQUARE, 1, [(10**5000, 0)] * 2),
+        lambda: nn.conv2d(IMAGE, SQUARE, 1, "SAME", activation=("clip", 10**5000)),
+        lambda: nn.max_pool(IMAGE, 10**5000, 1, "SAME"),
+        lambda: nn.conv2d_vjp(IMAGE, SQUARE, IMAGE, 1, "SAME", **{"x" * 10000: 1}),
+    ],
+)
+def test_what_is_long_does_not_stand_in_a_message(call):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call()
+    assert len(str(raised.value)) < 500
+    assert str(raised.value).split(":")[0] in {*nn.__all__, "plan"}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: nn.conv2d(IMAGE[0], SQUARE, 1, "SAME"), r"A single image is a batch of one: input\[None\]"),
+        (lambda: nn.conv2d(np.ones((1, 5, 5, 2), f4), SQUARE, 1, "SAME", "NCHW"), "Are the channels last"),
+        (lambda: nn.conv2d(np.ones((1, 2, 5, 5), f4), SQUARE, 1, "SAME"), "Are the channels first"),
+        (
+            lambda: nn.max_pool(IMAGE, [1, 2**40, 1, 1], 1, "SAME"),
+            "ksize must be between 1 and 2147483647, not 1099511627776",
+        ),
+        (lambda: nn.max_pool(IMAGE, 9, 1, "VALID"), "the window spans 9 .* smaller window"),
+        (lambda: nn.conv2d(IMAGE, SQUARE, 1, b"SAME"), "padding must be a string, not bytes"),
+        (lambda: nn.dilation2d(IMAGE, SQUARE, 1, "SAME", "NHWC", 1), "height, width, channels.*each 1 or more"),
+        (
+            lambda: nn.conv2d(IMAGE.astype("i4"), SQUARE.astype("i4"), 1, "SAME", padding_mode=("constant", 2.5)),
+            "whole number that int32 holds, not 2.5",
+        ),
+    ],
+)
+def test_messages_say_what_to_do(call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        call()

@@ -230,3 +230,35 @@ def test_keras_layers_equal_its_own():
 def test_keras_on_another_backend_is_refused():
     done = run_keras("import cyconv.ext.keras", "jax")
     assert "keras runs on jax: set KERAS_BACKEND=numpy before it is imported" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv2d"])
+def test_autograd_of_a_border_of_a_constant(name):
+    """It is a term of the input's: the input gradient's own gradients do not have it."""
+    module = adapter("autograd")
+    from autograd.test_util import check_grads
+
+    x, w = (X[0], W[0]) if name == "conv1d" else (X, W)
+    op = getattr(module, name)
+    check_grads(lambda x, w: op(x, w, 1, "SAME", padding_mode=("constant", 2.0)) ** 2, modes=["rev"], order=3)(x, w)
+
+
+@pytest.mark.parametrize("extra", ["activation", "residual", "out", "groups", "name"])
+def test_autograd_refuses_what_it_does_not_differentiate(extra):
+    module = adapter("autograd")
+    for name, args in (("conv2d", (1, "SAME")), ("conv2d_transpose", ((2, 5, 6, 3), 1))):
+        with pytest.raises(TypeError, match=rf"{name}: cyconv.ext.autograd takes no '{extra}'"):
+            getattr(module, name)(
+                X, W if name == "conv2d" else W.transpose(0, 1, 3, 2)[..., :3], *args, **{extra: None}
+            )
+
+
+def test_jax_says_what_is_wrong_with_the_whole_input():
+    module = adapter("jax")
+    x, w = np.zeros((3, 5, 6, 3), np.float32), np.zeros((3, 2, 4, 4), np.float32)
+    with pytest.raises(ValueError, match=r"input has 3 channels.*input.shape=\(3, 5, 6, 3\)"):
+        module.conv2d(x, w, 1, "SAME")
+    y = module.conv2d(x.tolist(), np.ones((3, 2, 3, 4), np.float32), 1, "SAME")
+    assert y.shape == (3, 5, 6, 4)
+    with pytest.raises(TypeError, match=r"conv2d: cyconv.ext.jax takes no 'out'"):
+        module.conv2d(x, np.ones((3, 2, 3, 4), np.float32), 1, "SAME", out=np.empty((3, 5, 6, 4), np.float32))

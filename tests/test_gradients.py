@@ -743,3 +743,39 @@ def test_small_groups_are_each_by_itself(seed):
                 )
                 assert np.array_equal(made[..., own], alone)
         done += 1
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "replicate", "circular"])
+def test_halves_take_no_transforms_under_any_padding_mode(mode):
+    rng = np.random.default_rng(0)
+    w = rng.integers(-1, 2, (3, 3, 32, 32)).astype(np.float16)
+    g = rng.integers(-1, 2, (1, 24, 24, 32)).astype(np.float16)
+    whole = nn.conv2d_backprop_input(g.shape, w.astype(np.int32), g.astype(np.int32), 1, "SAME", padding_mode=mode)
+    assert np.array_equal(
+        nn.conv2d_backprop_input(g.shape, w, g, 1, "SAME", padding_mode=mode), whole.astype(np.float16)
+    )
+
+
+def test_windows_that_reach_too_far_for_a_padding_mode():
+    x, w = np.ones((1, 8, 8, 4), np.float32), np.ones((3, 3, 4, 4), np.float32)
+    with pytest.raises(
+        MemoryError, match=r"windows that reach 2147483647 positions outside of input_sizes=\(1, 8, 8, 4\)"
+    ):
+        nn.conv2d_backprop_input(x.shape, w, x, 1, "SAME", dilations=2**31 - 1, padding_mode="reflect")
+
+
+def test_arguments_are_blamed_for_what_is_theirs():
+    x, w = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
+    with pytest.raises(ValueError, match="out_backprop must have at least 4 dimensions, not 0"):
+        nn.conv2d_backprop_input([1, 4, 4, 2], w, np.float32(0), 1, "SAME")
+    with pytest.raises(
+        ValueError,
+        match=r"has 2 channels but filter_sizes expect 3 .*filter_sizes=\(3, 3, 3, 2\).* of filter_sizes\[2\]",
+    ):
+        nn.conv2d_backprop_filter(x, (3, 3, 3, 2), x, 1, "SAME")
+    with pytest.raises(
+        ValueError, match=r"out_backprop has 5 channels but filter makes 4 .* filter is that of the convolution"
+    ):
+        nn.depthwise_conv2d_backprop_input([1, 4, 4, 2], np.ones((3, 3, 2, 2)), np.ones((1, 4, 4, 5)), 1, "SAME")
+    with pytest.raises(TypeError, match="out must be"):
+        nn.bias_add_grad(np.broadcast_to(np.float32(1), (1 << 40, 1, 1, 4)), out=(1,))

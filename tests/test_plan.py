@@ -161,7 +161,7 @@ def test_arguments_that_a_plan_refuses(arguments, error, says):
 )
 def test_ops_that_have_no_plan(op):
     for call in (nn.plan, nn.explain):
-        with pytest.raises(TypeError, match=r"plan: .* is no convolution of this package"):
+        with pytest.raises(TypeError, match=rf"{call.__name__}: .* is no convolution of this package"):
             call(op, filters(3, 3, 1, 1), strides=1, padding="SAME")
 
 
@@ -377,3 +377,39 @@ def test_explain_says_which_phases_are_direct():
     assert explanation.phases == "3 of 4 phases, the others direct"
     assert "winograd (3 of 4 phases, the others direct)" in str(explanation)
     assert nn.explain(nn.conv2d, x, f, strides=1, padding="SAME").phases == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"bias": np.ones(7, np.float32)}, r"bias.shape=\(7,\), but the op makes 4 channels"),
+        ({"bias": np.ones(4)}, "bias is float64 but the input is float32"),
+        ({"bias": "x"}, "bias"),
+        ({"activation": "swish"}, "activation must be"),
+        ({"activation": ("clip", 2, 1)}, "clip"),
+        ({"strides": [1, 2, 3]}, "strides should be of length"),
+        ({"data_format": "NCW"}, "data_format must be one of NHWC, NCHW"),
+        ({"padding": [(1, 1)] * 3}, "padding needs 2 or 4"),
+    ],
+)
+def test_arguments_that_are_wrong_whatever_the_input(arguments, says):
+    arguments = {"strides": 1, "padding": "SAME", **arguments}
+    x, f = np.ones((1, 8, 8, 4), np.float32), filters(3, 3, 4, 4)
+    for make in (lambda: nn.plan(nn.conv2d, f, **arguments), lambda: nn.explain(nn.conv2d, x, f, **arguments)):
+        with pytest.raises((TypeError, ValueError), match=f"^conv2d: .*{says}"):
+            make()
+
+
+def test_filters_and_biases_that_a_plan_refuses():
+    with pytest.raises(nn.ShapeError, match="filters must have 4 dimensions"):
+        nn.plan(nn.conv2d, filters(3, 3, 4), strides=1, padding="SAME")
+    with pytest.raises(nn.ShapeError, match="the op makes 8 channels"):
+        nn.plan(nn.depthwise_conv2d, filters(3, 3, 4, 2), strides=1, padding="SAME", bias=filters(4))
+    with pytest.raises(nn.ShapeError, match="the op makes 6 channels"):
+        nn.plan(
+            nn.separable_conv2d, filters(3, 3, 4, 1), filters(1, 1, 4, 6), strides=1, padding="SAME", bias=filters(4)
+        )
+    grouped = nn.plan(nn.conv2d_transpose, filters(2, 2, 3, 8), strides=2, padding="SAME", groups=2, bias=filters(6))
+    assert grouped(filters(1, 4, 4, 8)).shape == (1, 8, 8, 6)
+    with pytest.raises(TypeError, match=r"^explain: conv2d takes no 'nonsense'"):
+        nn.explain(nn.conv2d, filters(1, 8, 8, 4), filters(3, 3, 4, 4), strides=1, padding="SAME", nonsense=1)

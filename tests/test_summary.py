@@ -126,3 +126,24 @@ def test_refuses_in_words():
             nn.summary(layers, shape)
     with pytest.raises(TypeError, match=r"^summary: dtype"):
         nn.summary([np.tanh], (8, 8, 3), dtype="float31")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"layers": None}, "layers must be a sequence of layers, not None"),
+        ({"training": np.ones(2)}, "training must be True or False"),
+        ({"dtype": None}, "dtype must be a type of numbers, not None"),
+        ({"dtype": "V0"}, "dtype must be a type of numbers"),
+        ({"dtype": object}, "dtype must be a type of numbers"),
+        ({"input_shape": (1,) * 100}, "input_shape should have a few numbers"),
+    ],
+)
+def test_arguments_that_are_refused(arguments, says):
+    arguments = {
+        "layers": [(nn.conv2d, (3, 3, 3, 8), {"strides": 1, "padding": "SAME"})],
+        "input_shape": (8, 8, 3),
+        **arguments,
+    }
+    with pytest.raises((TypeError, ValueError), match=f"^summary: {says}"):
+        nn.summary(**arguments)

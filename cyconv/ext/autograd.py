@@ -24,8 +24,20 @@ def _biased(y: Any, bias: Any, args: tuple[Any, ...], extras: dict[str, Any]) ->
     return y if bias is None else bias_add(y, bias, args[0] if args else extras.get("data_format"))
 
 
+def _linear(extras: dict[str, Any]) -> dict[str, Any]:
+    """What takes no constant from outside the image."""
+    return extras if isinstance(extras.get("padding_mode", "zeros"), str) else {**extras, "padding_mode": "zeros"}
+
+
+def _known(name: str, extras: dict[str, Any]) -> dict[str, Any]:
+    for other in extras.keys() - {"data_format", "dilations", "padding_mode", "num_threads"}:
+        raise TypeError(f"{name}: cyconv.ext.autograd takes no {other!r}; activations and sums are autograd.numpy's")
+    return extras
+
+
 def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """A convolution and its two gradients. All three are one trilinear form, and so the gradients of each other."""
+    """A convolution and its two gradients. All three are one trilinear form, and so the gradients of each other; a border
+    of a constant is a term of the input's, which dx does not see."""
     op, dx, dw = (primitive(getattr(cyconv, name + end)) for end in ("", "_backprop_input", "_backprop_filter"))
     defvjp(
         op,
@@ -34,8 +46,8 @@ def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable
     )
     defvjp(
         dx,
-        lambda y, sizes, w, g, *a, **k: lambda v: dw(v, w.shape, g, *a, **k),
-        lambda y, sizes, w, g, *a, **k: lambda v: op(v, w, *a, **k),
+        lambda y, sizes, w, g, *a, **k: lambda v: dw(v, w.shape, g, *a, **_linear(k)),
+        lambda y, sizes, w, g, *a, **k: lambda v: op(v, w, *a, **_linear(k)),
         argnums=(1, 2),
     )
     defvjp(
@@ -46,11 +58,12 @@ def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable
     )
 
     def forward(x: Any, filters: Any, strides: Any, padding: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
-        return _biased(op(x, filters, strides, padding, *args, **extras), bias, args, extras)
+        return _biased(op(x, filters, strides, padding, *args, **_known(name, extras)), bias, args, extras)
 
     def transposed(x: Any, filters: Any, shape: Any, strides: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
         args = args or (extras.pop("padding", "SAME"),)
-        return _biased(dx(shape, filters, x, strides, *args, **extras), bias, args[1:], extras)
+        y = dx(shape, filters, x, strides, *args, **_known(f"{name}_transpose", extras))
+        return _biased(y, bias, args[1:], extras)
 
     return forward, transposed, dw
 

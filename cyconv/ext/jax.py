@@ -1,4 +1,4 @@
-"""cyconv's ops inside jax, jit and grad (reverse mode, once); arguments, bias and activation as in cyconv.
+"""cyconv's ops inside jax, jit and grad (reverse mode, once; no vmap); arguments, bias and activation as in cyconv.
 
 >>> import jax, jax.numpy as jnp
 >>> from cyconv.ext.jax import conv2d
@@ -23,12 +23,17 @@ OPERANDS = {*IMAGES, "filters", "filter", "depthwise_filter", "pointwise_filter"
 
 
 def _shape(op: Callable[..., Any], arrays: dict[str, Any], options: dict[str, Any]) -> Any:
-    """What op gives for such arrays: found by running it on none of the images."""
+    """What op gives for such arrays: found by running it on none of the images, or on all for the error."""
     first = next(iter(arrays.values()))
     empty = {n: np.zeros((0, *a.shape[1:]) if n in IMAGES else a.shape, a.dtype) for n, a in arrays.items()}
+    less = options
     if np.shape(options.get("output_shape", ())) == (first.ndim,):
-        options = options | {"output_shape": (0, *options["output_shape"][1:])}
-    return jax.ShapeDtypeStruct((first.shape[0], *op(**empty, **options).shape[1:]), first.dtype)
+        less = options | {"output_shape": (0, *options["output_shape"][1:])}
+    try:
+        return jax.ShapeDtypeStruct((first.shape[0], *op(**empty, **less).shape[1:]), first.dtype)
+    except (TypeError, ValueError):
+        op(**{n: np.broadcast_to(np.zeros((), a.dtype), a.shape) for n, a in arrays.items()}, **options)
+        raise
 
 
 def _wrap(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +42,10 @@ def _wrap(op: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(op)
     def function(*args: Any, **kwargs: Any) -> Any:
         arguments = inspect.signature(op).bind(*args, **kwargs).arguments
+        if "out" in arguments:
+            raise TypeError(f"{op.__name__}: cyconv.ext.jax takes no 'out': jax's arrays do not change")
+        lists = {n: a for n, a in arguments.items() if n in OPERANDS and isinstance(a, (list, tuple))}
+        arguments |= {n: jax.numpy.asarray(a) for n, a in lists.items()}
         arrays = {n: a for n, a in arguments.items() if n in OPERANDS and isinstance(a, (jax.Array, np.ndarray))}
         options = {n: a for n, a in arguments.items() if n not in arrays}
 
