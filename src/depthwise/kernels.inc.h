@@ -179,21 +179,13 @@ INLINE void NAME(slide_stream)(const slide_args *s, ptrdiff_t at, const T *w, co
         END(b, i - 3)
     } else {
         STEP(NULL, a, NULL)
-        for (;;) {
-            if (i >= 2 * rows)
-                break;
+        while (i < 2 * rows) {
             FETCH(i / 2 - 1)
             STEP(a, NULL, b)
             END(a, i / 2 - 1)
             STEP(NULL, b, NULL)
-            if (i >= 2 * rows) {
-                COPY(a, b)
-                break;
-            }
-            FETCH(i / 2 - 1)
-            STEP(b, NULL, a)
-            END(b, i / 2 - 1)
-            STEP(NULL, a, NULL)
+            UNROLL for (int t = 0; t < pixels; t++)
+                a[t] = b[t], b[t] = (V){0};
         }
         STEP(a, NULL, NULL)
         END(a, i / 2 - 1)
