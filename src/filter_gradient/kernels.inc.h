@@ -173,13 +173,17 @@ INLINE VI NAME(lanes_turned)(const tile_args *t)
     return (lanes & ~last) | ((lanes + turn) & last);
 }
 
+/* How far from a pixel to fetch another meanwhile, in bytes. Pixels so far apart share few sets of L1, and what is fetched
+ * early would be gone again: then it is the pixel itself. */
+INLINE ptrdiff_t NAME(soon)(ptrdiff_t step) { return step % 1024 == 0 ? 0 : 8 * step; }
+
 /* One place along a run, o, and the inputs that it is the first to meet: each is loaded once and meets a tap of every output
  * that is held, w[i] of the output i before this one. At an edge some of both are not there. */
 INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE_ROWS][TILE_WIDE], const char *const *a,
-                       const char *b, ptrdiff_t o, const pixel_run *run, const int stride, const int high,
-                       const int taps, const int wide, const int edge)
+                       const char *b, ptrdiff_t o, const ptrdiff_t *soon, const pixel_run *run, const int stride,
+                       const int high, const int taps, const int wide, const int edge)
 {
-    const int held = CEIL(taps, stride), ahead = 8;
+    const int held = CEIL(taps, stride);
     const ptrdiff_t n = run->count;
     UNROLL for (int i = held - 1; i > 0; i--)
         UNROLL for (int j = 0; j < wide; j++)
@@ -190,7 +194,7 @@ INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE
             if (t->each > 1)
                 w[0][j] = __builtin_shuffle(w[0][j], NAME(lanes_turned)(t));
             HELD(w[0][j]);
-            __builtin_prefetch(b + ahead * t->b_step + j * VBYTES);
+            __builtin_prefetch(b + soon[1] + j * VBYTES);
         }
     UNROLL for (int h = 0; h < high; h++)
         UNROLL for (int q = 0; q < stride; q++) {
@@ -200,7 +204,7 @@ INLINE void NAME(meet)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], V w[TILE
                 V x = LOAD((const T *)(a[h] + q * t->row_step) + j * VL);
                 HELD(x);
                 if (q == 0)
-                    __builtin_prefetch(a[h] + ahead * t->a_step + j * VBYTES);
+                    __builtin_prefetch(a[h] + soon[0] + j * VBYTES);
                 UNROLL for (int i = 0; i < held; i++)
                     if (q + i * stride < taps && (!edge || held == 1 || (i <= o && o < n + i)))
                         acc[h * taps + q + i * stride][j] += x * w[i][j];
@@ -214,6 +218,7 @@ INLINE void NAME(depthwise)(const tile_args *t, const int stride, const int high
 {
     const int held = CEIL(taps, stride);
     const int together = (high * taps + held + 1) * wide < REGISTERS ? wide : 1;
+    const ptrdiff_t soon[2] = {NAME(soon)(t->a_step), NAME(soon)(t->b_step)};
     for (int first = 0; first < wide; first += together) {
         V acc[TILE_ROWS][TILE_WIDE], w[TILE_ROWS][TILE_WIDE];
         UNROLL for (int i = 0; i < high * taps; i++)
@@ -233,12 +238,12 @@ INLINE void NAME(depthwise)(const tile_args *t, const int stride, const int high
                 a[h] = t->a + run->a + h * t->high_step + first * VBYTES;
             for (ptrdiff_t o = 0; o < end;) {
                 while (from[0] <= o && o < from[1]) {
-                    NAME(meet)(t, acc, w, a, b, o, run, stride, high, taps, together, 0);
+                    NAME(meet)(t, acc, w, a, b, o, soon, run, stride, high, taps, together, 0);
                     NEXT
                 }
                 if (o == end)
                     break;
-                NAME(meet)(t, acc, w, a, b, o, run, stride, high, taps, together, 1);
+                NAME(meet)(t, acc, w, a, b, o, soon, run, stride, high, taps, together, 1);
                 NEXT
             }
         }
