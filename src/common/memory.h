@@ -3,10 +3,8 @@
  * it. */
 #pragma once
 #include <stdlib.h>
-#ifdef __linux__
 #include <sys/mman.h>
 #include <unistd.h>
-#endif
 
 /* Bytes that a call has on its stack; none where every block is to be watched. */
 #ifdef __SANITIZE_ADDRESS__

@@ -1,13 +1,11 @@
 /* A team of threads: how it shares units of work, and the CPUs it runs on. */
 #pragma once
 #include <stddef.h>
-#ifdef __linux__
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <pthread.h>
 #include <sched.h>
-#endif
 
 /* Units of work that threads share: each starts with a stretch of its own and then helps the others. So a call like the
  * one before finds what it reads and writes in the same cores' caches, and a thread that wakes up late is not waited
@@ -45,7 +43,6 @@ static inline ptrdiff_t take_unit(stretch *s, int team, int me)
  * the one that woke it, and leave the two there for as long as they wake each other: on virtual machines an idle CPU
  * looks as if it were taken away. A team of two then takes as long as one thread. Such a thread moves, and stays away.
  */
-#ifdef __linux__
 typedef struct {
     pthread_t master;
     cpu_set_t taken; /* the CPUs on which threads of the team have begun, */
@@ -96,9 +93,3 @@ static inline void let_in(const team_cpus *team, int others)
     for (int i = 0; i < 4 && __atomic_load_n(&team->begun, __ATOMIC_RELAXED) < others; i++)
         sched_yield();
 }
-#else
-typedef struct { char none; } team_cpus;
-static inline void begin_team(team_cpus *team) { (void)team; }
-static inline void keep_apart(team_cpus *team) { (void)team; }
-static inline void let_in(const team_cpus *team, int others) { (void)team, (void)others; }
-#endif

@@ -109,7 +109,7 @@ cdef struct Run:
     const depthwise_kernels *d
     const slide_fn *slides                 # by pixels
     Axis ax[3]
-    ptrdiff_t column, column_step          # of the input, that a tile counts: how many, and how far from one to the next
+    ptrdiff_t column                       # of the input to the next that a tile counts
     ptrdiff_t step[3]                      # from an output to the next of its tile
     ptrdiff_t rows                         # of outputs, the most a tile takes
     int dtype, out_dtype, size, csize

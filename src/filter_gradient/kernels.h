@@ -20,9 +20,9 @@ typedef struct {
 
 /* What one register tile adds up over all pixels p of its runs: out[i][j] = sum_p a[p][i] * b[p][j],
  * depthwise out[i][j] = sum_p a[p + i*row_step][j] * b[p][k], where k is j or, of groups of `each` columns, that of j's
- * group which comes `turn` after it, round. Where the taps of a row are rows of one tile, i is i' + k, k < `taps`, of
- * row of taps i' (i'*high_step further); of a run's o-th pixel it counts if o*stride + k*dilation is inside, and its
- * row is. */
+ * group which comes `turn` after it, round. Where the taps of a row are rows of one tile, they are so many of each of
+ * its rows of taps (high_step bytes apart); of a run's o-th pixel its k-th counts if o*stride + k*dilation is inside
+ * (in elements, each channel its own, where taps and channels are folded), and its row of taps is. */
 typedef struct {
     const char *a, *b; /* IN */
     const pixel_run *runs;

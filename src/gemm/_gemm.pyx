@@ -235,7 +235,7 @@ cdef class Convolution:
                 self.has_padding |= problem.zeros_outside and leaves_input(&self.jobs[j].ax[i])
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
-        self.layout = ("direct", tuple(a[1:2] + a[6:8] for axes, _ in merged for a in axes))
+        self.layout = ("direct", tuple((n, *(a[1:2] + a[6:8] for a in axes)) for axes, n in merged))
         self.out_shape = problem.out_shape
 
     def __dealloc__(self):
