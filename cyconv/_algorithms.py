@@ -241,19 +241,15 @@ def _pixels(problem: Problem, forced: bool) -> Any:
             return "each pixel is read once: making planes of pixels would take longer than it saves"
         if 2 * filters >= lanes and channels * filters >= 16 * lanes and not isinstance(_winograd(problem, False), str):
             return "there are enough channels for Winograd's transforms"
-        multiplied = (
-            channels == 1 < problem.groups <= 4 < filters
-        )  # sliding windows gather each input for each of its filters
+        # Sliding windows gather each input once for each of its filters.
+        multiplied = channels == 1 < problem.groups <= 4 < filters
         if strided and (any(row.taps <= row.stride for row in rows) and not multiplied or problem.taps[0] > 1):
             return "strided windows that do not overlap, or of volumes"
         # Channels that lie apart are turned round for sliding windows and back, unless they lie a page apart and share sets of L1.
         turned = problem.in_channels >= lanes and prod(problem.sizes) % 512
         short = min(row.out for row in rows) < 32
-        if (
-            channels == 1 < problem.groups
-            and not (strided and multiplied)
-            and (strided or problem.channels_last or turned or short)
-        ):
+        slide = not multiplied if strided else problem.channels_last or turned or short
+        if channels == 1 < problem.groups and slide:
             return "each channel by itself: sliding windows are faster"
     driver = Pixels(problem)
     # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.

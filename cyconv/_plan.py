@@ -344,9 +344,7 @@ class Plan(_runtime.Quick):
     def _check(self) -> None:
         """What can be said of the arguments before there is an input."""
         make, op, names, n, rest, filters, bias, activation = self._recipe
-        forward = (
-            make is not transposed_problem
-        )  # whose first argument is the output's shape, its third name that one's
+        forward = make is not transposed_problem  # which begins with the output's shape
         strides, padding, data_format, dilations = rest[:4] if forward else rest[1:5]
         last = layout(op, data_format, n)
         spatial(op, names[2] if forward else "strides", strides, n, last)

@@ -187,7 +187,7 @@ def array(op: str, arg: str, value: Any, dtype: Any = None) -> Array:
         listed = isinstance(value, (list, tuple))
         try:
             value = np.asarray(value)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise TypeError(f"{op}: {arg} cannot be read as an array: {error}") from None
         if listed and isinstance(dtype, np.dtype):
             value = _cast(value, dtype)
@@ -417,9 +417,11 @@ def split_shape(
     """(batch, spatial sizes, channels) of an array; several batch dimensions where the op takes them."""
     if len(shape) < n + 2 or (not batched and len(shape) != n + 2):
         rank = f"at least {n + 2}" if batched else f"{n + 2}"
-        fix = f" A single image is a batch of one: {arg}[None]" if len(shape) == n + 1 else ""
+        of, fix = shape_of(arg), ""
+        if len(shape) == n + 1 and of != arg:
+            fix = f". A single image is a batch of one: {arg}[None]"
         raise ShapeError(
-            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({arg}.shape={shape}).{fix}", op, arg, (shape,)
+            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({of}={shape}){fix}", op, arg, (shape,)
         )
     body = shape[len(shape) - n - 1 :]
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))

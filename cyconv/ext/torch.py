@@ -1,4 +1,4 @@
-"""cyconv's ops on PyTorch's CPU tensors, differentiable once; arguments, bias and activation as in cyconv.
+"""cyconv's ops on PyTorch's CPU tensors (not of bfloat16), differentiable once; arguments, bias and activation as in cyconv.
 
 >>> import torch
 >>> from cyconv.ext.torch import conv2d
