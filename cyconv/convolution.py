@@ -8,6 +8,7 @@ import numpy as np
 
 from cyconv import _plan
 from cyconv._problem import (
+    PIECE_BYTES,
     Array,
     ShapeError,
     array,
@@ -23,7 +24,7 @@ from cyconv._problem import (
     shown,
     spatial_rank,
 )
-from cyconv._runtime import empty
+from cyconv._runtime import apart, empty
 
 _NAMES = ("input", "filters", "strides", "dilations")
 
@@ -559,13 +560,13 @@ def bias_add(
     """
     x, b, axis = bias_operands("bias_add", value, bias, data_format)
     target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
-    each = np.broadcast_to(b.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x.shape)
+    b = b.reshape(-1, *(1,) * (x.ndim - 1 - axis))
     try:
-        if target is not None and (np.may_share_memory(target, x) or np.may_share_memory(target, b)):
-            np.add(x, each, out=target)
+        if x.nbytes <= PIECE_BYTES or (target is not None and not apart(target, x, b)):
+            target = np.add(x, b, out=target)
         else:
             target = empty(x.shape, x.dtype) if target is None else target
-            in_pieces(lambda y, x, each: np.add(x, each, out=y), target, x, each)
+            in_pieces(lambda y, x, b: np.add(x, b, out=y), target, x, np.broadcast_to(b, x.shape))
     except MemoryError as error:
         raise MemoryError(f"bias_add: {error}") from None
     return target if out is None else out

@@ -42,9 +42,9 @@ def _dealt(op: str, x: Array, sizes: Shape, order: Shape, shape: Shape) -> Array
         dealt = x.reshape(sizes).transpose(order)
     except ValueError:  # too large even for no elements
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {x.dtype}") from None
-    y = empty(op, shape, x.dtype)
-    in_pieces(np.copyto, y.reshape(dealt.shape), dealt)
-    return y
+    y = empty(op, dealt.shape, x.dtype)
+    in_pieces(np.copyto, y, dealt)
+    return y.reshape(shape)
 
 
 def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None = None) -> Array:
