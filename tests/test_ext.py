@@ -243,6 +243,17 @@ def test_autograd_of_a_border_of_a_constant(name):
     check_grads(lambda x, w: op(x, w, 1, "SAME", padding_mode=("constant", 2.0)) ** 2, modes=["rev"], order=3)(x, w)
 
 
+def test_autograd_takes_arguments_by_name():
+    module = adapter("autograd")
+    y = module.conv1d(input=X[0], filters=W[0], stride=2, padding="SAME", dilations=1, bias=B)
+    assert np.array_equal(y, nn.conv1d(X[0], W[0], 2, "SAME", bias=B))
+    up = W.transpose(0, 1, 3, 2)[..., :3]
+    y = module.conv2d_transpose(X, up, output_shape=(2, 10, 12, 4), strides=2)
+    assert np.array_equal(y, nn.conv2d_transpose(X, up, (2, 10, 12, 4), 2))
+    y = module.depthwise_conv2d(X, W[..., :1], (1, 1, 1, 1), "VALID", "NHWC", (2, 1))
+    assert np.array_equal(y, nn.depthwise_conv2d(X, W[..., :1], (1, 1, 1, 1), "VALID", "NHWC", (2, 1)))
+
+
 @pytest.mark.parametrize("extra", ["activation", "residual", "out", "groups", "name"])
 def test_autograd_refuses_what_it_does_not_differentiate(extra):
     module = adapter("autograd")

@@ -1,4 +1,4 @@
-"""Convolutions for HIPS autograd, differentiable to any order; arguments in cyconv's order, a bias too, no activation.
+"""Convolutions for HIPS autograd, differentiable to any order; arguments as in cyconv, a bias too, no activation.
 
 >>> import autograd, autograd.numpy as np
 >>> from cyconv.ext.autograd import conv2d
@@ -7,6 +7,7 @@
 (3, 3, 1, 2)
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,8 @@ defvjp(bias_add, lambda y, x, b, *a: lambda g: g, lambda y, x, b, *a: lambda g: 
 defvjp(bias_add_grad, lambda y, g, *a: lambda v: bias_add(np.zeros(g.shape, g.dtype), v, *a))
 
 
-def _biased(y: Any, bias: Any, args: tuple[Any, ...], extras: dict[str, Any]) -> Any:
-    return y if bias is None else bias_add(y, bias, args[0] if args else extras.get("data_format"))
+def _biased(y: Any, bias: Any, extras: dict[str, Any]) -> Any:
+    return y if bias is None else bias_add(y, bias, extras.get("data_format"))
 
 
 def _linear(extras: dict[str, Any]) -> dict[str, Any]:
@@ -29,10 +30,16 @@ def _linear(extras: dict[str, Any]) -> dict[str, Any]:
     return extras if isinstance(extras.get("padding_mode", "zeros"), str) else {**extras, "padding_mode": "zeros"}
 
 
-def _known(name: str, extras: dict[str, Any]) -> dict[str, Any]:
-    for other in extras.keys() - {"data_format", "dilations", "padding_mode", "num_threads"}:
-        raise TypeError(f"{name}: cyconv.ext.autograd takes no {other!r}; activations and sums are autograd.numpy's")
-    return extras
+def _bound(op: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The first four arguments of an op, and the others by name."""
+    signature = inspect.signature(op)
+    extras = signature.bind(*args, **kwargs).arguments
+    first = [extras.pop(name) for name in list(signature.parameters)[:4]]
+    for other in extras.keys() - {"padding", "data_format", "dilations", "padding_mode", "num_threads", "bias"}:
+        raise TypeError(
+            f"{op.__name__}: cyconv.ext.autograd takes no {other!r}; activations and sums are autograd.numpy's"
+        )
+    return first, extras
 
 
 def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
@@ -57,13 +64,15 @@ def _family(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable
         argnums=(0, 2),
     )
 
-    def forward(x: Any, filters: Any, strides: Any, padding: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
-        return _biased(op(x, filters, strides, padding, *args, **_known(name, extras)), bias, args, extras)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        first, extras = _bound(getattr(cyconv, name), args, kwargs)
+        bias = extras.pop("bias", None)
+        return _biased(op(*first, **extras), bias, extras)
 
-    def transposed(x: Any, filters: Any, shape: Any, strides: Any, *args: Any, bias: Any = None, **extras: Any) -> Any:
-        args = args or (extras.pop("padding", "SAME"),)
-        y = dx(shape, filters, x, strides, *args, **_known(f"{name}_transpose", extras))
-        return _biased(y, bias, args[1:], extras)
+    def transposed(*args: Any, **kwargs: Any) -> Any:
+        (x, filters, shape, strides), extras = _bound(getattr(cyconv, f"{name}_transpose"), args, kwargs)
+        bias, padding = extras.pop("bias", None), extras.pop("padding", "SAME")
+        return _biased(dx(shape, filters, x, strides, padding, **extras), bias, extras)
 
     return forward, transposed, dw
 
