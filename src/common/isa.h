@@ -33,7 +33,7 @@ static inline int compute_bytes(int dtype) { return dtype == F64 ? 8 : 4; }
         static const type *const tables[] = {ISA_LIST(TABLE_ROW, type)};                                               \
         return tables[isa];                                                                                            \
     }
-/* The table that an ISA file defines. */
-#define TABLE_(type, isa) type##_##isa
-#define TABLE__(type, isa) TABLE_(type, isa)
-#define TABLE(type) const type TABLE__(type, ISA)[COMPUTE_TYPES]
+/* What an ISA file defines under a name: its own, and its table. */
+#define WITH_ISA_(name, isa) name##_##isa
+#define WITH_ISA(name, isa) WITH_ISA_(name, isa)
+#define TABLE(type) const type WITH_ISA(type, ISA)[COMPUTE_TYPES]

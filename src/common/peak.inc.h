@@ -5,10 +5,8 @@
 #include "vector.h"
 
 #define CHAINS 12
-#define PEAK_(isa) fma_flops_##isa
-#define PEAK(isa) PEAK_(isa)
 
-double PEAK(ISA)(long steps)
+double WITH_ISA(fma_flops, ISA)(long steps)
 {
     volatile float seed = 0.5f; /* read at run time: no chain may be computed by the compiler */
     V chain[CHAINS], factor = (V){0} + seed, term = (V){0} + seed;
