@@ -890,10 +890,11 @@ def test_integers_of_every_kind_have_maxima(dtype):
         nn.avg_pool(x, 2, 2, "SAME")
 
 
-def test_lanes_that_start_with_the_lines_of_the_input():
+@pytest.mark.parametrize("isa", nn.available_isas())
+def test_lanes_that_start_with_the_lines_of_the_input(isa):
     """Of many channels, a vector more makes the others aligned: the same bits wherever the array starts."""
     rng = np.random.default_rng(0)
-    for channels in (80, 96, 129, 144, 257):
+    for channels in (80, 96, 129, 144, 160, 176, 257, 304):
         whole = rng.standard_normal(6 * 7 * channels + 64).astype(np.float32)
         for pool, reduce in ((nn.max_pool, np.max), (nn.avg_pool, np.mean)):
             for ksize, strides in ((2, 2), (3, 2), (3, 1)):
@@ -901,7 +902,8 @@ def test_lanes_that_start_with_the_lines_of_the_input():
                 for start in (0, 1, 4, 15, 16):
                     x = whole[start : start + 6 * 7 * channels].reshape(1, 6, 7, channels)
                     x[...] = whole[:1] + np.arange(x.size).reshape(x.shape) % 97
-                    y = pool(x, ksize, strides, "VALID")
+                    with nn.isa(isa):
+                        y = pool(x, ksize, strides, "VALID")
                     windows = np.lib.stride_tricks.sliding_window_view(x, (ksize, ksize), (1, 2))[
                         :, ::strides, ::strides
                     ]
