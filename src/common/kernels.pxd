@@ -4,7 +4,7 @@ from common cimport ceil_div
 from move cimport fill_fn, finish_fn, gather_fn, pack_fn
 
 cdef extern from "../gemm/kernels.h" nogil:
-    enum: TILE_ROWS, NARROW
+    enum: TILE_ROWS, NARROW, FEW_VECTORS
     ctypedef struct tile_args:
         const char *const *a
         ptrdiff_t a_step

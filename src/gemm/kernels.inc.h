@@ -232,7 +232,7 @@ INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_WIDE], const char *const *a, 
 INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
 {
     const ptrdiff_t next = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
-    const int few = steps * wide <= 320; /* filters, which stay in L1 */
+    const int few = steps * wide <= FEW_VECTORS;
     const int whole = rows == (wide > 1 ? ROWS_2 : ROWS_1), plain = t->spare == 0 && !t->added;
     const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];

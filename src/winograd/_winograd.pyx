@@ -24,7 +24,7 @@ from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, allocate_large, begin, ceil_div, copy_axis, give_back, kept_memory,
     map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units, take, team_of, view_of
 )
-from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, tile_args, tile_rows
+from kernels cimport FEW_VECTORS, TILE_ROWS, conv_kernels, conv_kernels_fn, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 from transforms cimport (
     M_MAX, filter_args, filter_fn, first_output, first_tap, input_args, input_fn, output_args, output_fn, winograd_kernels
@@ -453,7 +453,7 @@ cdef ptrdiff_t taps_inside(const Run *r, const Box *b, ptrdiff_t row, ptrdiff_t 
 
 cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char *u, Scratch *s) noexcept nogil:
     """M[xi] = V[xi] U[xi] for one block of columns."""
-    cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, end, xi, i, c, k, tap0, tap1
+    cdef ptrdiff_t lanes = r.k.lanes, wide_row = 2 * lanes * r.size, first, end, xi, i, c, k, tap0, tap1, some
     cdef ptrdiff_t width = lanes if r.mg - block * 2 * lanes <= lanes else 2 * lanes
     cdef ptrdiff_t plane = r.rows * r.pitch * r.size
     cdef ptrdiff_t tap = r.ax[0].dilation * b.count[1] * b.count[2] * r.pitch * r.size
@@ -464,7 +464,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
     cdef tile_args args
     memset(&args, 0, sizeof(args))
     args.a_step, args.run, args.ldb = 0, r.cg, width
-    args.out, args.bias = out, r.none
+    args.out, args.bias, args.blocks, args.pixel, args.out_pixel = out, r.none, 1, r.pitch * r.size, wide_row
     for xi in range(r.xis):
         k = 0
         for c in range(r.planes):
@@ -476,10 +476,16 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
             if first == end:
                 end = taps_inside(r, b, first, &tap0, &tap1)
                 args.offset, args.runs, args.b = s.offset + tap0, tap1 - tap0, u + tap0 * r.cg * width * r.size
-            rows = tile_rows(end - first, full)
-            for i in range(TILE_ROWS):
-                out[i] = s.m + xi * m_bytes(r) + (first + i) * wide_row
-            args.a = s.rows + first
+            some = end - first
+            rows, args.a, out[0] = tile_rows(some, full), s.rows + first, s.m + xi * m_bytes(r) + first * wide_row
+            if (some >= full and args.runs * r.cg * wide <= FEW_VECTORS
+                    and s.rows[end - 1] - s.rows[first] == (some - 1) * args.pixel):  # tiles side by side
+                args.tiles = some // full
+                r.k.along[wide][full](&args)
+                first += args.tiles * full
+                continue
+            for i in range(1, TILE_ROWS):
+                out[i] = out[0] + i * wide_row
             if rows < full and rows & (rows - 1):  # the tile has more; what follows may not meet these taps
                 args.a = at
                 for i in range(TILE_ROWS):
