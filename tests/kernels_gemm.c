@@ -6,7 +6,7 @@
 
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
-enum { MAX_RUNS = 5, MAX_RUN = 9, MAX_COLUMNS = 2 * 16 * 4 };
+enum { MAX_RUNS = 5, MAX_RUN = 9, MANY = 330, MAX_COLUMNS = 2 * 16 * 4 };
 
 /* Of a tile's last vector: all, a half or a quarter is stored; with AVX-512 any part. */
 static int any_spare(int type, const conv_kernels *k)
@@ -96,16 +96,18 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
     const int size = sizes[type], columns = wide * k->lanes, full = k->rows[wide], tiles = between(0, 3);
     const int want = between(1, full), some = want > 8 ? full : want > 4 ? 8 : want > 2 ? 4 : want;
     const int rows = narrow ? k->lanes : some < full ? some : full;
-    const int run = narrow ? between(k->lanes, 3 * k->lanes) : between(1, MAX_RUN);
-    const int runs = between(0, MAX_RUNS), pixel = between(0, 9), spare = narrow ? 0 : any_spare(type, k);
+    const int many = !narrow && between(0, 7) == 0; /* filters: more than L1 keeps, or as many */
+    const int run = narrow ? between(k->lanes, 3 * k->lanes) : many ? between(150, MANY) : between(1, MAX_RUN);
+    const int runs = many ? between(1, 2) : between(0, MAX_RUNS), pixel = between(0, 9),
+              spare = narrow ? 0 : any_spare(type, k);
     const int blocks = spare || narrow ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
-    BUFFER input[(3 * 16 * 9 + MAX_RUNS + 3 * 16) * 8], filters[MAX_RUNS * 3 * 16 * MAX_COLUMNS * 8];
+    BUFFER input[(3 * 16 * 9 + MAX_RUNS + MANY) * 8], filters[2 * MANY * MAX_COLUMNS * 8];
     BUFFER block[3 * 16 * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
     BUFFER bias[3 * MAX_COLUMNS * 8], more[3 * 16 * (3 * MAX_COLUMNS + 3) * 8];
     const char *a = input;
     char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start, *added = more;
     ptrdiff_t offset[MAX_RUNS];
-    fill_with(type, input, 3 * 16 * 9 + MAX_RUNS + 3 * 16);
+    fill_with(type, input, 3 * 16 * 9 + MAX_RUNS + MANY);
     fill_with(type, filters, blocks * runs * run * columns);
     fill_with(type, bias, blocks * columns);
     fill_with(type, more, tiles * rows * next);

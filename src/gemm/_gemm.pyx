@@ -24,7 +24,9 @@ from common cimport (
     even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
     readable, run_units, span_of, storage_bytes, take, take_large, team_of, view_of
 )
-from kernels cimport NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size
+from kernels cimport (
+    FEW_VECTORS, NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size
+)
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import spread, zones
@@ -57,6 +59,7 @@ cdef enum:
     FIND_TILE = 10          # channels and taps of a pixel that are multiplied in the time that it takes to find it
     TINY = 100000           # floating-point operations that are done sooner than the GIL is given to others and had again
     FOLD_CHANNELS = 16      # up to so many channels, a row of taps is one run of a strip,
+    SHORT_RUN = 12          # of so many values at most, each is found by itself: to begin a run takes as long as some,
     GATHERED = 300          # and to make one takes no time worth sparing if what it holds for an output meets so many filters'
 
 cdef long WAYS = l1_ways()
@@ -100,6 +103,7 @@ cdef struct Scratch:
     # One thread's.
     const char **a           # [RUNS][TILE_ROWS]
     ptrdiff_t *tap_offset    # [RUNS]
+    ptrdiff_t *step_offset   # [short_steps]
     char *tile               # LINE_ROWS rows of two vectors
     char *area               # a strip, or windows
 
@@ -500,10 +504,10 @@ cdef class Convolution:
 
     cdef ptrdiff_t lay_out(self, const Run *r, char *start, Scratch *s) noexcept:
         """One thread's scratch from start on; how many bytes it takes."""
-        cdef ptrdiff_t area = 0, runs = 1
+        cdef ptrdiff_t area = 0, runs = 1, steps = 0
         cdef int j
         for j in range(self.njobs):
-            runs = max(runs, min(self.jobs[j].taps, RUNS))
+            runs, steps = max(runs, min(self.jobs[j].taps, RUNS)), max(steps, short_steps(r.tilings + j))
             if r.tilings[j].source == STRIP:
                 area = max(area, input_of(r, self.jobs + j, r.tilings[j].box, True))
             elif r.tilings[j].source == WINDOWS:
@@ -511,7 +515,8 @@ cdef class Convolution:
         s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize
         s.a = <const char **> (s.area + aligned(area + 4 * r.k.lanes * r.csize))
         s.tap_offset = <ptrdiff_t *> (s.a + runs * TILE_ROWS)
-        return aligned(<char *> (s.tap_offset + runs) - start)
+        s.step_offset = s.tap_offset + runs
+        return aligned(<char *> (s.step_offset + steps) - start)
 
     cdef ptrdiff_t scratch_bytes(self, const Run *r, int threads) noexcept:
         """All threads'."""

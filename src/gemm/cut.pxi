@@ -48,6 +48,12 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
     return boxes
 
 
+cdef inline ptrdiff_t short_steps(const Tiling *t) noexcept nogil:
+    """How many steps of a window are found one by one: those of several short runs whose filters L1 keeps; else 0."""
+    cdef ptrdiff_t steps = t.runs * t.run
+    return steps if t.runs > 1 and t.run <= SHORT_RUN and 2 * steps <= FEW_VECTORS else 0
+
+
 cdef inline bint evict_each_other(const Run *r, ptrdiff_t step) noexcept nogil:
     """Whether a tile's pixels, so many bytes apart, leave no room for each other in L1. A few too many do no harm."""
     return step != 0 and step % L1_PERIOD == 0 and 4 * WAYS < 3 * r.k.rows[2]

@@ -8,13 +8,17 @@
 #define KERNELS_H "kernels.inc.h"
 #include "types.inc.h"
 
-#define WIDTH(kind, wide, tn)                                                                                          \
+#define WIDTH(kind, wide, eight, tn)                                                                                   \
     {[1] = JOIN(kind##_1x##wide, tn, ISA),                                                                             \
      [2] = JOIN(kind##_2x##wide, tn, ISA),                                                                             \
      [3 ... 4] = JOIN(kind##_4x##wide, tn, ISA),                                                                       \
-     [5 ... 8] = JOIN(kind##_8x##wide, tn, ISA),                                                                       \
+     [5 ... 8] = JOIN(kind##_##eight##x##wide, tn, ISA),                                                               \
      [9 ... TILE_ROWS] = JOIN(kind##_fullx##wide, tn, ISA)}
-#define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, tn), WIDTH(kind, 2, tn)}
+#if ROWS_2 > 8
+#define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, 8, tn), WIDTH(kind, 2, 8, tn)}
+#else
+#define TILES_OF(kind, tn) {{0}, WIDTH(kind, 1, 8, tn), WIDTH(kind, 2, full, tn)}
+#endif
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2}, .gemm = TILES_OF(gemm, tn),                           \
     .depthwise = TILES_OF(depthwise, tn), .along = TILES_OF(along, tn),                                                \

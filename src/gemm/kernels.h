@@ -3,10 +3,13 @@
 #include "isa.h"
 #include "move.h"
 
-#define TILE_ROWS 14 /* the most pixels a register tile holds; the pitch of a column of row pointers */
-#define TILE_WIDE 2  /* the most vectors a register tile is wide */
-#define NARROW 4     /* columns at most of a tile whose lanes are pixels */
+#define TILE_ROWS 14    /* the most pixels a register tile holds; the pitch of a column of row pointers */
+#define TILE_WIDE 2     /* the most vectors a register tile is wide */
+#define NARROW 4        /* columns at most of a tile whose lanes are pixels */
 #define FEW_VECTORS 320 /* of filters that stay in L1 from tile to tile */
+
+/* How tiles side by side find their steps' input: in one run, in several, or by an offset for each. */
+enum places { ONE_RUN, SOME_RUNS, EACH_STEP };
 
 /* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j] + added[i][j])
  */

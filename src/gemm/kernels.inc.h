@@ -141,14 +141,18 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 /* Tiles side by side, whose rows lie at one distance from each other: a fifth of the pointers, and where a tile is has
  * not to be worked out again for each. With few channels that took as long as the FMAs. What is fetched meanwhile: `soon`,
  * the next tile's outputs, a row a step (all at once, they would take the few places where misses wait from the loads);
- * `later`, what comes then; `ahead`, the next tile's input. */
-INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char **a, const T *b,
-                                  ptrdiff_t k, ptrdiff_t end, const char *next, const char *later, const char *soon,
-                                  const int rows, const int wide, const int fetch, const int ahead, const int outputs)
+ * `later`, what comes then; `next`, the next tile's input, line by line or a line of every row (ahead 1 and 2). */
+INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base,
+                                  const ptrdiff_t *offset, const char **a, const T *b, ptrdiff_t k, ptrdiff_t end,
+                                  const char *next, const char *later, const char *soon, const int rows,
+                                  const int wide, const int each, const int fetch, const int ahead, const int outputs)
 {
     const ptrdiff_t ldb = t->ldb, later_step = t->later_step, out_pixel = t->out_pixel, pixel = t->pixel;
     for (; k < end; k++, b += ldb) {
         V w[TILE_WIDE];
+        if (each)
+            UNROLL for (int i = 0; i < rows; i += 3)
+                a[i / 3] = base + offset[k] + i * pixel;
         if (fetch)
             __builtin_prefetch(later + k * later_step, 0, 2);
         if (ahead > 1 && k % LINE == 0)
@@ -169,47 +173,34 @@ INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++)
                 acc[i][j] += *(const T *)(a[i / 3] + i % 3 * pixel) * w[j];
-        UNROLL for (int i = 0; i < rows; i += 3)
-            a[i / 3] += sizeof(T);
+        if (!each)
+            UNROLL for (int i = 0; i < rows; i += 3)
+                a[i / 3] += sizeof(T);
     }
     return b;
 }
 
 /* Some steps of a run. The first `left` fetch outputs, in a loop of their own: to ask each step took 4 % of the time on a
  * Zen 4. */
-INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base, const char **a,
-                                const T *b, ptrdiff_t steps, const char *later, const char *soon, ptrdiff_t left,
-                                const int rows, const int wide, const int fetch, const int ahead)
+INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base,
+                                const ptrdiff_t *offset, const char **a, const T *b, ptrdiff_t steps, const char *next,
+                                const char *later, const char *soon, ptrdiff_t left, const int rows, const int wide,
+                                const int each, const int fetch, const int ahead)
 {
-    const char *next = base + rows * t->pixel;
     UNROLL for (int i = 0; i < rows; i += 3)
         a[i / 3] = base + i * t->pixel;
     left = wide < 2 || left < 0 ? 0 : left < steps ? left : steps;
     if (wide > 1)
-        b = NAME(along_steps)(t, acc, a, b, 0, left, next, later, soon, rows, wide, fetch, ahead, 1);
-    return NAME(along_steps)(t, acc, a, b, left, steps, next, later, soon, rows, wide, fetch, ahead, 0);
-}
-
-INLINE const T *NAME(along_runs)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base,
-                                 const char **a, const T *b, int all, const char *later, const char *soon,
-                                 const int rows, const int wide, const int fetch, const int ahead)
-{
-    ptrdiff_t left = rows;
-    for (ptrdiff_t r = 0; r < t->runs; r++) {
-        const ptrdiff_t steps = all || r + 1 < t->runs ? t->run : t->run - 1;
-        b = NAME(along_run)(t, acc, base + t->offset[r], a, b, steps, later, soon, left, rows, wide, fetch, ahead);
-        later += t->run * t->later_step;
-        soon += t->run * t->out_pixel;
-        left -= t->run;
-    }
-    return b;
+        b = NAME(along_steps)(t, acc, base, offset, a, b, 0, left, next, later, soon, rows, wide, each, fetch, ahead, 1);
+    return NAME(along_steps)(t, acc, base, offset, a, b, left, steps, next, later, soon, rows, wide, each, fetch, ahead,
+                             0);
 }
 
 /* The last step and the end of a tile, row by row, so that its stores do not come all at once: they would keep the next
  * tile's first steps waiting. */
-INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_WIDE], const char *const *a, ptrdiff_t pixel, const T *b, const char *bias,
-                             char *out, ptrdiff_t next, double low, double high, const int rows, const int wide,
-                             const int clamp)
+INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_WIDE], const char *const *a, ptrdiff_t pixel, const T *b,
+                             const char *bias, char *out, ptrdiff_t next, double low, double high, const int rows,
+                             const int wide, const int clamp)
 {
     V w[TILE_WIDE];
     UNROLL for (int j = 0; j < wide; j++)
@@ -229,11 +220,12 @@ INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_WIDE], const char *const *a, 
     }
 }
 
-INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
+INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide, const enum places places,
+                              const int fetch, const int ahead)
 {
-    const ptrdiff_t next = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
-    const int few = steps * wide <= FEW_VECTORS;
-    const int whole = rows == (wide > 1 ? ROWS_2 : ROWS_1), plain = t->spare == 0 && !t->added;
+    const ptrdiff_t out_pixel = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
+    const int plain = t->spare == 0 && !t->added && steps > 0;
+    const ptrdiff_t last = plain; /* steps that are left to the end */
     const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];
     for (ptrdiff_t n = 0; n < t->tiles; n++) {
@@ -245,43 +237,45 @@ INLINE void NAME(along)(const tile_args *t, const int rows, const int wide)
             const char *a[TILE_ROWS / 3 + 1], *bias = t->bias + c * row;
             const T *b = (const T *)(t->b + c * t->panel);
             char *out = start + c * row;
-            const char *soon = c + 1 < t->blocks ? out + row : start + rows * next;
+            const char *soon = c + 1 < t->blocks ? out + row : start + rows * out_pixel;
+            const char *next = c == 0 && t->ahead ? base + rows * t->pixel : base;
             if (wide > 1)
                 for (ptrdiff_t i = steps; i < rows; i++) /* more rows than steps */
                     UNROLL for (int j = 0; j < wide; j++)
-                        __builtin_prefetch(soon + i * next + j * VBYTES, 1);
-#define RUN(fetch, ahead)                                                                                              \
-    NAME(along_run)(t, acc, base, a, b, t->run - plain, later, soon, rows, rows, wide, fetch, ahead)
-#define ALL_RUNS(fetch, ahead) NAME(along_runs)(t, acc, base, a, b, !plain, later, soon, rows, wide, fetch, ahead)
-            if (whole && t->ahead > 1 && c == 0)
-                b = ALL_RUNS(1, 2);
-            else if (whole && t->ahead && c == 0 && few)
-                b = RUN(0, 1);
-            else if (whole && t->ahead && c == 0)
-                b = RUN(1, 1);
-            else if (few && t->runs == 1)
-                b = RUN(0, 0);
-            else if (few)
-                b = ALL_RUNS(0, 0);
-            else
-                b = ALL_RUNS(1, 0);
-#undef RUN
-#undef ALL_RUNS
+                        __builtin_prefetch(soon + i * out_pixel + j * VBYTES, 1);
+            if (places == SOME_RUNS) {
+                const char *then = later;
+                for (ptrdiff_t r = 0; r < t->runs; r++) {
+                    b = NAME(along_run)(t, acc, base + t->offset[r], NULL, a, b,
+                                        r + 1 < t->runs ? t->run : t->run - last, next, then, soon,
+                                        rows - r * t->run, rows, wide, 0, fetch, ahead);
+                    then += t->run * t->later_step;
+                    soon += t->run * out_pixel;
+                }
+            } else {
+                b = NAME(along_run)(t, acc, base + (places == EACH_STEP ? 0 : t->offset[0]), t->offset, a, b,
+                                    steps - last, next, later, soon, rows, rows, wide, places == EACH_STEP, fetch,
+                                    ahead);
+                if (places == EACH_STEP && last)
+                    UNROLL for (int i = 0; i < rows; i += 3)
+                        a[i / 3] = base + t->offset[steps - 1] + i * t->pixel;
+            }
             if (plain && t->clamp) {
-                NAME(along_last)(acc, a, t->pixel, b, bias, out, next, t->low, t->high, rows, wide, 1);
+                __asm__ volatile("" ::: "memory"); /* or the compiler would do what both ends have before it asks */
+                NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, t->low, t->high, rows, wide, 1);
             } else if (plain) {
-                NAME(along_last)(acc, a, t->pixel, b, bias, out, next, 0, 0, rows, wide, 0);
+                NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, 0, 0, rows, wide, 0);
             } else {
                 NAME(tile_bias)(acc, bias, rows, wide);
                 const char *added = t->added ? t->added[0] + n * rows * t->added_pixel + c * row : NULL;
                 if (added)
                     UNROLL for (int i = 0; i < rows; i++, added += t->added_pixel)
                         NAME(row_add)(acc[i], added, t->spare, wide);
-                NAME(tile_store)(t, acc, NULL, out, next, rows, wide);
+                NAME(tile_store)(t, acc, NULL, out, out_pixel, rows, wide);
             }
         }
         base += rows * t->pixel;
-        start += rows * next;
+        start += rows * out_pixel;
         later += steps * t->later_step;
     }
 }
@@ -374,12 +368,63 @@ static void NAME(add)(const add_args *a)
 
 #define TILE(kind, name, rows, wide)                                                                                   \
     static void NAME(kind##_##name##x##wide)(const tile_args *t) { NAME(kind)(t, rows, wide); }
-#define TILES(kind)                                                                                                    \
-    TILE(kind, 1, 1, 1) TILE(kind, 2, 2, 1) TILE(kind, 4, 4, 1) TILE(kind, 8, 8, 1) TILE(kind, full, ROWS_1, 1)        \
-    TILE(kind, 1, 1, 2) TILE(kind, 2, 2, 2) TILE(kind, 4, 4, 2) TILE(kind, full, ROWS_2, 2)                            \
-    TILE(kind, 8, (ROWS_2 < 8 ? ROWS_2 : 8), 2)
-TILES(gemm)
-TILES(along)
-TILES(depthwise)
+/* Functions of their own: in one, the compiler keeps too much in memory. */
+#define PART(part, name, rows, wide, ...)                                                                              \
+    static __attribute__((noinline)) void NAME(part##_##name##x##wide)(const tile_args *t)                             \
+    {                                                                                                                  \
+        NAME(along_tiles)(t, rows, wide, __VA_ARGS__);                                                                 \
+    }
+#define ALONG(name, rows, wide)                                                                                        \
+    PART(one_few, name, rows, wide, ONE_RUN, 0, 1)                                                                     \
+    PART(one_many, name, rows, wide, ONE_RUN, 1, 1)                                                                    \
+    PART(each_few, name, rows, wide, EACH_STEP, 0, 0)                                                                  \
+    PART(some_few, name, rows, wide, SOME_RUNS, 0, 0)                                                                  \
+    PART(some_many, name, rows, wide, SOME_RUNS, 1, 0)                                                                 \
+    PART(some_ahead, name, rows, wide, SOME_RUNS, 1, 2)                                                                \
+    static void NAME(along_##name##x##wide)(const tile_args *t)                                                        \
+    {                                                                                                                  \
+        const int few = t->runs * t->run * wide <= FEW_VECTORS;                                                        \
+        if (t->ahead > 1)                                                                                              \
+            NAME(some_ahead_##name##x##wide)(t);                                                                       \
+        else if (t->runs == 1 && few)                                                                                  \
+            NAME(one_few_##name##x##wide)(t);                                                                          \
+        else if (t->runs == 1 && t->ahead)                                                                             \
+            NAME(one_many_##name##x##wide)(t);                                                                         \
+        else if (t->run == 1 && few)                                                                                   \
+            NAME(each_few_##name##x##wide)(t);                                                                         \
+        else if (few)                                                                                                  \
+            NAME(some_few_##name##x##wide)(t);                                                                         \
+        else                                                                                                           \
+            NAME(some_many_##name##x##wide)(t);                                                                        \
+    }
+#define SHORT_ALONG(name, rows, wide)                                                                                  \
+    static void NAME(along_##name##x##wide)(const tile_args *t)                                                        \
+    {                                                                                                                  \
+        if (t->run == 1)                                                                                               \
+            NAME(along_tiles)(t, rows, wide, EACH_STEP, 0, 0);                                                         \
+        else                                                                                                           \
+            NAME(along_tiles)(t, rows, wide, SOME_RUNS, 1, 0);                                                         \
+    }
+#define TILES(SHORT, FULL, ...)                                                                                        \
+    SHORT(__VA_ARGS__ 1, 1, 1)                                                                                         \
+    SHORT(__VA_ARGS__ 2, 2, 1)                                                                                         \
+    SHORT(__VA_ARGS__ 4, 4, 1)                                                                                         \
+    SHORT(__VA_ARGS__ 8, 8, 1)                                                                                         \
+    SHORT(__VA_ARGS__ 1, 1, 2)                                                                                         \
+    SHORT(__VA_ARGS__ 2, 2, 2)                                                                                         \
+    SHORT(__VA_ARGS__ 4, 4, 2)                                                                                         \
+    FULL(__VA_ARGS__ full, ROWS_1, 1)                                                                                  \
+    FULL(__VA_ARGS__ full, ROWS_2, 2)
+TILES(TILE, TILE, gemm, )
+TILES(TILE, TILE, depthwise, )
+TILES(SHORT_ALONG, ALONG, )
+#if ROWS_2 > 8
+TILE(gemm, 8, 8, 2)
+TILE(depthwise, 8, 8, 2)
+SHORT_ALONG(8, 8, 2)
+#endif
 #undef TILE
 #undef TILES
+#undef PART
+#undef ALONG
+#undef SHORT_ALONG

@@ -162,6 +162,13 @@ cdef void tap_offsets(const Box *b, ptrdiff_t first, ptrdiff_t runs, ptrdiff_t *
             offset[i] += k[j] * b.job.ax[j].dilation * b.apart[j]
 
 
+cdef void step_offsets(const Run *r, const Tiling *t, const Scratch *s) noexcept nogil:
+    """The same for each step of short runs."""
+    cdef ptrdiff_t i
+    for i in range(t.runs * t.run):
+        s.step_offset[i] = s.tap_offset[i // t.run] + i % t.run * r.csize
+
+
 cdef const char *read_at(const Run *r, const Job *job, const Tile *tile, int i, const ptrdiff_t *k) noexcept nogil:
     """Pixel i's input at tap k where the window may leave the input; NULL for the constant."""
     cdef const char *p = tile.base[i]
@@ -518,6 +525,9 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
             most = rows
     ahead = 1 if fresh else 2 if direct and r.cg >= FOLD_CHANNELS and count[3] >= 2 * rows else 0
     args.offset, args.a_step, args.runs, args.run = s.tap_offset, 0, b.t.runs, b.t.run
+    if short_steps(b.t):
+        step_offsets(r, b.t, s)
+        args.offset, args.runs, args.run = s.step_offset, short_steps(b.t), 1
     of.number = -1
     c[0] = c[1] = c[2] = c[3] = 0
     while c[0] < count[0]:
