@@ -479,7 +479,7 @@ cdef void multiply_block(const Run *r, const Box *b, ptrdiff_t block, const char
             some = end - first
             rows, args.a, out[0] = tile_rows(some, full), s.rows + first, s.m + xi * m_bytes(r) + first * wide_row
             if (some >= full and args.runs * r.cg * wide <= FEW_VECTORS
-                    and s.rows[end - 1] - s.rows[first] == (some - 1) * args.pixel):  # tiles side by side
+                    and s.rows[end - 1] - s.rows[first] == (some - 1) * args.pixel):  # side by side: none lies nearer
                 args.tiles = some // full
                 r.k.along[wide][full](&args)
                 first += args.tiles * full
