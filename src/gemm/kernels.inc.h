@@ -224,8 +224,7 @@ INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide
                               const int fetch, const int ahead)
 {
     const ptrdiff_t out_pixel = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
-    const int plain = t->spare == 0 && !t->added && steps > 0;
-    const ptrdiff_t last = plain; /* steps that are left to the end */
+    const int last = t->spare == 0 && !t->added && steps > 0; /* steps that are left to a plain end */
     const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];
     for (ptrdiff_t n = 0; n < t->tiles; n++) {
@@ -260,10 +259,10 @@ INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide
                     UNROLL for (int i = 0; i < rows; i += 3)
                         a[i / 3] = base + t->offset[steps - 1] + i * t->pixel;
             }
-            if (plain && t->clamp) {
+            if (last && t->clamp) {
                 __asm__ volatile("" ::: "memory"); /* or the compiler would do what both ends have before it asks */
                 NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, t->low, t->high, rows, wide, 1);
-            } else if (plain) {
+            } else if (last) {
                 NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, 0, 0, rows, wide, 0);
             } else {
                 NAME(tile_bias)(acc, bias, rows, wide);
@@ -374,14 +373,14 @@ static void NAME(add)(const add_args *a)
     {                                                                                                                  \
         NAME(along_tiles)(t, rows, wide, __VA_ARGS__);                                                                 \
     }
-#define ALONG(name, rows, wide)                                                                                        \
+#define ALONG(kind, name, rows, wide)                                                                                  \
     PART(one_few, name, rows, wide, ONE_RUN, 0, 1)                                                                     \
     PART(one_many, name, rows, wide, ONE_RUN, 1, 1)                                                                    \
     PART(each_few, name, rows, wide, EACH_STEP, 0, 0)                                                                  \
     PART(some_few, name, rows, wide, SOME_RUNS, 0, 0)                                                                  \
     PART(some_many, name, rows, wide, SOME_RUNS, 1, 0)                                                                 \
     PART(some_ahead, name, rows, wide, SOME_RUNS, 1, 2)                                                                \
-    static void NAME(along_##name##x##wide)(const tile_args *t)                                                        \
+    static void NAME(kind##_##name##x##wide)(const tile_args *t)                                                       \
     {                                                                                                                  \
         const int few = t->runs * t->run * wide <= FEW_VECTORS;                                                        \
         if (t->ahead > 1)                                                                                              \
@@ -397,34 +396,28 @@ static void NAME(add)(const add_args *a)
         else                                                                                                           \
             NAME(some_many_##name##x##wide)(t);                                                                        \
     }
-#define SHORT_ALONG(name, rows, wide)                                                                                  \
-    static void NAME(along_##name##x##wide)(const tile_args *t)                                                        \
+#define SHORT_ALONG(kind, name, rows, wide)                                                                            \
+    static void NAME(kind##_##name##x##wide)(const tile_args *t)                                                       \
     {                                                                                                                  \
         if (t->run == 1)                                                                                               \
             NAME(along_tiles)(t, rows, wide, EACH_STEP, 0, 0);                                                         \
         else                                                                                                           \
             NAME(along_tiles)(t, rows, wide, SOME_RUNS, 1, 0);                                                         \
     }
-#define TILES(SHORT, FULL, ...)                                                                                        \
-    SHORT(__VA_ARGS__ 1, 1, 1)                                                                                         \
-    SHORT(__VA_ARGS__ 2, 2, 1)                                                                                         \
-    SHORT(__VA_ARGS__ 4, 4, 1)                                                                                         \
-    SHORT(__VA_ARGS__ 8, 8, 1)                                                                                         \
-    SHORT(__VA_ARGS__ 1, 1, 2)                                                                                         \
-    SHORT(__VA_ARGS__ 2, 2, 2)                                                                                         \
-    SHORT(__VA_ARGS__ 4, 4, 2)                                                                                         \
-    FULL(__VA_ARGS__ full, ROWS_1, 1)                                                                                  \
-    FULL(__VA_ARGS__ full, ROWS_2, 2)
-TILES(TILE, TILE, gemm, )
-TILES(TILE, TILE, depthwise, )
-TILES(SHORT_ALONG, ALONG, )
 #if ROWS_2 > 8
-TILE(gemm, 8, 8, 2)
-TILE(depthwise, 8, 8, 2)
-SHORT_ALONG(8, 8, 2)
+#define EIGHT_ROWS(SHORT, kind) SHORT(kind, 8, 8, 2)
+#else
+#define EIGHT_ROWS(SHORT, kind)
 #endif
+#define TILES(SHORT, FULL, kind)                                                                                       \
+    SHORT(kind, 1, 1, 1) SHORT(kind, 2, 2, 1) SHORT(kind, 4, 4, 1) SHORT(kind, 8, 8, 1) FULL(kind, full, ROWS_1, 1)    \
+    SHORT(kind, 1, 1, 2) SHORT(kind, 2, 2, 2) SHORT(kind, 4, 4, 2) EIGHT_ROWS(SHORT, kind) FULL(kind, full, ROWS_2, 2)
+TILES(TILE, TILE, gemm)
+TILES(TILE, TILE, depthwise)
+TILES(SHORT_ALONG, ALONG, along)
 #undef TILE
-#undef TILES
 #undef PART
 #undef ALONG
 #undef SHORT_ALONG
+#undef EIGHT_ROWS
+#undef TILES
