@@ -119,6 +119,56 @@ def test_torch_gives_no_gradient_that_is_not_asked_for():
     assert w.grad.shape == w.shape
 
 
+def test_torch_func():
+    module = adapter("torch")
+    import torch
+
+    x, w, b = (torch.from_numpy(a) for a in (X, W, B))
+
+    def loss(w, b, x):
+        return (module.conv2d(x[None], w, (2, 1), "SAME", bias=b, activation="tanh") ** 2).sum()
+
+    each = [torch.func.grad(loss, (0, 1))(w, b, one) for one in x]
+    every = torch.func.vmap(torch.func.grad(loss, (0, 1)), (None, None, 0))(w, b, x)
+    for i, (dw, db) in enumerate(each):
+        assert torch.equal(every[0][i], dw)
+        assert torch.equal(every[1][i], db)
+    w.requires_grad_()
+    loss(w, b, x[0]).backward()
+    assert torch.equal(w.grad, each[0][0])
+    across = torch.func.vmap(lambda one: module.conv2d(one, w.detach(), 1, "SAME"), 1)(x[:, None])
+    assert torch.equal(across[0], module.conv2d(x, w.detach(), 1, "SAME"))
+    (once,) = torch.autograd.grad(loss(w, b, x[0]), w, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once"):
+        once.sum().backward()
+
+
+def test_torch_bfloat16():
+    module = adapter("torch")
+    import torch
+
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x, w = (torch.from_numpy(a).bfloat16().requires_grad_() for a in (X, W))
+    y = module.conv2d(x, w, 1, "SAME")
+    y.sum().backward()
+    arrays = [a.astype(np.float32).astype(ml_dtypes.bfloat16) for a in (X, W)]
+    for mine, other in zip(
+        (y, x.grad, w.grad),
+        (
+            nn.conv2d(*arrays, 1, "SAME"),
+            *nn.conv2d_vjp(
+                *arrays,
+                strides=1,
+                padding="SAME",
+                out_backprop=np.ones(y.shape, ml_dtypes.bfloat16),
+                wrt=("input", "filters"),
+            ),
+        ),
+    ):
+        assert mine.dtype == torch.bfloat16
+        assert np.array_equal(mine.detach().float().numpy(), other.astype(np.float32))
+
+
 # ---- jax -------------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +210,20 @@ def test_jax_other_ops():
         )
         for a, b, argument in zip(found, wanted, names):
             assert np.allclose(a, b, rtol=1e-5, atol=1e-5), (name, argument)
+
+
+def test_jax_vmap():
+    module = adapter("jax")
+    import jax
+
+    x, w = (jax.numpy.asarray(a, "float32") for a in (X, W))
+
+    def loss(w, x):
+        return (module.conv2d(x[None], w, (2, 1), "SAME", activation="tanh") ** 2).sum()
+
+    for f in (jax.vmap(jax.grad(loss), (None, 0)), jax.jit(jax.vmap(jax.grad(loss), (None, 0)))):
+        for mine, one in zip(f(w, x), x, strict=True):
+            assert np.array_equal(mine, jax.grad(loss)(w, one))
 
 
 def test_jax_takes_steps_as_arrays():

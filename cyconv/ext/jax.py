@@ -1,4 +1,4 @@
-"""cyconv's ops inside jax, jit and grad (reverse mode, once; no vmap); arguments, bias and activation as in cyconv.
+"""cyconv's ops inside jax, jit, grad (reverse mode, once) and vmap (call by call); arguments, bias and activation as in cyconv.
 
 >>> import jax, jax.numpy as jnp
 >>> from cyconv.ext.jax import conv2d
@@ -57,10 +57,13 @@ def _wrap(op: Callable[..., Any]) -> Callable[..., Any]:
                 **dict(zip(arrays, map(np.asarray, values))), **options, out_backprop=np.asarray(g), wrt=tuple(arrays)
             )
 
-        call = jax.custom_vjp(lambda *values: jax.pure_callback(forward, _shape(op, arrays, options), *values))
+        call = jax.custom_vjp(
+            lambda *values: jax.pure_callback(forward, _shape(op, arrays, options), *values, vmap_method="sequential")
+        )
         shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays.values())
         call.defvjp(
-            lambda *values: (call(*values), values), lambda values, g: jax.pure_callback(backward, shapes, g, *values)
+            lambda *values: (call(*values), values),
+            lambda values, g: jax.pure_callback(backward, shapes, g, *values, vmap_method="sequential"),
         )
         return call(*arrays.values())
 
