@@ -449,14 +449,13 @@ def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
         raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})", op, arg, (shape,))
 
 
-def spatial_rank(op: str, filters: Array) -> int:
-    """Of an op whose rank its filters decide."""
-    if filters.ndim not in (3, 4, 5):
+def spatial_rank(op: str, arg: str, shape: Shape) -> int:
+    """The spatial axes of an op whose rank this argument decides."""
+    if len(shape) not in (3, 4, 5):
         raise ShapeError(
-            f"{op}: filters must have 3, 4 or 5 dimensions, not {filters.ndim} (filters.shape={filters.shape})",
-            op, "filters", (filters.shape,),
-        )  # fmt: skip
-    return filters.ndim - 2
+            f"{op}: {arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
+        )
+    return len(shape) - 2
 
 
 def check_bytes(op: str, shape: Shape, dtype: int) -> None:

@@ -143,7 +143,7 @@ def convolution(
     >>> nn.convolution(x, w).shape
     (1, 3, 4, 5, 3)
     """
-    rank = spatial_rank("convolution", array("convolution", "filters", filters))
+    rank = spatial_rank("convolution", "filters", array("convolution", "filters", filters).shape)
     return _forward(
         "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
         bias, activation, residual, out, num_threads, padding_mode, groups,

@@ -440,7 +440,7 @@ def conv_transpose(
     >>> nn.conv_transpose(np.ones((1, 4, 4, 2)), np.ones((3, 3, 5, 2)), (1, 8, 8, 5), 2).shape
     (1, 8, 8, 5)
     """
-    rank = spatial_rank("conv_transpose", array("conv_transpose", "filters", filters))
+    rank = spatial_rank("conv_transpose", "filters", array("conv_transpose", "filters", filters).shape)
     return _transposed(
         "conv_transpose", _NAMES, rank, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
         bias, activation, residual, out, num_threads, padding_mode, groups,

@@ -102,7 +102,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     """Of a forward, depthwise or transposed convolution."""
     (x_name, f_name), threads, depthwise = rule.names, a["num_threads"], rule.kind == "depthwise"
     x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
-    n = rule.rank or spatial_rank(op, f)
+    n = rule.rank or spatial_rank(op, "filters", f.shape)
     s_name, d_name = "stride" if "stride" in a else "strides", "rate" if "rate" in a else "dilations"
     how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
     steps = (
