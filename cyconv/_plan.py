@@ -17,26 +17,29 @@ from cyconv import _isa, _runtime, _threads
 from cyconv._algorithms import ALGORITHMS, NAMES, most_scratch
 from cyconv._depthwise import Separable
 from cyconv._problem import (
+    DEPTHWISE,
+    TRANSPOSED,
     Array,
     Epilogue,
+    Kind,
+    Names,
     Problem,
     SeparableProblem,
+    Shape,
     StagedFilters,
     activation_argument,
     array,
     bias_argument,
     dtype_code,
     filter_shape,
-    forward_problem,
     layout,
+    moves,
     operands,
     out_argument,
     output_like,
-    padding_of,
     shape_argument,
     shown,
-    spatial,
-    transposed_problem,
+    spatial_rank,
 )
 from cyconv._runtime import settings
 
@@ -160,21 +163,33 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
 class Recipe(NamedTuple):
     """An op with every argument but its arrays: what a plan keeps."""
 
-    make: Callable[..., Problem | SeparableProblem]
+    kind: Kind
     op: str
-    names: tuple[str, str, str, str]
+    names: Names
     n: int
     rest: tuple[Any, ...]
     filters: Array | StagedFilters
     bias: Any
     activation: Any
 
+    def problem(self, shape: Shape, dtype: int) -> Any:
+        """The problem of an input of that shape."""
+        return self.kind.problem(self.op, self.names, self.n, shape, self.filters.shape, dtype, *self.rest)
 
-#: Stands for the input while an op is planned: the op then returns its recipe.
-DEFERRED = object()
+
+class Deferred:
+    """Stands for the input, of a dtype maybe, where an op is planned, in the name of another op maybe: it returns its recipe."""
+
+    def __init__(self, op: str = "", dtype: Any = None) -> None:
+        self.op, self.dtype = op, dtype
 
 
-def _operands(op: str, names: tuple[str, str, str, str], x: Any, filters: Any) -> tuple[Array, Any, int]:
+def called(op: str, input: Any) -> str:
+    """The op that messages name."""
+    return input.op or op if type(input) is Deferred else op
+
+
+def _operands(op: str, names: Names, x: Any, filters: Any) -> tuple[Array, Any, int]:
     """The arrays and their common dtype; those of two stages agree already."""
     if isinstance(filters, StagedFilters):
         x, _, code = operands(op, names[0], x, names[1], filters.depthwise)
@@ -183,11 +198,11 @@ def _operands(op: str, names: tuple[str, str, str, str], x: Any, filters: Any) -
 
 
 def execute(
-    make: Callable[..., Problem | SeparableProblem],
+    kind: Kind,
     op: str,
-    names: tuple[str, str, str, str],
-    n: int,
-    rest: tuple[Any, ...],
+    names: Names,
+    n: int | None,
+    how: tuple[Any, ...],
     input: Any,
     filters: Any,
     bias: Any,
@@ -196,15 +211,18 @@ def execute(
     out: Any,
     num_threads: Any,
 ) -> Array:
-    """An op's arguments, checked in kind: make its problem of the shapes, choose the driver, compute."""
-    if input is DEFERRED:
+    """An op: its arguments in kind, a problem of these and of the shapes, the driver for that, and a run."""
+    op = called(op, input)
+    n = n or spatial_rank(op, names[1], array(op, names[1], filters).shape)
+    rest = kind.arguments(op, names, *how)
+    if type(input) is Deferred:
         kept = filters if isinstance(filters, StagedFilters) else array(op, names[1], filters)
-        return Recipe(make, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
+        return Recipe(kind, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
     code = _runtime.common_code(input, filters)
     x, f = input, filters
     if code < 0:
         x, f, code = _operands(op, names, input, filters)
-    problem, driver = _chosen(forced_algorithm(), make, op, names, n, x.shape, f.shape, code, *rest)
+    problem, driver = _chosen(forced_algorithm(), kind.problem, op, names, n, x.shape, f.shape, code, *rest)
     extras = check(problem, x.dtype, bias, activation, residual, out)
     return compute(driver, op, x, f, extras, out, num_threads)
 
@@ -216,19 +234,10 @@ def _chosen(forced: str | None, make: Callable[..., Any], *arguments: Any) -> tu
     return problem, choose(problem, forced).driver
 
 
-def run(
-    problem: Problem | SeparableProblem,
-    x: Array,
-    filters: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-) -> Array:
-    """Check the extras, choose the driver, compute."""
-    extras = check(problem, x.dtype, bias, activation, residual, out)
-    driver = choose(problem, forced_algorithm()).driver
+def run(problem: Problem, x: Array, filters: Array, out: Any, num_threads: Any, forced: str | None = None) -> Array:
+    """A problem that has been made, by the algorithm in force or another."""
+    extras = check(problem, x.dtype, None, None, None, out)
+    driver = choose(problem, forced or forced_algorithm()).driver
     return compute(driver, problem.op, x, filters, extras, out, num_threads)
 
 
@@ -323,7 +332,7 @@ class Plan(_runtime.Quick):
         self._threads = rest.pop("num_threads", None)
         required = _required(op, f"{caller}: {name}", rest, names)
         try:
-            self._recipe: Recipe = op(DEFERRED, **given, **required)
+            self._recipe: Recipe = op(Deferred(), **given, **required)
         except AttributeError as error:
             raise TypeError(no_plan) from error
         if not isinstance(self._recipe, Recipe):
@@ -343,21 +352,15 @@ class Plan(_runtime.Quick):
 
     def _check(self) -> None:
         """What can be said of the arguments before there is an input."""
-        make, op, names, n, rest, filters, bias, activation = self._recipe
-        forward = make is not transposed_problem  # which begins with the output's shape
-        strides, padding, data_format, dilations = rest[:4] if forward else rest[1:5]
-        last = layout(op, data_format, n)
-        spatial(op, names[2] if forward else "strides", strides, n, last)
-        spatial(op, names[3], dilations, n, last)
-        padding_of(op, padding, n, last)
+        kind, op, names, n, (steps, *_), filters, bias, activation = self._recipe
+        moves(op, names, steps, n, layout(op, steps[2], n))
         code, dtype = dtype_code(op, names[1], filters.dtype), filters.dtype
         activation_argument(op, activation, code)
         filters = filters.pointwise if isinstance(filters, StagedFilters) else filters
         filter_shape(op, names[1], filters.shape, n)
         if bias is not None:
-            depthwise = make is forward_problem and rest[6:] == (True,)
-            channels = filters.shape[-1] * (filters.shape[-2] if depthwise else 1)
-            if not forward:  # the input tells how many groups there are
+            channels = filters.shape[-1] * (filters.shape[-2] if kind is DEPTHWISE else 1)
+            if kind is TRANSPOSED:  # the input tells how many groups there are
                 channels = array(op, "bias", bias, dtype).size
             bias_argument(op, bias, channels, dtype, code)
 
@@ -367,7 +370,8 @@ class Plan(_runtime.Quick):
         recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
         code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
         shapes = x.shape, recipe.filters.shape
-        problem, driver = _chosen(forced, recipe.make, recipe.op, recipe.names, recipe.n, *shapes, code, *recipe.rest)
+        kind, *arguments = recipe[:4]
+        problem, driver = _chosen(forced, kind.problem, *arguments, *shapes, code, *recipe.rest)
         key = (driver.layout, problem.in_channels, isa)  # filters tell the channels of a group, not how many groups
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
@@ -391,9 +395,9 @@ class Plan(_runtime.Quick):
 
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
-        make, op, names, n, rest, filters = self._recipe[:6]
-        code = dtype_code(op, names[1], filters.dtype)
-        return make(op, names, n, shape_argument(op, "shape", shape) or (), filters.shape, code, *rest)
+        recipe = self._recipe
+        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
+        return recipe.problem(shape_argument(recipe.op, "shape", shape) or (), code)  # type: ignore[no-any-return]
 
     def _wanted(self, num_threads: int | None) -> int:
         """The threads of a call."""

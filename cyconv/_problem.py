@@ -7,7 +7,7 @@ import operator
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice, product
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,7 +18,13 @@ from cyconv._geometry import LIMIT, UNIT, Axis, JobAxis, Padding
 
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, np.dtype[Any]]
+#: What a convolution calls its arguments: input, filters, strides, dilations.
+Names = tuple[str, str, str, str]
+#: How windows move, in kind and hashable: strides, padding, data_format, dilations.
+Steps = tuple[int | Shape | None, str | int | tuple[Any, ...], str | None, int | Shape | None]
 
+NAMES = ("input", "filters", "strides", "dilations")
+ONE_BY_ONE: Steps = (1, "VALID", None, 1)
 #: Storage types by name, in the order of the kernel tables; the last two are computed in float32.
 DTYPES = ("float32", "float64", "int32", "float16", "bfloat16")
 COMPUTE = ("float32", "float64", "int32", "float32", "float32")
@@ -380,6 +386,26 @@ def layout(op: str, data_format: Any, n: int) -> bool:
     return found[1]
 
 
+def steps_argument(
+    op: str, s_arg: str, d_arg: str, strides: Any, padding: Any, data_format: Any, dilations: Any
+) -> Steps:
+    """Those arguments from what the caller gave."""
+    return (
+        sequence(op, s_arg, strides), padding_argument(op, padding), data_format_argument(op, data_format),
+        sequence(op, d_arg, dilations),
+    )  # fmt: skip
+
+
+def moves(op: str, names: Names, steps: Steps, n: int, channels_last: bool) -> tuple[Shape, Shape, Padding]:
+    """Strides, dilations and padding of n spatial axes."""
+    strides, padding, _, dilations = steps
+    return (
+        spatial(op, names[2], strides, n, channels_last),
+        spatial(op, names[3], dilations, n, channels_last),
+        padding_of(op, padding, n, channels_last),
+    )
+
+
 def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activation") -> Epilogue:
     """The activation by number; relu, relu6 and clip are one clamp."""
     if activation is None:
@@ -506,25 +532,30 @@ def three(values: Sequence[Any], fill: Any) -> tuple[Any, Any, Any]:
     return filled[0], filled[1], filled[2]
 
 
+def forward_arguments(
+    op: str, names: Names, strides: Any, padding: Any, data_format: Any, dilations: Any, padding_mode: Any, groups: Any
+) -> tuple[Steps, tuple[int, float], int | None]:
+    """The last arguments of a forward problem, from the caller's."""
+    steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
+    return steps, padding_mode_argument(op, padding_mode), groups_argument(op, groups)
+
+
 @lru_cache(maxsize=1024)
 def forward_problem(
     op: str,
-    args: tuple[str, str, str, str],
+    names: Names,
     n: int,
     x_shape: Shape,
     f_shape: Shape,
     dtype: int,
-    strides: int | Shape | None,
-    padding: str | int | tuple[Any, ...],
-    data_format: str | None,
-    dilations: int | Shape | None,
-    mode: tuple[int, float],
-    groups: int | None,
+    steps: Steps,
+    mode: tuple[int, float] = _ZEROS,
+    groups: int | None = None,
     depthwise: bool = False,
 ) -> Problem:
     """A forward convolution, dense, grouped or depthwise (whose filters are read as (spatial..., C, multiplier))."""
-    x_arg, f_arg, s_arg, d_arg = args
-    channels_last = layout(op, data_format, n)
+    x_arg, f_arg = names[:2]
+    channels_last = layout(op, steps[2], n)
     batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
     filter_shape(op, f_arg, f_shape, n)
     f_sizes = shape_of(f_arg)
@@ -559,11 +590,7 @@ def forward_problem(
         raise ShapeError(
             f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape)
         )
-    stride, dilation = (
-        spatial(op, s_arg, strides, n, channels_last),
-        spatial(op, d_arg, dilations, n, channels_last),
-    )
-    pad = padding_of(op, padding, n, channels_last)
+    stride, dilation, pad = moves(op, names, steps, n, channels_last)
     if DTYPES[dtype] == "int32" and not (-(2.0**31) <= mode[1] < 2.0**31 and mode[1] == int(mode[1])):
         raise ValueError(f"{op}: padding_mode's constant must be a whole number that int32 holds, not {mode[1]}")
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
@@ -578,18 +605,15 @@ def forward_problem(
     )  # fmt: skip
 
 
+depthwise_problem = partial(forward_problem, depthwise=True)
+
+
 @lru_cache(maxsize=1024)
 def separable_problem(
-    op: str,
-    args: tuple[str, str, str, str],
-    n: int,
-    x_shape: Shape,
-    f_shapes: tuple[Shape, Shape],
-    dtype: int,
-    *rest: Any,
+    op: str, names: Names, n: int, x_shape: Shape, f_shapes: tuple[Shape, Shape], dtype: int, steps: Steps, *rest: Any
 ) -> SeparableProblem:
     """A depthwise problem, which the rest of the arguments belong to, and the pointwise one after it."""
-    first = forward_problem(op, args, n, x_shape, f_shapes[0], dtype, *rest, True)
+    first = depthwise_problem(op, names, n, x_shape, f_shapes[0], dtype, steps, *rest)
     middle = f_shapes[0][-2] * f_shapes[0][-1]
     if f_shapes[1][:-1] != (*(1,) * n, middle):
         raise ShapeError(
@@ -597,34 +621,46 @@ def separable_problem(
             f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
             op, "pointwise_filter", f_shapes,
         )  # fmt: skip
-    names = (args[0], "pointwise_filter", *args[2:])
-    second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, 1, "VALID", rest[2], 1, (0, 0.0), None)
+    names = (names[0], "pointwise_filter", *names[2:])
+    second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, (1, "VALID", steps[2], 1))
     return SeparableProblem(
         first, second, op, dtype, first.batch, first.sizes, first.in_channels, second.out_channels, second.out_shape
     )
 
 
+def transposed_arguments(
+    op: str, names: Names, strides: Any, padding: Any, data_format: Any, dilations: Any, padding_mode: Any, groups: Any,
+    output_shape: Any, output_padding: Any,
+) -> tuple[Steps, Shape | None, int | Shape | None, int | None]:  # fmt: skip
+    """The last arguments of a transposed problem, from the caller's."""
+    if not isinstance(padding_mode, str) or padding_mode != "zeros":
+        no_meaning(
+            op, f"padding_mode={shown(padding_mode)}", "a transposed convolution pads nothing, it crops its output"
+        )
+    sizes = shape_argument(op, "output_shape", output_shape, optional=True)
+    steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
+    return steps, sizes, sequence(op, "output_padding", output_padding), groups_argument(op, groups)
+
+
 @lru_cache(maxsize=1024)
 def transposed_problem(
     op: str,
-    args: tuple[str, str, str, str],
+    names: Names,
     n: int,
     g_shape: Shape,
     f_shape: Shape,
     dtype: int,
+    steps: Steps,
     output_shape: Shape | None,
-    strides: int | Shape | None,
-    padding: str | int | tuple[Any, ...],
-    data_format: str | None,
-    dilations: int | Shape | None,
-    output_padding: int | Shape | None,
-    groups: int | None,
+    output_padding: int | Shape | None = None,
+    groups: int | None = None,
+    gradient: bool = False,
     depthwise: bool = False,
-    batched: bool = False,
 ) -> Problem:
     """A transposed convolution, which is the input gradient of the forward one: `output_shape` is that one's input."""
-    g_arg, f_arg, out_arg, d_arg = args
-    channels_last = layout(op, data_format, n)
+    g_arg, f_arg = names[:2]
+    out_arg, batched = "input_sizes" if gradient else "output_shape", gradient and not depthwise
+    channels_last = layout(op, steps[2], n)
     batch, sizes, channels = split_shape(op, g_arg, g_shape, n, channels_last, batched)
     filter_shape(op, f_arg, f_shape, n)
     shapes = f"{g_arg}.shape={g_shape}, {f_arg}.shape={f_shape}"
@@ -632,14 +668,12 @@ def transposed_problem(
     if channels != total:
         raise ShapeError(
             f"{op}: {g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
-            if g_arg == "out_backprop" else
+            if gradient else
             f"{op}: {g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
             f"{f_arg} as (spatial..., output channels, input channels)",
             op, f_arg, (g_shape, f_shape),
         )  # fmt: skip
-    stride = spatial(op, "strides", strides, n, channels_last)
-    dilation = spatial(op, d_arg, dilations, n, channels_last)
-    pad = padding_of(op, padding, n, channels_last)
+    stride, dilation, pad = moves(op, names, steps, n, channels_last)
     taps = f_shape[:n]
     default = [geometry.transposed_size(*a, pad, i) for i, a in enumerate(zip(sizes, taps, stride, dilation))]
     out_batch, out_channels = batch, f_shape[-2] * (1 if depthwise or groups is None else groups)
@@ -689,7 +723,7 @@ def transposed_problem(
             least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
             raise ShapeError(
                 f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
-                f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={padding}); "
+                f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={steps[1]}); "
                 f"{out_arg} must be between {least} and {most} on that axis"
                 + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
                 op, out_arg, (g_shape, f_shape),
@@ -808,3 +842,19 @@ def in_pieces(compute: Callable[..., Any], target: Array, *sources: Array) -> No
             compute(target[i : i + each], *(a[i : i + each] for a in sources))
         else:
             in_pieces(compute, target[i], *(a[i] for a in sources))
+
+
+# ---- kinds ------------------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """Of a convolution: what checks its arguments in kind, and what makes a problem of these and of the shapes."""
+
+    arguments: Callable[..., tuple[Any, ...]]
+    problem: Callable[..., Any]
+
+
+FORWARD = Kind(forward_arguments, forward_problem)
+DEPTHWISE = Kind(forward_arguments, depthwise_problem)
+SEPARABLE = Kind(forward_arguments, separable_problem)
+TRANSPOSED = Kind(transposed_arguments, transposed_problem)

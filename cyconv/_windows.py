@@ -17,19 +17,19 @@ from cyconv._problem import (
     Array,
     Shape,
     ShapeError,
+    Steps,
     axes,
     check_bytes,
-    data_format_argument,
     delivered,
     integer,
     join_shape,
     layout,
     out_argument,
-    padding_argument,
     padding_of,
     sequence,
     spatial,
     split_shape,
+    steps_argument,
     three,
 )
 from cyconv._window import Window
@@ -60,8 +60,8 @@ class Problem(NamedTuple):
     moved: int | None  # windows over channels: where these were before they became the last spatial axis
 
 
-#: The arguments that describe an op's windows, checked in kind, hashable: ksize, strides, padding, data_format, dilations.
-Geometry = tuple[int | Shape | None, int | Shape | None, str | int | tuple[Any, ...], str | None, int | Shape | None]
+#: The arguments that describe an op's windows, checked in kind, hashable: ksize, and how they move.
+Geometry = tuple[int | Shape | None, *Steps]
 
 
 def _ksize(op: str) -> str:
@@ -76,11 +76,8 @@ def _dilations(op: str) -> str:
 
 def described(op: str, ksize: Any, strides: Any, padding: Any, data_format: Any, dilations: Any) -> Geometry:
     """Those arguments from what the caller gave."""
-    return (
-        ksize if type(ksize) is int else sequence(op, _ksize(op), ksize), sequence(op, "strides", strides),
-        padding_argument(op, padding), data_format_argument(op, data_format),
-        None if dilations is None else sequence(op, _dilations(op), dilations),
-    )  # fmt: skip
+    ksize = ksize if type(ksize) is int else sequence(op, _ksize(op), ksize)
+    return ksize, *steps_argument(op, "strides", _dilations(op), strides, padding, data_format, dilations)
 
 
 def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: bool, over: bool) -> Shape:

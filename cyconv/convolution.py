@@ -8,54 +8,18 @@ import numpy as np
 
 from cyconv import _plan
 from cyconv._problem import (
+    FORWARD,
+    NAMES,
     PIECE_BYTES,
     Array,
     ShapeError,
-    array,
     data_format_argument,
-    forward_problem,
-    groups_argument,
     in_pieces,
     out_argument,
-    padding_argument,
-    padding_mode_argument,
     pair,
-    sequence,
     shown,
-    spatial_rank,
 )
 from cyconv._runtime import apart, empty
-
-_NAMES = ("input", "filters", "strides", "dilations")
-
-
-def _forward(
-    op: str,
-    names: tuple[str, str, str, str],
-    n: int,
-    input: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-    padding_mode: Any,
-    groups: Any,
-) -> Array:
-    """Every forward convolution: its arguments in kind, then one problem and one run."""
-    return _plan.execute(
-        forward_problem, op, names, n,
-        (
-            sequence(op, names[2], strides), padding_argument(op, padding), data_format_argument(op, data_format),
-            sequence(op, names[3], dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
-        ),
-        input, filters, bias, activation, residual, out, num_threads,
-    )  # fmt: skip
 
 
 def convolution(
@@ -143,10 +107,9 @@ def convolution(
     >>> nn.convolution(x, w).shape
     (1, 3, 4, 5, 3)
     """
-    rank = spatial_rank("convolution", "filters", array("convolution", "filters", filters).shape)
-    return _forward(
-        "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        FORWARD, "convolution", NAMES, None, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -235,9 +198,10 @@ def conv1d(
     >>> nn.conv1d(x, np.array([1.0, 1.0]).reshape(2, 1, 1), 1, "CAUSAL").ravel()
     array([0., 1., 3., 5., 7.])
     """
-    return _forward(
-        "conv1d", ("input", "filters", "stride", "dilations"), 1, input, filters, stride, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        FORWARD, "conv1d", ("input", "filters", "stride", "dilations"), 1,
+        (stride, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -327,9 +291,9 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]])
     """
-    return _forward(
-        "conv2d", _NAMES, 2, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        FORWARD, "conv2d", NAMES, 2, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -418,9 +382,9 @@ def conv3d(
     >>> nn.conv3d(np.ones((1, 3, 3, 3, 1)), np.ones((3, 3, 3, 1, 1)), 1, "VALID").item()
     27.0
     """
-    return _forward(
-        "conv3d", _NAMES, 3, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        FORWARD, "conv3d", NAMES, 3, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -511,9 +475,10 @@ def atrous_conv2d(
     """
     if rate is None:
         raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
-    return _forward(
-        "atrous_conv2d", ("value", "filters", "strides", "rate"), 2, value, filters, strides, padding, data_format, rate,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        FORWARD, "atrous_conv2d", ("value", "filters", "strides", "rate"), 2,
+        (strides, padding, data_format, rate, padding_mode, groups),
+        value, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
