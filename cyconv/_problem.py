@@ -71,6 +71,11 @@ class ShapeError(ValueError):
         self.op, self.arg, self.shapes = op, arg, shapes
 
 
+def misfit(op: str, arg: str, shapes: tuple[Shape, ...], text: str) -> ShapeError:
+    """A ShapeError in the name of the op."""
+    return ShapeError(f"{op}: {text}", op, arg, shapes)
+
+
 class Problem(NamedTuple):
     """A convolution in the form the drivers take: sizes, jobs, and how to read the filters."""
 
@@ -446,9 +451,7 @@ def split_shape(
         of, fix = shape_of(arg), ""
         if len(shape) == n + 1 and of != arg:
             fix = f". A single image is a batch of one: {arg}[None]"
-        raise ShapeError(
-            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({of}={shape}){fix}", op, arg, (shape,)
-        )
+        raise misfit(op, arg, (shape,), f"{arg} must have {rank} dimensions, not {len(shape)} ({of}={shape}){fix}")
     body = shape[len(shape) - n - 1 :]
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))
 
@@ -466,21 +469,19 @@ def shape_of(arg: str) -> str:
 def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
     """Filters have n spatial dimensions and two of channels, none of them empty but the last."""
     if len(shape) != n + 2:
-        raise ShapeError(
-            f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({shape_of(arg)}={shape})", op, arg, (shape,)
+        raise misfit(
+            op, arg, (shape,), f"{arg} must have {n + 2} dimensions, not {len(shape)} ({shape_of(arg)}={shape})"
         )
     if 0 in shape[:-1]:
-        raise ShapeError(f"{op}: {arg} must not have zero elements ({shape_of(arg)}={shape})", op, arg, (shape,))
+        raise misfit(op, arg, (shape,), f"{arg} must not have zero elements ({shape_of(arg)}={shape})")
     if max(shape) > LIMIT:
-        raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})", op, arg, (shape,))
+        raise misfit(op, arg, (shape,), f"{arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})")
 
 
 def spatial_rank(op: str, arg: str, shape: Shape) -> int:
     """The spatial axes of an op whose rank this argument decides."""
     if len(shape) not in (3, 4, 5):
-        raise ShapeError(
-            f"{op}: {arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
-        )
+        raise misfit(op, arg, (shape,), f"{arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})")
     return len(shape) - 2
 
 
@@ -510,19 +511,17 @@ def axes(
         if a.out < 0:
             window = "window" if "pool" in op else "filter"
             span, pad = geometry.effective(a.taps, a.dilation), geometry.pads(*a[:2], a.stride, a.dilation, padding, i)
-            raise ShapeError(
-                f"{op}: the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
+            raise misfit(
+                op, arg, (shape,),
+                f"the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
                 f"{arg} has only {a.size + sum(pad)} ({arg}.shape={shape}, padding={padding}): the output would be negative. "
                 f"Pad more, e.g. padding='SAME', or use a smaller {window} or dilation",
-                op, arg, (shape,),
             )  # fmt: skip
         if mode and not a.size and a.out:
-            raise ShapeError(
-                f"{op}: an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
-                op,
-                arg,
-                (shape,),
-            )
+            raise misfit(
+                op, arg, (shape,),
+                f"an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
+            )  # fmt: skip
     return result
 
 
@@ -563,9 +562,9 @@ def forward_problem(
     each, out_channels = f_shape[-2], f_shape[-1]
     if depthwise:
         if each != channels:
-            raise ShapeError(
-                f"{op}: {x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
             )  # fmt: skip
         implied, out_channels = channels, channels * out_channels
     else:
@@ -574,22 +573,20 @@ def forward_problem(
             other = x_shape[-n - 1] if channels_last else x_shape[-1]
             if other == each:
                 hint = f" Are the channels {'first' if channels_last else 'last'}? Then pass another data_format."
-            raise ShapeError(
-                f"{op}: {x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
-                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
+                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
             )  # fmt: skip
         implied = channels // each
         if out_channels % implied or (implied > 1 and out_channels < implied):
-            raise ShapeError(
-                f"{op}: {f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
-                f"do not divide ({shapes})",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
+                f"do not divide ({shapes})",
             )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(
-            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape)
-        )
+        raise misfit(op, "groups", (x_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
     stride, dilation, pad = moves(op, names, steps, n, channels_last)
     if DTYPES[dtype] == "int32" and not (-(2.0**31) <= mode[1] < 2.0**31 and mode[1] == int(mode[1])):
         raise ValueError(f"{op}: padding_mode's constant must be a whole number that int32 holds, not {mode[1]}")
@@ -616,10 +613,10 @@ def separable_problem(
     first = depthwise_problem(op, names, n, x_shape, f_shapes[0], dtype, steps, *rest)
     middle = f_shapes[0][-2] * f_shapes[0][-1]
     if f_shapes[1][:-1] != (*(1,) * n, middle):
-        raise ShapeError(
-            f"{op}: pointwise_filter.shape={f_shapes[1]}, but the depthwise stage makes {middle} channels "
-            f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
+        raise misfit(
             op, "pointwise_filter", f_shapes,
+            f"pointwise_filter.shape={f_shapes[1]}, but the depthwise stage makes {middle} channels "
+            f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
         )  # fmt: skip
     names = (names[0], "pointwise_filter", *names[2:])
     second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, (1, "VALID", steps[2], 1))
@@ -666,12 +663,12 @@ def transposed_problem(
     shapes = f"{g_arg}.shape={g_shape}, {f_arg}.shape={f_shape}"
     total = f_shape[-1] * f_shape[-2] if depthwise else f_shape[-1]
     if channels != total:
-        raise ShapeError(
-            f"{op}: {g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
-            if gradient else
-            f"{op}: {g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
-            f"{f_arg} as (spatial..., output channels, input channels)",
+        raise misfit(
             op, f_arg, (g_shape, f_shape),
+            f"{g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
+            if gradient else
+            f"{g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
+            f"{f_arg} as (spatial..., output channels, input channels)",
         )  # fmt: skip
     stride, dilation, pad = moves(op, names, steps, n, channels_last)
     taps = f_shape[:n]
@@ -688,45 +685,42 @@ def transposed_problem(
         if len(output_shape) == n and n > 1 and not batched:
             wanted = output_shape
         elif len(output_shape) != len(g_shape):
-            raise ShapeError(
-                f"{op}: {out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
+            raise misfit(
                 op, out_arg, (g_shape, f_shape),
+                f"{out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
             )  # fmt: skip
         else:
             out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
     out_shape = join_shape(out_batch, wanted, out_channels, channels_last)
     if max(out_shape) > LIMIT:
-        raise ShapeError(
-            f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}", op, out_arg, (g_shape, f_shape)
+        raise misfit(
+            op, out_arg, (g_shape, f_shape),
+            f"{out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}",
         )  # fmt: skip
     if out_batch != batch:
-        raise ShapeError(
-            f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
-            op,
-            out_arg,
-            (g_shape,),
-        )
+        raise misfit(
+            op, out_arg, (g_shape,),
+            f"{out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
+        )  # fmt: skip
     implied = f_shape[-2] if depthwise else out_channels // f_shape[-2]
     if out_channels % f_shape[-2] or not implied or channels % implied or (depthwise and out_channels != f_shape[-2]):
-        raise ShapeError(
-            f"{op}: {out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
-            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
+        raise misfit(
             op, out_arg, (g_shape, f_shape),
+            f"{out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
+            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
         )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(
-            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape)
-        )
+        raise misfit(op, "groups", (g_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
     result = axes(op, out_arg, wanted, wanted, taps, stride, dilation, pad, 0)
     for i, (a, size) in enumerate(zip(result, sizes)):
         if a.out != size:
             least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
-            raise ShapeError(
-                f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
+            raise misfit(
+                op, out_arg, (g_shape, f_shape),
+                f"{g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
                 f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={steps[1]}); "
                 f"{out_arg} must be between {least} and {most} on that axis"
                 + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
-                op, out_arg, (g_shape, f_shape),
             )  # fmt: skip
     check_bytes(op, out_shape, dtype)
     d, h, w = three(result, UNIT)
@@ -783,12 +777,10 @@ def bias_argument(
     if bias.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {bias.dtype} but the input is {dtype}; convert it with {arg}.astype(...)")
     if bias.shape != (channels,):
-        raise ShapeError(
-            f"{op}: {arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)",
-            op,
-            arg,
-            (bias.shape,),
-        )
+        raise misfit(
+            op, arg, (bias.shape,),
+            f"{arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)",
+        )  # fmt: skip
     return np.ascontiguousarray(bias, dtype=COMPUTE[code])
 
 
@@ -798,7 +790,7 @@ def output_like(op: str, arg: str, value: Any, shape: Shape, dtype: np.dtype[Any
     if like.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {like.dtype} but the output is {dtype}; convert it with {arg}.astype(...)")
     if like.shape != shape:
-        raise ShapeError(f"{op}: {arg}.shape={like.shape}, but the output has {shape}", op, arg, (like.shape, shape))
+        raise misfit(op, arg, (like.shape, shape), f"{arg}.shape={like.shape}, but the output has {shape}")
     return like
 
 
@@ -812,7 +804,7 @@ def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array
     if out.dtype != dtype:
         raise TypeError(f"{op}: out is {out.dtype} but the output is {dtype}")
     if out.shape != shape:
-        raise ShapeError(f"{op}: out.shape={out.shape}, but the output has {shape}", op, "out", (out.shape, shape))
+        raise misfit(op, "out", (out.shape, shape), f"out.shape={out.shape}, but the output has {shape}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
     return target

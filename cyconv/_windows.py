@@ -16,7 +16,6 @@ from cyconv._problem import (
     DTYPES,
     Array,
     Shape,
-    ShapeError,
     Steps,
     axes,
     check_bytes,
@@ -24,6 +23,7 @@ from cyconv._problem import (
     integer,
     join_shape,
     layout,
+    misfit,
     out_argument,
     padding_of,
     sequence,
@@ -120,22 +120,17 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
     out_shape = join_shape(batch, outs[:n], outs[n] if over else channels, last)
     check_bytes(op, out_shape, dtype)
     if kind not in (MAX, MEAN, MEAN_GRAD) and math.prod(ksize) > LIMIT:
-        raise ShapeError(
-            f"{op}: a window of {math.prod(ksize)} elements, more than {LIMIT}, cannot be numbered",
-            op,
-            "ksize",
-            (shape,),
+        raise misfit(
+            op, "ksize", (shape,), f"a window of {math.prod(ksize)} elements, more than {LIMIT}, cannot be numbered"
         )
     widths = [math.prod(sizes[i + 1 :]) * channels for i in range(len(sizes))]
     farthest = sum((a.taps - 1) * a.dilation * width for a, width in zip(result, widths))
     if kind == ARGMAX and max(math.prod(sizes) * channels, farthest) > LIMIT and dtype != DTYPES.index("float64"):
-        raise ShapeError(
-            f"{op}: an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
+        raise misfit(
+            op, arg, (shape,),
+            f"an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
             f"{_ksize(op)}={ksize}) has positions for float64 only",
-            op,
-            arg,
-            (shape,),
-        )
+        )  # fmt: skip
     d, h, w = three(result, UNIT)
     forward = geometry.whole(d), geometry.whole(h), geometry.whole(w)
     gathered = kind == MEAN_GRAD
@@ -182,7 +177,7 @@ def same_shape(op: str, shape: Shape, **arrays: Array) -> None:
     """Each array must have the shape of the op's output."""
     for arg, a in arrays.items():
         if a.shape != shape:
-            raise ShapeError(f"{op}: {arg}.shape={a.shape}, but the op's output has {shape}", op, arg, (a.shape, shape))
+            raise misfit(op, arg, (a.shape, shape), f"{arg}.shape={a.shape}, but the op's output has {shape}")
 
 
 def run(

@@ -12,9 +12,9 @@ from cyconv._problem import (
     NAMES,
     PIECE_BYTES,
     Array,
-    ShapeError,
     data_format_argument,
     in_pieces,
+    misfit,
     out_argument,
     pair,
     shown,
@@ -547,7 +547,7 @@ def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
             f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {shown(name)}"
         )
     if x.ndim < 2:
-        raise ShapeError(f"{op}: {arg} must have at least 2 dimensions ({arg}.shape={x.shape})", op, arg, (x.shape,))
+        raise misfit(op, arg, (x.shape,), f"{arg} must have at least 2 dimensions ({arg}.shape={x.shape})")
     return 1 if first else x.ndim - 1
 
 
@@ -560,8 +560,9 @@ def bias_operands(op: str, value: Any, bias: Any, data_format: Any) -> tuple[Arr
     if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
         raise TypeError(f"{op}: value has dtype {x.dtype}; only numbers can be added")
     if b.shape != x.shape[axis : axis + 1]:
-        raise ShapeError(
-            f"{op}: bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
-            f"(value.shape={x.shape})", op, "bias", (x.shape, b.shape),
+        raise misfit(
+            op, "bias", (x.shape, b.shape),
+            f"bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
+            f"(value.shape={x.shape})",
         )  # fmt: skip
     return x, b, axis

@@ -21,7 +21,6 @@ from cyconv._problem import (
     Array,
     Problem,
     Shape,
-    ShapeError,
     array,
     check_bytes,
     delivered,
@@ -29,6 +28,7 @@ from cyconv._problem import (
     forward_problem,
     join_shape,
     layout,
+    misfit,
     operands,
     out_argument,
     padding_mode_argument,
@@ -70,9 +70,10 @@ def _backprop_input(
     if g.ndim < n + 2:
         split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
     if len(sizes) != g.ndim:
-        raise ShapeError(
-            f"{op}: input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
-            f"(input_sizes={sizes}, out_backprop.shape={g.shape})", op, "input_sizes", (sizes, g.shape),
+        raise misfit(
+            op, "input_sizes", (sizes, g.shape),
+            f"input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
+            f"(input_sizes={sizes}, out_backprop.shape={g.shape})",
         )  # fmt: skip
     mode = padding_mode_argument(op, padding_mode)[0]
 
@@ -156,9 +157,10 @@ def _backprop_filter(
     rest = of.kind.arguments(op, names, *steps, padding_mode, None)
     problem = of.kind.problem(op, names, of.n, x.shape, sizes, code, *rest)
     if g.shape != problem.out_shape:
-        raise ShapeError(
-            f"{op}: out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
-            f"(input.shape={x.shape}, filter_sizes={sizes})", op, "out_backprop", (x.shape, sizes, g.shape),
+        raise misfit(
+            op, "out_backprop", (x.shape, sizes, g.shape),
+            f"out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
+            f"(input.shape={x.shape}, filter_sizes={sizes})",
         )  # fmt: skip
     check_bytes(op, sizes, code)
     target = None if out is None else out_argument(op, out, sizes, x.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cyconv import _windows
 from cyconv._op import Op, op_of
-from cyconv._problem import COMPUTE, Array, ShapeError, operands
+from cyconv._problem import COMPUTE, Array, misfit, operands
 from cyconv._windows import FILTER_GRAD, MAX, MAX_GRAD, described, same_shape, windows
 
 
@@ -22,16 +22,16 @@ def _morphology(
     x, f, code = operands(op, names[0], value, names[1], filters)
     if f.ndim != 3 or 0 in f.shape[:2]:
         shapes = f"{names[1]}.shape={f.shape}"
-        raise ShapeError(
-            f"{op}: {names[1]} must be (height, width, channels), each 1 or more ({shapes})", op, names[1], (f.shape,)
+        raise misfit(
+            op, names[1], (f.shape,), f"{names[1]} must be (height, width, channels), each 1 or more ({shapes})"
         )
     g = described(op, f.shape[:2], *geometry)
     window = windows(op, names[0], kind, 2, x.shape, code, g)
     if f.shape[2] != window.problem.channels:
-        raise ShapeError(
-            f"{op}: {names[0]} has {window.problem.channels} channels ({names[0]}.shape={x.shape}) but {names[1]} has {f.shape[2]} "
-            f"({names[1]}.shape={f.shape}); each channel has its own filter",
+        raise misfit(
             op, names[1], (x.shape, f.shape),
+            f"{names[0]} has {window.problem.channels} channels ({names[0]}.shape={x.shape}) but {names[1]} has {f.shape[2]} "
+            f"({names[1]}.shape={f.shape}); each channel has its own filter",
         )  # fmt: skip
     dy = None
     if kind != MAX:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, array, in_pieces, integer, layout, sequence, shown
+from cyconv._problem import Array, Shape, array, in_pieces, integer, layout, misfit, sequence, shown
 from cyconv._windows import empty
 
 
@@ -30,8 +30,9 @@ def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[S
     if len(block) != len(checked):
         raise ValueError(f"{op}: block_shape has {len(block)} sides, {block}, but {arg} has {len(checked)} pairs")
     if x.ndim < len(block) + 1:
-        raise ShapeError(
-            f"{op}: input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
+        raise misfit(
+            op, "input", (x.shape,),
+            f"input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})",
         )  # fmt: skip
     return block, checked
 
@@ -90,9 +91,10 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
     sizes = [lo + size + hi for (lo, hi), size in zip(pads, x.shape[1:])]
     for i, (size, b) in enumerate(zip(sizes, block)):
         if size % b:
-            raise ShapeError(
-                f"{op}: spatial axis {i} of input, {x.shape[i + 1]} positions, has {size} with paddings {pads[i]}, which {b} "
-                f"(block_shape={block}) does not divide; pad {-size % b} more", op, "paddings", (x.shape,),
+            raise misfit(
+                op, "paddings", (x.shape,),
+                f"spatial axis {i} of input, {x.shape[i + 1]} positions, has {size} with paddings {pads[i]}, which {b} "
+                f"(block_shape={block}) does not divide; pad {-size % b} more",
             )  # fmt: skip
     if any(pair != (0, 0) for pair in pads):
         padded = empty(op, (len(x), *sizes, *rest), x.dtype)
@@ -145,19 +147,17 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
     block, cuts = _block(op, x, block_shape, "crops", crops)
     n, count = len(block), math.prod(block)
     if x.shape[0] % count:
-        raise ShapeError(
-            f"{op}: {count} positions of block_shape={block} do not divide the batch of {x.shape[0]} (input.shape={x.shape})",
+        raise misfit(
             op, "input", (x.shape,),
+            f"{count} positions of block_shape={block} do not divide the batch of {x.shape[0]} (input.shape={x.shape})",
         )  # fmt: skip
     sizes = [size * b for size, b in zip(x.shape[1:], block)]
     for i, (size, cut) in enumerate(zip(sizes, cuts)):
         if sum(cut) > size:
-            raise ShapeError(
-                f"{op}: crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
-                op,
-                "crops",
-                (x.shape,),
-            )
+            raise misfit(
+                op, "crops", (x.shape,),
+                f"crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
+            )  # fmt: skip
     rest = x.shape[n + 1 :]
     apart = (*block, x.shape[0] // count, *x.shape[1:])
     order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, len(apart)))
@@ -175,9 +175,7 @@ def _depth(op: str, input: Any, block_size: Any, data_format: Any) -> tuple[Arra
     x, b = array(op, "input", input), integer(op, "block_size", block_size)
     last = layout(op, data_format, 2)
     if x.ndim != 4:
-        raise ShapeError(
-            f"{op}: input must have 4 dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
-        )
+        raise misfit(op, "input", (x.shape,), f"input must have 4 dimensions, not {x.ndim} (input.shape={x.shape})")
     return x if last else np.moveaxis(x, 1, -1), b, last
 
 
@@ -220,8 +218,8 @@ def space_to_depth(input: Any, block_size: int, data_format: str | None = "NHWC"
     x, b, last = _depth(op, input, block_size, data_format)
     n, h, w, c = x.shape
     if h % b or w % b:
-        raise ShapeError(
-            f"{op}: block_size={b} must divide the {h} x {w} pixels of the input", op, "block_size", (np.shape(input),)
+        raise misfit(
+            op, "block_size", (np.shape(input),), f"block_size={b} must divide the {h} x {w} pixels of the input"
         )
     apart = (n, h // b, b, w // b, b, c)
     if last:
@@ -265,8 +263,9 @@ def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC"
     x, b, last = _depth(op, input, block_size, data_format)
     n, h, w, c = x.shape
     if c % (b * b):
-        raise ShapeError(
-            f"{op}: the {b * b} pixels of block_size={b} must divide the {c} channels of the input", op, "block_size", (np.shape(input),)
+        raise misfit(
+            op, "block_size", (np.shape(input),),
+            f"the {b * b} pixels of block_size={b} must divide the {c} channels of the input",
         )  # fmt: skip
     apart = (n, h, w, b, b, c // (b * b))
     if last:
