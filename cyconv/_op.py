@@ -7,16 +7,19 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from cyconv._problem import NAMES, Names
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Op(NamedTuple):
-    """What tells an op from its family: name, kind, and spatial axes, None where its arguments tell these."""
+    """What tells an op from others: name, kind, spatial axes, 0 where its arguments tell these, and what it calls them."""
 
     name: str
     kind: Any
-    n: int | None
+    n: int
+    names: Names = NAMES
 
 
 def bound(op: str, signature: inspect.Signature, args: Any, kwargs: Any) -> inspect.BoundArguments:
@@ -28,7 +31,7 @@ def bound(op: str, signature: inspect.Signature, args: Any, kwargs: Any) -> insp
 
 
 def op_of(
-    family: Callable[Concatenate[Op, P], R], kind: Any, n: int | None, data_format: str | None = None
+    family: Callable[Concatenate[Op, P], R], kind: Any, n: int, data_format: str | None = None
 ) -> Callable[[Callable[[], None]], Callable[P, R]]:
     """Makes an op of the function below, which is a name and a docstring: of its family the one of a kind and a rank."""
 

@@ -16,13 +16,12 @@ import numpy as np
 from cyconv import _isa, _runtime, _threads
 from cyconv._algorithms import ALGORITHMS, NAMES, most_scratch
 from cyconv._depthwise import Separable
+from cyconv._op import Op
 from cyconv._problem import (
     DEPTHWISE,
     TRANSPOSED,
     Array,
     Epilogue,
-    Kind,
-    Names,
     Problem,
     SeparableProblem,
     Shape,
@@ -163,10 +162,7 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
 class Recipe(NamedTuple):
     """An op with every argument but its arrays: what a plan keeps."""
 
-    kind: Kind
-    op: str
-    names: Names
-    n: int
+    op: Op
     rest: tuple[Any, ...]
     filters: Array | StagedFilters
     bias: Any
@@ -174,7 +170,11 @@ class Recipe(NamedTuple):
 
     def problem(self, shape: Shape, dtype: int) -> Any:
         """The problem of an input of that shape."""
-        return self.kind.problem(self.op, self.names, self.n, shape, self.filters.shape, dtype, *self.rest)
+        return _problem(self.op, shape, self.filters.shape, dtype, *self.rest)
+
+    def operands(self, x: Any) -> tuple[Array, Any, int]:
+        """An input, the filters and their common dtype."""
+        return _operands(self.op, x, self.filters)
 
 
 class Deferred:
@@ -184,24 +184,24 @@ class Deferred:
         self.op, self.dtype = op, dtype
 
 
-def called(op: str, input: Any) -> str:
-    """The op that messages name."""
-    return input.op or op if type(input) is Deferred else op
+def called(op: Op, input: Any) -> Op:
+    """The op by the name that messages have."""
+    return op._replace(name=input.op) if type(input) is Deferred and input.op else op
 
 
-def _operands(op: str, names: Names, x: Any, filters: Any) -> tuple[Array, Any, int]:
+def _operands(op: Op, x: Any, filters: Any) -> tuple[Array, Any, int]:
     """The arrays and their common dtype; those of two stages agree already."""
-    if isinstance(filters, StagedFilters):
-        x, _, code = operands(op, names[0], x, names[1], filters.depthwise)
-        return x, filters, code
-    return operands(op, names[0], x, names[1], filters)
+    f = filters.depthwise if isinstance(filters, StagedFilters) else filters
+    x, f, code = operands(op.name, op.names[0], x, op.names[1], f)
+    return x, filters if isinstance(filters, StagedFilters) else f, code
+
+
+def _problem(op: Op, *arguments: Any) -> Any:
+    return op.kind.problem(op.name, op.names, op.n, *arguments)
 
 
 def execute(
-    kind: Kind,
-    op: str,
-    names: Names,
-    n: int | None,
+    op: Op,
     how: tuple[Any, ...],
     input: Any,
     filters: Any,
@@ -212,25 +212,27 @@ def execute(
     num_threads: Any,
 ) -> Array:
     """An op: its arguments in kind, a problem of these and of the shapes, the driver for that, and a run."""
-    op = called(op, input)
-    n = n or spatial_rank(op, names[1], array(op, names[1], filters).shape)
-    rest = kind.arguments(op, names, *how)
     if type(input) is Deferred:
-        kept = filters if isinstance(filters, StagedFilters) else array(op, names[1], filters)
-        return Recipe(kind, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
+        op = called(op, input)
+    if not op.n:
+        op = op._replace(n=spatial_rank(op.name, op.names[1], array(op.name, op.names[1], filters).shape))
+    rest = op.kind.arguments(op.name, op.names, *how)
+    if type(input) is Deferred:
+        kept = filters if isinstance(filters, StagedFilters) else array(op.name, op.names[1], filters)
+        return Recipe(op, rest, kept, bias, activation)  # type: ignore[return-value]
     code = _runtime.common_code(input, filters)
     x, f = input, filters
     if code < 0:
-        x, f, code = _operands(op, names, input, filters)
-    problem, driver = _chosen(forced_algorithm(), kind.problem, op, names, n, x.shape, f.shape, code, *rest)
+        x, f, code = _operands(op, input, filters)
+    problem, driver = _chosen(forced_algorithm(), op, x.shape, f.shape, code, *rest)
     extras = check(problem, x.dtype, bias, activation, residual, out)
-    return compute(driver, op, x, f, extras, out, num_threads)
+    return compute(driver, op.name, x, f, extras, out, num_threads)
 
 
 @lru_cache(maxsize=1024)
-def _chosen(forced: str | None, make: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+def _chosen(forced: str | None, op: Op, *arguments: Any) -> tuple[Any, Any]:
     """A problem and its driver."""
-    problem = make(*arguments)
+    problem = _problem(op, *arguments)
     return problem, choose(problem, forced).driver
 
 
@@ -352,7 +354,7 @@ class Plan(_runtime.Quick):
 
     def _check(self) -> None:
         """What can be said of the arguments before there is an input."""
-        kind, op, names, n, (steps, *_), filters, bias, activation = self._recipe
+        (op, kind, n, names), (steps, *_), filters, bias, activation = self._recipe
         moves(op, names, steps, n, layout(op, steps[2], n))
         code, dtype = dtype_code(op, names[1], filters.dtype), filters.dtype
         activation_argument(op, activation, code)
@@ -368,10 +370,8 @@ class Plan(_runtime.Quick):
         """(shape, dtype, ISA, forced algorithm) of inputs like x; (output's shape, driver's run, packed filters, bias,
         epilogue) that `Quick` runs; (problem, driver, extras)."""
         recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
-        code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
-        shapes = x.shape, recipe.filters.shape
-        kind, *arguments = recipe[:4]
-        problem, driver = _chosen(forced, kind.problem, *arguments, *shapes, code, *recipe.rest)
+        code = recipe.operands(x)[2]
+        problem, driver = _chosen(forced, recipe.op, x.shape, recipe.filters.shape, code, *recipe.rest)
         key = (driver.layout, problem.in_channels, isa)  # filters tell the channels of a group, not how many groups
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
@@ -384,24 +384,26 @@ class Plan(_runtime.Quick):
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
-        x = array(recipe.op, recipe.names[0], x, recipe.filters.dtype)
+        x = array(recipe.op.name, recipe.op.names[0], x, recipe.filters.dtype)
         if not last or (x.shape, x.dtype, _isa.current(), forced_algorithm()) != last[:4]:
             last = self._bind(x)
         packed, (problem, driver, extras) = last[6], last[9:]
         if residual is not None or out is not None:
             more = check(problem, x.dtype, None, None, residual, out)
             extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
-        return compute(driver, recipe.op, x, packed, extras, out, self._threads if num_threads is None else num_threads)
+        return compute(
+            driver, recipe.op.name, x, packed, extras, out, self._threads if num_threads is None else num_threads
+        )
 
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
-        recipe = self._recipe
-        code = dtype_code(recipe.op, recipe.names[1], recipe.filters.dtype)
-        return recipe.problem(shape_argument(recipe.op, "shape", shape) or (), code)  # type: ignore[no-any-return]
+        recipe, op = self._recipe, self._recipe.op
+        code = dtype_code(op.name, op.names[1], recipe.filters.dtype)
+        return recipe.problem(shape_argument(op.name, "shape", shape) or (), code)  # type: ignore[no-any-return]
 
     def _wanted(self, num_threads: int | None) -> int:
         """The threads of a call."""
-        return _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads)
+        return _threads.wanted(self._recipe.op.name, self._threads if num_threads is None else num_threads)
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""
@@ -441,7 +443,9 @@ class Plan(_runtime.Quick):
 
     def __repr__(self) -> str:
         recipe = self._recipe
-        return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
+        return (
+            f"cyconv.plan({recipe.op.name}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
+        )
 
 
 def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
@@ -502,6 +506,4 @@ def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any)
     ('direct', (1, 8, 8, 4))
     """
     made = Plan(op, filters, arguments, "explain")
-    recipe = made._recipe
-    x = _operands(recipe.op, recipe.names, input, recipe.filters)[0]
-    return made.explain(x.shape)
+    return made.explain(made._recipe.operands(input)[0].shape)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from cyconv import _plan
+from cyconv._op import Op, op_of
 from cyconv._problem import (
     FORWARD,
-    NAMES,
     PIECE_BYTES,
     Array,
     data_format_argument,
@@ -20,6 +20,10 @@ from cyconv._problem import (
     shown,
 )
 from cyconv._runtime import apart, empty
+
+_CONVOLUTION = Op("convolution", FORWARD, 0)
+_CONV1D = Op("conv1d", FORWARD, 1, ("input", "filters", "stride", "dilations"))
+_ATROUS = Op("atrous_conv2d", FORWARD, 2, ("value", "filters", "strides", "rate"))
 
 
 def convolution(
@@ -108,7 +112,7 @@ def convolution(
     (1, 3, 4, 5, 3)
     """
     return _plan.execute(
-        FORWARD, "convolution", NAMES, None, (strides, padding, data_format, dilations, padding_mode, groups),
+        _CONVOLUTION, (strides, padding, data_format, dilations, padding_mode, groups),
         input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
@@ -199,18 +203,18 @@ def conv1d(
     array([0., 1., 3., 5., 7.])
     """
     return _plan.execute(
-        FORWARD, "conv1d", ("input", "filters", "stride", "dilations"), 1,
-        (stride, padding, data_format, dilations, padding_mode, groups),
+        _CONV1D, (stride, padding, data_format, dilations, padding_mode, groups),
         input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
-def conv2d(
+def _conv(
+    op: Op,
     input: Any,
     filters: Any,
     strides: Any,
     padding: Any,
-    data_format: str | None = "NHWC",
+    data_format: str | None = None,
     dilations: Any = None,
     name: str | None = None,
     *,
@@ -222,6 +226,15 @@ def conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
+    """A convolution of images of a rank."""
+    return _plan.execute(
+        op, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
+    )  # fmt: skip
+
+
+@op_of(_conv, FORWARD, 2, "NHWC")
+def conv2d() -> None:
     """2-D convolution of images.
 
     ``out[b, i, j, m] = sum_{k, l, c} input[b, i*sh + k*dh - top, j*sw + l*dw - left, c] * filters[k, l, c, m]``
@@ -291,29 +304,10 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]])
     """
-    return _plan.execute(
-        FORWARD, "conv2d", NAMES, 2, (strides, padding, data_format, dilations, padding_mode, groups),
-        input, filters, bias, activation, residual, out, num_threads,
-    )  # fmt: skip
 
 
-def conv3d(
-    input: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
-    name: str | None = None,
-    *,
-    bias: Any = None,
-    activation: Any = None,
-    residual: Any = None,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-    groups: int | None = None,
-) -> Array:
+@op_of(_conv, FORWARD, 3, "NDHWC")
+def conv3d() -> None:
     """3-D convolution of volumes.
 
     ``out[b, h, i, j, m] = sum_{q, k, l, c} input[b, h*sd + q*dd - front, i*sh + k*dh - top, j*sw + l*dw - left, c] *
@@ -382,10 +376,6 @@ def conv3d(
     >>> nn.conv3d(np.ones((1, 3, 3, 3, 1)), np.ones((3, 3, 3, 1, 1)), 1, "VALID").item()
     27.0
     """
-    return _plan.execute(
-        FORWARD, "conv3d", NAMES, 3, (strides, padding, data_format, dilations, padding_mode, groups),
-        input, filters, bias, activation, residual, out, num_threads,
-    )  # fmt: skip
 
 
 def atrous_conv2d(
@@ -476,8 +466,7 @@ def atrous_conv2d(
     if rate is None:
         raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
     return _plan.execute(
-        FORWARD, "atrous_conv2d", ("value", "filters", "strides", "rate"), 2,
-        (strides, padding, data_format, rate, padding_mode, groups),
+        _ATROUS, (strides, padding, data_format, rate, padding_mode, groups),
         value, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyconv import _plan
+from cyconv._op import Op
 from cyconv._problem import (
     DEPTHWISE,
     SEPARABLE,
@@ -16,6 +17,9 @@ from cyconv._problem import (
     filter_shape,
     operands,
 )
+
+_DEPTHWISE = Op("depthwise_conv2d", DEPTHWISE, 2, ("input", "filter", "strides", "dilations"))
+_SEPARABLE = Op("separable_conv2d", SEPARABLE, 2, ("input", "depthwise_filter", "strides", "dilations"))
 
 
 def depthwise_conv2d(
@@ -102,8 +106,7 @@ def depthwise_conv2d(
     array([ 3., 30.])
     """
     return _plan.execute(
-        DEPTHWISE, "depthwise_conv2d", ("input", "filter", "strides", "dilations"), 2,
-        (strides, padding, data_format, dilations, padding_mode, groups),
+        _DEPTHWISE, (strides, padding, data_format, dilations, padding_mode, groups),
         input, filter, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
@@ -199,7 +202,7 @@ def separable_conv2d(
     >>> nn.separable_conv2d(x, np.ones((1, 2, 2, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([33.])
     """
-    op = _plan.called("separable_conv2d", input)
+    op = _plan.called(_SEPARABLE, input).name
     first = array(op, "depthwise_filter", depthwise_filter, getattr(input, "dtype", None))
     f, point, code = operands(op, "depthwise_filter", first, "pointwise_filter", pointwise_filter)
     if depthwise_bias is not None:
@@ -208,7 +211,6 @@ def separable_conv2d(
         depthwise_bias = bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
     between = activation_argument(op, depthwise_activation, code, "depthwise_activation")
     return _plan.execute(
-        SEPARABLE, op, ("input", "depthwise_filter", "strides", "dilations"), 2,
-        (strides, padding, data_format, dilations, padding_mode, groups),
+        _SEPARABLE, (strides, padding, data_format, dilations, padding_mode, groups),
         input, StagedFilters(f, point, depthwise_bias, between), bias, activation, residual, out, num_threads,
     )  # fmt: skip

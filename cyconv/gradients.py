@@ -61,7 +61,7 @@ def _backprop_input(
     padding_mode: Any = "zeros",
 ) -> Array:
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
-    op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n or 0
+    op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n
     g, f, code = operands(op, "out_backprop", out_backprop, "filter", filter)
     sizes = shape_argument(op, "input_sizes", input_sizes) or ()
     strides, padding, data_format, dilations = steps_argument(op, "strides", "dilations", *steps)

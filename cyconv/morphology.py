@@ -16,7 +16,7 @@ def _morphology(
     of: Op, value: Any, filters: Any, grad: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
 ) -> Array:
     """Every op of this module; erosions are dilations of -value, with the filters turned around."""
-    op, kind, _ = of
+    op, kind = of.name, of.kind
     negated = op.startswith("erosion")
     names = "value" if negated else "input", "filters" if kind == MAX else "filter"
     x, f, code = operands(op, names[0], value, names[1], filters)

@@ -89,7 +89,7 @@ def _pool(
     return _pooled(op, input, described(op.name, ksize, strides, padding, data_format, None), out, num_threads)
 
 
-@op_of(_pool, MAX, None)
+@op_of(_pool, MAX, 0)
 def max_pool() -> None:
     """The maximum of every window: y[n,o,c] = max_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
 
@@ -182,7 +182,7 @@ def max_pool3d() -> None:
     """
 
 
-@op_of(_pool, MEAN, None)
+@op_of(_pool, MEAN, 0)
 def avg_pool() -> None:
     """The mean of every window: y[n,o,c] = mean_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
 
@@ -318,8 +318,8 @@ def pool(
     if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
         raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {shown(pooling_type)}")
     ksize = sequence("pool", "window_shape", window_shape)
-    n = len(ksize) if isinstance(ksize, tuple) else None
-    if n is not None and n not in (1, 2, 3):
+    n = len(ksize) if isinstance(ksize, tuple) else 0
+    if isinstance(ksize, tuple) and n not in (1, 2, 3):
         raise ValueError(
             f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {shown(window_shape)}"
         )
@@ -518,7 +518,7 @@ def _avg_pool_grad(
     return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
 
 
-@op_of(_max_pool_grad, MAX_GRAD, None)
+@op_of(_max_pool_grad, MAX_GRAD, 0)
 def max_pool_grad() -> None:
     """Gradient of `max_pool`: dx[n,i,c] = sum of grad[n,o,c] over the windows o whose first maximum is at i.
 
@@ -608,7 +608,7 @@ def max_pool3d_grad() -> None:
     """
 
 
-@op_of(_avg_pool_grad, MEAN_GRAD, None)
+@op_of(_avg_pool_grad, MEAN_GRAD, 0)
 def avg_pool_grad() -> None:
     """Gradient of `avg_pool`: dx[n,i,c] = sum of grad[n,o,c] / (inputs in window o) over the windows o that hold i.
 

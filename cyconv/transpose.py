@@ -6,7 +6,9 @@ from typing import Any
 
 from cyconv import _plan
 from cyconv._op import Op, op_of
-from cyconv._problem import NAMES, TRANSPOSED, Array
+from cyconv._problem import TRANSPOSED, Array
+
+_ATROUS = Op("atrous_conv2d_transpose", TRANSPOSED, 2, ("value", "filters", "strides", "rate"))
 
 
 def _conv_transpose(
@@ -31,8 +33,7 @@ def _conv_transpose(
 ) -> Array:
     """The adjoint of a convolution."""
     return _plan.execute(
-        TRANSPOSED, op.name, NAMES, op.n,
-        (strides, padding, data_format, dilations, padding_mode, groups, output_shape, output_padding),
+        op, (strides, padding, data_format, dilations, padding_mode, groups, output_shape, output_padding),
         input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
@@ -262,7 +263,7 @@ def conv3d_transpose() -> None:
     """
 
 
-@op_of(_conv_transpose, TRANSPOSED, None)
+@op_of(_conv_transpose, TRANSPOSED, 0)
 def conv_transpose() -> None:
     """N-D transposed convolution, N = 1, 2 or 3 by the rank of the filters.
 
@@ -423,11 +424,10 @@ def atrous_conv2d_transpose(
     >>> nn.atrous_conv2d_transpose(x, np.ones((1, 2, 1, 1)), (1, 1, 5, 1), 2, "VALID").ravel()
     array([1., 0., 1., 0., 0.])
     """
-    op = "atrous_conv2d_transpose"
     if rate is None:
+        op = _ATROUS.name
         raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary transposed convolution")
     return _plan.execute(
-        TRANSPOSED, op, ("value", "filters", "strides", "rate"), 2,
-        (strides, padding, data_format, rate, padding_mode, groups, output_shape, None),
+        _ATROUS, (strides, padding, data_format, rate, padding_mode, groups, output_shape, None),
         value, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip

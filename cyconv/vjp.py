@@ -16,7 +16,7 @@ import numpy as np
 
 from cyconv import _isa, _threads
 from cyconv._filter_gradient import activation_gradient
-from cyconv._op import Op, bound
+from cyconv._op import bound
 from cyconv._plan import Deferred, Recipe, check
 from cyconv._problem import (
     ACTIVATIONS,
@@ -104,12 +104,13 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     (x_name, f_name), threads = rule.names, a["num_threads"]
     x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
     recipe = _recipe(rule, op, a, x, **{f_name: f})
-    problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.kind is TRANSPOSED
-    forward, how = Op(op, FORWARD if transposed else recipe.kind, recipe.n), (steps, None, threads, a["padding_mode"])
+    problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.op.kind is TRANSPOSED
+    forward = recipe.op._replace(kind=FORWARD) if transposed else recipe.op
+    how = steps, None, threads, a["padding_mode"]
     g = _undo(rule, op, a, x.dtype, problem)
     gradients: Gradients = {
         "residual": lambda: g.copy(),
-        "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - recipe.n, threads),
+        "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - problem.ndim, threads),
     }
     if transposed:
         gradients[x_name] = lambda: convolution(g, f, *steps, num_threads=threads)
@@ -128,7 +129,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     x = array(op, "input", a["input"], getattr(a["depthwise_filter"], "dtype", None))
     recipe = _recipe(rule, op, a, x)
     filters: Any = recipe.filters
-    x, f, code = operands(op, "input", x, "depthwise_filter", filters.depthwise)
+    f, (x, _, code) = filters.depthwise, recipe.operands(x)
     problem = recipe.problem(x.shape, code)
     g = _undo(rule, op, a, x.dtype, problem)
     point, between, first = filters.pointwise, filters.epilogue, how | extras | {"num_threads": threads}
