@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import islice, product
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from cyconv import _geometry as geometry
 from cyconv._geometry import LIMIT, UNIT, Axis, JobAxis, Padding
 
+T = TypeVar("T")
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, np.dtype[Any]]
 #: What a convolution calls its arguments: input, filters, strides, dilations.
@@ -296,16 +297,23 @@ def groups_argument(op: str, value: Any) -> int | None:
     return None if value is None else integer(op, "groups", value)
 
 
+def spatial_part(
+    op: str, arg: str, values: tuple[Any, ...], n: int, channels_last: bool, other: Any
+) -> tuple[Any, ...]:
+    """Of values in data_format order those of the n spatial axes, which they may be already; batch and channels must have `other`."""
+    if len(values) != n + 2:
+        return values
+    if ((values[0], values[-1]) if channels_last else values[:2]) != (other, other):
+        raise ValueError(f"{op}: {arg} must be {other} for the batch and the channels, not {shown(values)}")
+    return values[1:-1] if channels_last else values[2:]
+
+
 def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, channels_last: bool) -> Shape:
     """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
     values = (1,) if value is None else (value,) if isinstance(value, int) else value
     if len(values) not in (1, n, n + 2):
         raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {shown(values)}")
-    if len(values) == n + 2:
-        ends = (values[0], values[-1]) if channels_last else values[:2]
-        if ends != (1, 1):
-            raise ValueError(f"{op}: {arg} must be 1 for the batch and the channels, not {shown(values)}")
-        values = values[1:-1] if channels_last else values[2:]
+    values = spatial_part(op, arg, values, n, channels_last, 1)
     values = values * n if len(values) == 1 else values
     return tuple(integer(op, arg, v) for v in values)
 
@@ -341,12 +349,7 @@ def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_las
         return ((value, value),) * n
     if len(value) not in (n, n + 2):
         raise ValueError(f"{op}: padding needs {n} or {n + 2} (before, after) pairs, not {len(value)}: {shown(value)}")
-    if len(value) == n + 2:
-        ends = (value[0], value[-1]) if channels_last else value[:2]
-        if ends != ((0, 0), (0, 0)):
-            raise ValueError(f"{op}: padding must be (0, 0) for the batch and the channels, not {shown(value)}")
-        return value[1:-1] if channels_last else value[2:]
-    return value
+    return spatial_part(op, "padding", value, n, channels_last, (0, 0))
 
 
 _ZEROS = (0, 0.0)
@@ -456,8 +459,8 @@ def split_shape(
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))
 
 
-def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -> Shape:
-    """The inverse of split_shape."""
+def join_shape(batch: tuple[T, ...], sizes: tuple[T, ...], channels: T, channels_last: bool) -> tuple[T, ...]:
+    """The inverse of split_shape: axes in the order of a layout."""
     return (*batch, *sizes, channels) if channels_last else (*batch, channels, *sizes)
 
 

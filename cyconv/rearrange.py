@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, array, in_pieces, integer, layout, misfit, sequence, shown
+from cyconv._problem import Array, Shape, array, in_pieces, integer, join_shape, layout, misfit, sequence, shown
 from cyconv._windows import empty
 
 
@@ -37,10 +37,11 @@ def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[S
     return block, checked
 
 
-def _dealt(op: str, x: Array, sizes: Shape, order: Shape, shape: Shape) -> Array:
-    """The input as an array of those sizes, its axes in that order, as a new array of that shape."""
+def _dealt(op: str, x: Array, sizes: Shape, groups: tuple[Shape, ...]) -> Array:
+    """The input as an array of those sizes, copied to one whose every axis is a group of these."""
+    shape = tuple(math.prod(sizes[axis] for axis in group) for group in groups)
     try:
-        dealt = x.reshape(sizes).transpose(order)
+        dealt = x.reshape(sizes).transpose([axis for group in groups for axis in group])
     except ValueError:  # too large even for no elements
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {x.dtype}") from None
     y = empty(op, dealt.shape, x.dtype)
@@ -101,10 +102,9 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
         padded[...] = np.zeros((), x.dtype)
         in_pieces(np.copyto, padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))], x)
         x = padded
-    sizes = [size // b for size, b in zip(sizes, block)]
-    apart = (x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *rest)
-    order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))
-    return _dealt(op, x, apart, order, (x.shape[0] * math.prod(block), *sizes, *rest))
+    apart = (x.shape[0], *(v for size, b in zip(sizes, block) for v in (size // b, b)), *rest)
+    positions = [(axis,) for axis in (*range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))]
+    return _dealt(op, x, apart, ((*range(2, 2 * n + 1, 2), 0), *positions))
 
 
 def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = None) -> Array:
@@ -158,10 +158,9 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
                 op, "crops", (x.shape,),
                 f"crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
             )  # fmt: skip
-    rest = x.shape[n + 1 :]
     apart = (*block, x.shape[0] // count, *x.shape[1:])
-    order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, len(apart)))
-    y = _dealt(op, x, apart, order, (x.shape[0] // count, *sizes, *rest))
+    spatial, rest = [(n + 1 + i, i) for i in range(n)], [(axis,) for axis in range(2 * n + 1, len(apart))]
+    y = _dealt(op, x, apart, ((n,), *spatial, *rest))
     if not any(map(any, cuts)):
         return y
     y = y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))]
@@ -222,9 +221,7 @@ def space_to_depth(input: Any, block_size: int, data_format: str | None = "NHWC"
             op, "block_size", (np.shape(input),), f"block_size={b} must divide the {h} x {w} pixels of the input"
         )
     apart = (n, h // b, b, w // b, b, c)
-    if last:
-        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h // b, w // b, b * b * c))
-    return _dealt(op, x, apart, (0, 2, 4, 5, 1, 3), (n, b * b * c, h // b, w // b))
+    return _dealt(op, x, apart, join_shape(((0,),), ((1,), (3,)), (2, 4, 5), last))
 
 
 def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC", name: str | None = None) -> Array:
@@ -268,6 +265,4 @@ def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC"
             f"the {b * b} pixels of block_size={b} must divide the {c} channels of the input",
         )  # fmt: skip
     apart = (n, h, w, b, b, c // (b * b))
-    if last:
-        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h * b, w * b, c // (b * b)))
-    return _dealt(op, x, apart, (0, 5, 1, 3, 2, 4), (n, c // (b * b), h * b, w * b))
+    return _dealt(op, x, apart, join_shape(((0,),), ((1, 3), (2, 4)), (5,), last))
