@@ -13,33 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _isa, _runtime, _threads
+from cyconv import _isa, _problem, _runtime, _threads
 from cyconv._algorithms import ALGORITHMS, NAMES, most_scratch
 from cyconv._depthwise import Separable
 from cyconv._op import Op
-from cyconv._problem import (
-    DEPTHWISE,
-    TRANSPOSED,
-    Array,
-    Epilogue,
-    Problem,
-    SeparableProblem,
-    Shape,
-    StagedFilters,
-    activation_argument,
-    array,
-    bias_argument,
-    dtype_code,
-    filter_shape,
-    layout,
-    moves,
-    operands,
-    out_argument,
-    output_like,
-    shape_argument,
-    shown,
-    spatial_rank,
-)
+from cyconv._problem import DEPTHWISE, TRANSPOSED, Array, Epilogue, Problem, SeparableProblem, Shape, StagedFilters
 from cyconv._runtime import settings
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
@@ -50,7 +28,7 @@ _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
 
 def _named(name: str | None, what: str = "algorithm") -> str | None:
     if name is not None and name != "auto" and name not in NAMES:
-        raise ValueError(f"{what} must be one of auto, {', '.join(NAMES)}, not {shown(name)}")
+        raise ValueError(f"{what} must be one of auto, {', '.join(NAMES)}, not {_problem.shown(name)}")
     return name
 
 
@@ -133,10 +111,10 @@ def check(
         return NO_EXTRAS
     op = problem.op
     return Extras(
-        None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
-        None if residual is None else output_like(op, "residual", residual, problem.out_shape, dtype),
-        _IDENTITY if activation is None else activation_argument(op, activation, problem.dtype),
-        None if out is None else out_argument(op, out, problem.out_shape, dtype),
+        None if bias is None else _problem.bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
+        None if residual is None else _problem.output_like(op, "residual", residual, problem.out_shape, dtype),
+        _IDENTITY if activation is None else _problem.activation_argument(op, activation, problem.dtype),
+        None if out is None else _problem.out_argument(op, out, problem.out_shape, dtype),
     )
 
 
@@ -170,7 +148,7 @@ class Recipe(NamedTuple):
 
     def problem(self, shape: Shape, dtype: int) -> Any:
         """The problem of an input of that shape."""
-        return _problem(self.op, shape, self.filters.shape, dtype, *self.rest)
+        return make_problem(self.op, shape, self.filters.shape, dtype, *self.rest)
 
     def operands(self, x: Any) -> tuple[Array, Any, int]:
         """An input, the filters and their common dtype."""
@@ -192,11 +170,11 @@ def called(op: Op, input: Any) -> Op:
 def _operands(op: Op, x: Any, filters: Any) -> tuple[Array, Any, int]:
     """The arrays and their common dtype; those of two stages agree already."""
     f = filters.depthwise if isinstance(filters, StagedFilters) else filters
-    x, f, code = operands(op.name, op.names[0], x, op.names[1], f)
+    x, f, code = _problem.operands(op.name, op.names[0], x, op.names[1], f)
     return x, filters if isinstance(filters, StagedFilters) else f, code
 
 
-def _problem(op: Op, *arguments: Any) -> Any:
+def make_problem(op: Op, *arguments: Any) -> Any:
     return op.kind.problem(op.name, op.names, op.n, *arguments)
 
 
@@ -215,10 +193,11 @@ def execute(
     if type(input) is Deferred:
         op = called(op, input)
     if not op.n:
-        op = op._replace(n=spatial_rank(op.name, op.names[1], array(op.name, op.names[1], filters).shape))
+        shape = _problem.array(op.name, op.names[1], filters).shape
+        op = op._replace(n=_problem.spatial_rank(op.name, op.names[1], shape))
     rest = op.kind.arguments(op.name, op.names, *how)
     if type(input) is Deferred:
-        kept = filters if isinstance(filters, StagedFilters) else array(op.name, op.names[1], filters)
+        kept = filters if isinstance(filters, StagedFilters) else _problem.array(op.name, op.names[1], filters)
         return Recipe(op, rest, kept, bias, activation)  # type: ignore[return-value]
     code = _runtime.common_code(input, filters)
     x, f = input, filters
@@ -232,7 +211,7 @@ def execute(
 @lru_cache(maxsize=1024)
 def _chosen(forced: str | None, op: Op, *arguments: Any) -> tuple[Any, Any]:
     """A problem and its driver."""
-    problem = _problem(op, *arguments)
+    problem = make_problem(op, *arguments)
     return problem, choose(problem, forced).driver
 
 
@@ -321,7 +300,7 @@ class Plan(_runtime.Quick):
         self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any], caller: str = "plan"
     ) -> None:
         parameters = _parameters(op)
-        name = getattr(op, "__name__", shown(op))
+        name = getattr(op, "__name__", _problem.shown(op))
         no_plan = f"{caller}: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
             raise TypeError(no_plan)
@@ -355,16 +334,16 @@ class Plan(_runtime.Quick):
     def _check(self) -> None:
         """What can be said of the arguments before there is an input."""
         (op, kind, n, names), (steps, *_), filters, bias, activation = self._recipe
-        moves(op, names, steps, n, layout(op, steps[2], n))
-        code, dtype = dtype_code(op, names[1], filters.dtype), filters.dtype
-        activation_argument(op, activation, code)
+        _problem.moves(op, names, steps, n, _problem.layout(op, steps[2], n))
+        code, dtype = _problem.dtype_code(op, names[1], filters.dtype), filters.dtype
+        _problem.activation_argument(op, activation, code)
         filters = filters.pointwise if isinstance(filters, StagedFilters) else filters
-        filter_shape(op, names[1], filters.shape, n)
+        _problem.filter_shape(op, names[1], filters.shape, n)
         if bias is not None:
             channels = filters.shape[-1] * (filters.shape[-2] if kind is DEPTHWISE else 1)
             if kind is TRANSPOSED:  # the input tells how many groups there are
-                channels = array(op, "bias", bias, dtype).size
-            bias_argument(op, bias, channels, dtype, code)
+                channels = _problem.array(op, "bias", bias, dtype).size
+            _problem.bias_argument(op, bias, channels, dtype, code)
 
     def _bind(self, x: Array) -> tuple[Any, ...]:
         """(shape, dtype, ISA, forced algorithm) of inputs like x; (output's shape, driver's run, packed filters, bias,
@@ -384,7 +363,7 @@ class Plan(_runtime.Quick):
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
-        x = array(recipe.op.name, recipe.op.names[0], x, recipe.filters.dtype)
+        x = _problem.array(recipe.op.name, recipe.op.names[0], x, recipe.filters.dtype)
         if not last or (x.shape, x.dtype, _isa.current(), forced_algorithm()) != last[:4]:
             last = self._bind(x)
         packed, (problem, driver, extras) = last[6], last[9:]
@@ -398,8 +377,8 @@ class Plan(_runtime.Quick):
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
         recipe, op = self._recipe, self._recipe.op
-        code = dtype_code(op.name, op.names[1], recipe.filters.dtype)
-        return recipe.problem(shape_argument(op.name, "shape", shape) or (), code)  # type: ignore[no-any-return]
+        code = _problem.dtype_code(op.name, op.names[1], recipe.filters.dtype)
+        return recipe.problem(_problem.shape_argument(op.name, "shape", shape) or (), code)  # type: ignore[no-any-return]
 
     def _wanted(self, num_threads: int | None) -> int:
         """The threads of a call."""
@@ -454,7 +433,7 @@ def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], gi
     allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
         if name not in allowed:
-            raise TypeError(f"{called} takes no {shown(name)} here; it takes {', '.join(allowed)}")
+            raise TypeError(f"{called} takes no {_problem.shown(name)} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 

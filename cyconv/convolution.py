@@ -6,19 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cyconv import _plan
+from cyconv import _plan, _problem
 from cyconv._op import Op, op_of
-from cyconv._problem import (
-    FORWARD,
-    PIECE_BYTES,
-    Array,
-    data_format_argument,
-    in_pieces,
-    misfit,
-    out_argument,
-    pair,
-    shown,
-)
+from cyconv._problem import FORWARD, PIECE_BYTES, Array
 from cyconv._runtime import apart, empty
 
 _CONVOLUTION = Op("convolution", FORWARD, 0)
@@ -513,14 +503,14 @@ def bias_add(
            [1., 2.]])
     """
     x, b, axis = bias_operands("bias_add", value, bias, data_format)
-    target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
+    target = None if out is None else _problem.out_argument("bias_add", out, x.shape, x.dtype)
     b = b.reshape(-1, *(1,) * (x.ndim - 1 - axis))
     try:
         if x.nbytes <= PIECE_BYTES or (target is not None and not apart(target, x, b)):
             target = np.add(x, b, out=target)
         else:
             target = empty(x.shape, x.dtype) if target is None else target
-            in_pieces(lambda y, x, b: np.add(x, b, out=y), target, x, np.broadcast_to(b, x.shape))
+            _problem.in_pieces(lambda y, x, b: np.add(x, b, out=y), target, x, np.broadcast_to(b, x.shape))
     except MemoryError as error:
         raise MemoryError(f"bias_add: {error}") from None
     return target if out is None else out
@@ -528,28 +518,28 @@ def bias_add(
 
 def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
     """The axis of the channels of an array of any rank from two."""
-    name = data_format_argument(op, data_format)
+    name = _problem.data_format_argument(op, data_format)
     name = "channels_last" if name is None else name
     first = name == "channels_first" or name.startswith("NC")
     if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
         raise ValueError(
-            f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {shown(name)}"
+            f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {_problem.shown(name)}"
         )
     if x.ndim < 2:
-        raise misfit(op, arg, (x.shape,), f"{arg} must have at least 2 dimensions ({arg}.shape={x.shape})")
+        raise _problem.misfit(op, arg, (x.shape,), f"{arg} must have at least 2 dimensions ({arg}.shape={x.shape})")
     return 1 if first else x.ndim - 1
 
 
 def bias_operands(op: str, value: Any, bias: Any, data_format: Any) -> tuple[Array, Array, int]:
     """The checked arguments of bias_add, and the axis of the channels."""
-    x, b = pair(op, "value", value, "bias", bias)
+    x, b = _problem.pair(op, "value", value, "bias", bias)
     axis = channel_axis(op, "value", x, data_format)
     if x.dtype != b.dtype:
         raise TypeError(f"{op}: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")
     if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
         raise TypeError(f"{op}: value has dtype {x.dtype}; only numbers can be added")
     if b.shape != x.shape[axis : axis + 1]:
-        raise misfit(
+        raise _problem.misfit(
             op, "bias", (x.shape, b.shape),
             f"bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
             f"(value.shape={x.shape})",

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyconv import _plan
+from cyconv import _plan, _problem
 from cyconv._op import Op
-from cyconv._problem import (
-    DEPTHWISE,
-    SEPARABLE,
-    Array,
-    StagedFilters,
-    activation_argument,
-    array,
-    bias_argument,
-    filter_shape,
-    operands,
-)
+from cyconv._problem import DEPTHWISE, SEPARABLE, Array, StagedFilters
 
 _DEPTHWISE = Op("depthwise_conv2d", DEPTHWISE, 2, ("input", "filter", "strides", "dilations"))
 _SEPARABLE = Op("separable_conv2d", SEPARABLE, 2, ("input", "depthwise_filter", "strides", "dilations"))
@@ -203,13 +193,13 @@ def separable_conv2d(
     array([33.])
     """
     op = _plan.called(_SEPARABLE, input).name
-    first = array(op, "depthwise_filter", depthwise_filter, getattr(input, "dtype", None))
-    f, point, code = operands(op, "depthwise_filter", first, "pointwise_filter", pointwise_filter)
+    first = _problem.array(op, "depthwise_filter", depthwise_filter, getattr(input, "dtype", None))
+    f, point, code = _problem.operands(op, "depthwise_filter", first, "pointwise_filter", pointwise_filter)
     if depthwise_bias is not None:
-        filter_shape(op, "depthwise_filter", f.shape, 2)
+        _problem.filter_shape(op, "depthwise_filter", f.shape, 2)
         channels = f.shape[2] * f.shape[3]
-        depthwise_bias = bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
-    between = activation_argument(op, depthwise_activation, code, "depthwise_activation")
+        depthwise_bias = _problem.bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
+    between = _problem.activation_argument(op, depthwise_activation, code, "depthwise_activation")
     return _plan.execute(
         _SEPARABLE, (strides, padding, data_format, dilations, padding_mode, groups),
         input, StagedFilters(f, point, depthwise_bias, between), bias, activation, residual, out, num_threads,

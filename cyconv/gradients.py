@@ -9,35 +9,10 @@ from typing import Any
 import numpy as np
 
 from cyconv import _geometry as geometry
-from cyconv import _isa, _plan, _threads
+from cyconv import _isa, _plan, _problem, _threads
 from cyconv._algorithms import filter_gradient
 from cyconv._op import Op, op_of
-from cyconv._problem import (
-    DEPTHWISE,
-    DTYPES,
-    FORWARD,
-    NAMES,
-    ONE_BY_ONE,
-    Array,
-    Problem,
-    Shape,
-    array,
-    check_bytes,
-    delivered,
-    dtype_code,
-    forward_problem,
-    join_shape,
-    layout,
-    misfit,
-    operands,
-    out_argument,
-    padding_mode_argument,
-    shape_argument,
-    shown,
-    split_shape,
-    steps_argument,
-    transposed_problem,
-)
+from cyconv._problem import DEPTHWISE, DTYPES, FORWARD, NAMES, ONE_BY_ONE, Array, Problem, Shape
 from cyconv._runtime import empty
 from cyconv.convolution import channel_axis
 
@@ -62,30 +37,30 @@ def _backprop_input(
 ) -> Array:
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
     op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n
-    g, f, code = operands(op, "out_backprop", out_backprop, "filter", filter)
-    sizes = shape_argument(op, "input_sizes", input_sizes) or ()
-    strides, padding, data_format, dilations = steps_argument(op, "strides", "dilations", *steps)
+    g, f, code = _problem.operands(op, "out_backprop", out_backprop, "filter", filter)
+    sizes = _problem.shape_argument(op, "input_sizes", input_sizes) or ()
+    strides, padding, data_format, dilations = _problem.steps_argument(op, "strides", "dilations", *steps)
     if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
-        sizes = join_shape(g.shape[:-3], sizes, f.shape[2], layout(op, data_format, n))
+        sizes = _problem.join_shape(g.shape[:-3], sizes, f.shape[2], _problem.layout(op, data_format, n))
     if g.ndim < n + 2:
-        split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
+        _problem.split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
     if len(sizes) != g.ndim:
-        raise misfit(
+        raise _problem.misfit(
             op, "input_sizes", (sizes, g.shape),
             f"input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
             f"(input_sizes={sizes}, out_backprop.shape={g.shape})",
         )  # fmt: skip
-    mode = padding_mode_argument(op, padding_mode)[0]
+    mode = _problem.padding_mode_argument(op, padding_mode)[0]
 
     def problem(sizes: Shape, padding: Any, code: int) -> Problem:
         names, moved = ("out_backprop", "filter", "strides", "dilations"), (strides, padding, data_format, dilations)
-        return transposed_problem(
+        return _problem.transposed_problem(
             op, names, n, g.shape, f.shape, code, moved, sizes, gradient=True, depthwise=depthwise
         )
 
     whole = problem(sizes, padding, code)
     if out is not None:
-        out_argument(op, out, sizes, g.dtype)
+        _problem.out_argument(op, out, sizes, g.dtype)
 
     last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
     if padding == "VALID" and last and not depthwise and f.shape[:-1] == window:
@@ -94,7 +69,7 @@ def _backprop_input(
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
             dx = _backprop_input(of, sizes_of_one, f, g, (1, padding, data_format, 1), None, num_threads)
-            return delivered(out, dx.reshape(sizes))
+            return _problem.delivered(out, dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
@@ -108,16 +83,16 @@ def _backprop_input(
     if max(extended) > geometry.LIMIT:
         raise MemoryError(
             f"{op}: windows that reach {max(map(max, around))} positions outside of input_sizes={sizes} take an array of "
-            f"{extended} positions: that many have no room under padding_mode={shown(padding_mode)}"
+            f"{extended} positions: that many have no room under padding_mode={_problem.shown(padding_mode)}"
         )
     if dtype.itemsize == 2:  # the folds add up in float32, too; no half precision is for transforms
         g, f, code, forced = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32"), "direct"
-    padded = problem(join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
+    padded = problem(_problem.join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
     x = _plan.run(padded, g, f, None, num_threads, forced)
     with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
         for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
             x = _fold(x, axis, a.size, lo, hi, mode)
-        return delivered(out, np.array(x, dtype, order="C") if out is None else x)
+        return _problem.delivered(out, np.array(x, dtype, order="C") if out is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:
@@ -125,7 +100,7 @@ def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> 
     pixels, (_, channels, filters) = g.size // f.shape[-1], f.shape
     made = np.empty((pixels, channels), g.dtype)
     names = ("filter", "out_backprop", "strides", "dilations")
-    product = forward_problem(op, names, 1, f.shape, (1, filters, pixels), code, ONE_BY_ONE)
+    product = _problem.forward_problem(op, names, 1, f.shape, (1, filters, pixels), code, ONE_BY_ONE)
     _plan.run(product, f, g.reshape(pixels, filters).T[None], made.T[None], num_threads)
     return made
 
@@ -152,23 +127,23 @@ def _backprop_filter(
 ) -> Array:
     """Every filter gradient: the problem of the forward op, summed over pixels."""
     op, names = of.name, ("input", "filter_sizes", "strides", "dilations")
-    x, g, code = operands(op, "input", input, "out_backprop", out_backprop)
-    sizes = shape_argument(op, "filter_sizes", filter_sizes) or ()
+    x, g, code = _problem.operands(op, "input", input, "out_backprop", out_backprop)
+    sizes = _problem.shape_argument(op, "filter_sizes", filter_sizes) or ()
     rest = of.kind.arguments(op, names, *steps, padding_mode, None)
     problem = of.kind.problem(op, names, of.n, x.shape, sizes, code, *rest)
     if g.shape != problem.out_shape:
-        raise misfit(
+        raise _problem.misfit(
             op, "out_backprop", (x.shape, sizes, g.shape),
             f"out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
             f"(input.shape={x.shape}, filter_sizes={sizes})",
         )  # fmt: skip
-    check_bytes(op, sizes, code)
-    target = None if out is None else out_argument(op, out, sizes, x.dtype)
+    _problem.check_bytes(op, sizes, code)
+    target = None if out is None else _problem.out_argument(op, out, sizes, x.dtype)
     threads = _threads.wanted(op, num_threads)
     fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
     result = target if target is not None and fits else empty(sizes, x.dtype)
     _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
-    return delivered(out, result)
+    return _problem.delivered(out, result)
 
 
 def _conv_backprop_input(
@@ -694,11 +669,11 @@ def bias_add_grad(
     array([6., 9.])
     """
     op = "bias_add_grad"
-    g = array(op, "out_backprop", out_backprop)
+    g = _problem.array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
     if out is not None:
-        out_argument(op, out, g.shape[axis : axis + 1], g.dtype)
-    return delivered(out, _channel_sums(op, g, axis, num_threads))
+        _problem.out_argument(op, out, g.shape[axis : axis + 1], g.dtype)
+    return _problem.delivered(out, _channel_sums(op, g, axis, num_threads))
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
@@ -708,11 +683,11 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
     channels = g.shape[-1]
     if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
         return g.reshape(math.prod(g.shape[:-1]), channels).sum(0, dtype=g.dtype)  # type: ignore[no-any-return]
-    code = dtype_code(op, "out_backprop", g.dtype)
+    code = _problem.dtype_code(op, "out_backprop", g.dtype)
     g = g[:, np.newaxis] if g.ndim == 2 else g
     n = min(3, g.ndim - 2)
     ones = np.broadcast_to(np.ones((), g.dtype), (*g.shape[:-1], 1))
-    problem = forward_problem(op, NAMES, n, ones.shape, (*(1,) * (n + 1), channels), code, ONE_BY_ONE)
+    problem = _problem.forward_problem(op, NAMES, n, ones.shape, (*(1,) * (n + 1), channels), code, ONE_BY_ONE)
     result = np.empty(channels, g.dtype)
     _driver(problem, _plan.forced_algorithm()).run(ones, g, result, threads, _isa.current())
     return result

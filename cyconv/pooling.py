@@ -8,37 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cyconv import _windows
+from cyconv import _problem, _windows
 from cyconv._op import Op, op_of
-from cyconv._problem import (
-    COMPUTE,
-    Array,
-    array,
-    delivered,
-    dtype_code,
-    operands,
-    out_argument,
-    sequence,
-    shape_argument,
-    shown,
-    spatial_rank,
-)
-from cyconv._windows import (
-    ARGMAX,
-    IN_BATCH,
-    IN_IMAGE,
-    MAX,
-    MAX_GRAD,
-    MEAN,
-    MEAN_GRAD,
-    Geometry,
-    channels_last_of,
-    described,
-    empty,
-    room_for,
-    same_shape,
-    windows,
-)
+from cyconv._problem import COMPUTE, Array
+from cyconv._windows import ARGMAX, IN_BATCH, IN_IMAGE, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry
 
 
 def _flag(op: str, arg: str, value: Any) -> bool:
@@ -46,7 +19,7 @@ def _flag(op: str, arg: str, value: Any) -> bool:
     try:
         return bool(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{op}: {arg} must be True or False, not {shown(value)}") from None
+        raise TypeError(f"{op}: {arg} must be True or False, not {_problem.shown(value)}") from None
 
 
 def _as_int32(x: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -61,15 +34,15 @@ def _as_int32(x: Array) -> tuple[Array, Callable[[Array], Array]]:
 
 def _pooled(op: Op, input: Any, g: Geometry, out: Any, num_threads: int | None) -> Array:
     """Every pool: one problem, one run."""
-    x = array(op.name, "input", input)
+    x = _problem.array(op.name, "input", input)
     if op.kind == MAX and x.dtype.kind in "iu" and x.dtype != np.int32:
         whole, back = _as_int32(x)
         y = back(_pooled(op, whole, g, None, num_threads))
         if out is not None:
-            out_argument(op.name, out, y.shape, y.dtype)
-        return delivered(out, y)
-    n, code = op.n or spatial_rank(op.name, "input", x.shape), dtype_code(op.name, "input", x.dtype)
-    window = windows(op.name, "input", op.kind, n, x.shape, code, g)
+            _problem.out_argument(op.name, out, y.shape, y.dtype)
+        return _problem.delivered(out, y)
+    n, code = op.n or _problem.spatial_rank(op.name, "input", x.shape), _problem.dtype_code(op.name, "input", x.dtype)
+    window = _windows.windows(op.name, "input", op.kind, n, x.shape, code, g)
     return _windows.run(window, window.problem.out_shape, x.dtype, out, num_threads, x)  # type: ignore[return-value]
 
 
@@ -86,7 +59,7 @@ def _pool(
     num_threads: int | None = None,
 ) -> Array:
     """The maximum or the mean of every window."""
-    return _pooled(op, input, described(op.name, ksize, strides, padding, data_format, None), out, num_threads)
+    return _pooled(op, input, _windows.described(op.name, ksize, strides, padding, data_format, None), out, num_threads)
 
 
 @op_of(_pool, MAX, 0)
@@ -316,14 +289,14 @@ def pool(
     """
     kinds = {"MAX": MAX, "AVG": MEAN}
     if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
-        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {shown(pooling_type)}")
-    ksize = sequence("pool", "window_shape", window_shape)
+        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {_problem.shown(pooling_type)}")
+    ksize = _problem.sequence("pool", "window_shape", window_shape)
     n = len(ksize) if isinstance(ksize, tuple) else 0
     if isinstance(ksize, tuple) and n not in (1, 2, 3):
         raise ValueError(
-            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {shown(window_shape)}"
+            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {_problem.shown(window_shape)}"
         )
-    g = described("pool", ksize, strides, padding, data_format, dilations)
+    g = _windows.described("pool", ksize, strides, padding, data_format, dilations)
     return _pooled(Op("pool", kinds[pooling_type.upper()], n), input, g, out, num_threads)
 
 
@@ -380,17 +353,17 @@ def max_pool_with_argmax(
         if index not in (np.dtype(np.int64), np.dtype(np.int32)):
             raise TypeError
     except TypeError:
-        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {shown(output_dtype)}") from None
-    x, batch = array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
+        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {_problem.shown(output_dtype)}") from None
+    x, batch = _problem.array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
     back: Callable[[Array], Array] = np.asarray
     if x.dtype.kind in "iu" and x.dtype != np.int32:
         x, back = _as_int32(x)
-    g = described(op, ksize, strides, padding, data_format, None)
-    window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)
+    g = _windows.described(op, ksize, strides, padding, data_format, None)
+    window = _windows.windows(op, "input", ARGMAX, 2, x.shape, _problem.dtype_code(op, "input", x.dtype), g)
     shape = window.problem.out_shape
     if index.itemsize == 4 and math.prod(x.shape if batch else x.shape[1:]) > np.iinfo(np.int32).max:
         raise ValueError(f"{op}: positions in an array of shape {x.shape} do not fit int32; use output_dtype=np.int64")
-    at = empty(op, shape, index)
+    at = _windows.empty(op, shape, index)
     counted = IN_BATCH if batch else IN_IMAGE
     y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=at, counted=counted)
     return back(y), at  # type: ignore[arg-type]
@@ -444,24 +417,26 @@ def max_pool_grad_with_argmax(
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/MaxPoolGradWithArgmax
     """
     op = "max_pool_grad_with_argmax"
-    x, g, code = operands(op, "input", input, "grad", grad)
-    at = array(op, "argmax", argmax)
+    x, g, code = _problem.operands(op, "input", input, "grad", grad)
+    at = _problem.array(op, "argmax", argmax)
     if at.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
-    window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
-    same_shape(op, window.problem.out_shape, grad=g, argmax=at)
+    window = _windows.windows(
+        op, "input", ARGMAX, 2, x.shape, code, _windows.described(op, ksize, strides, padding, data_format, None)
+    )
+    _windows.same_shape(op, window.problem.out_shape, grad=g, argmax=at)
     batch, image = _flag(op, "include_batch_in_index", include_batch_in_index), math.prod(x.shape[1:])
     most = x.size if batch else image
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
     if not batch:
         at = at + np.arange(x.shape[0]).reshape(-1, 1, 1, 1) * image
-    dx = room_for(op, out, x.shape, x.dtype)
-    seen = channels_last_of(window.problem, dx)
+    dx = _windows.room_for(op, out, x.shape, x.dtype)
+    seen = _windows.channels_last_of(window.problem, dx)
     sums = np.zeros(seen.shape, COMPUTE[code])
     np.add.at(sums.reshape(-1), at, g.astype(sums.dtype))
     seen[...] = sums
-    return delivered(out, dx)
+    return _problem.delivered(out, dx)
 
 
 def _max_pool_grad(
@@ -480,12 +455,12 @@ def _max_pool_grad(
     num_threads: int | None = None,
 ) -> Array:
     """Every gradient of a maximum."""
-    g = described(op.name, ksize, strides, padding, data_format, dilations)
-    x, dy, code = operands(op.name, "orig_input", orig_input, "grad", grad)
-    _, y, _ = operands(op.name, "orig_input", x, "orig_output", orig_output)
-    n = op.n or spatial_rank(op.name, "orig_input", x.shape)
-    window = windows(op.name, "orig_input", op.kind, n, x.shape, code, g)
-    same_shape(op.name, window.problem.out_shape, orig_output=y, grad=dy)
+    g = _windows.described(op.name, ksize, strides, padding, data_format, dilations)
+    x, dy, code = _problem.operands(op.name, "orig_input", orig_input, "grad", grad)
+    _, y, _ = _problem.operands(op.name, "orig_input", x, "orig_output", orig_output)
+    n = op.n or _problem.spatial_rank(op.name, "orig_input", x.shape)
+    window = _windows.windows(op.name, "orig_input", op.kind, n, x.shape, code, g)
+    _windows.same_shape(op.name, window.problem.out_shape, orig_output=y, grad=dy)
     return _windows.gradient(window, x.shape, x.dtype, out, num_threads, x, dy)
 
 
@@ -504,17 +479,17 @@ def _avg_pool_grad(
     num_threads: int | None = None,
 ) -> Array:
     """Every gradient of a mean."""
-    g = described(op.name, ksize, strides, padding, data_format, dilations)
-    dy = array(op.name, "grad", grad)
-    code = dtype_code(op.name, "grad", dy.dtype)
+    g = _windows.described(op.name, ksize, strides, padding, data_format, dilations)
+    dy = _problem.array(op.name, "grad", grad)
+    code = _problem.dtype_code(op.name, "grad", dy.dtype)
     if COMPUTE[code] == "int32":
         raise TypeError(
             f"{op.name}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
         )
-    shape = shape_argument(op.name, "orig_input_shape", orig_input_shape) or ()
-    n = op.n or spatial_rank(op.name, "orig_input_shape", shape)
-    window = windows(op.name, "orig_input_shape", op.kind, n, shape, code, g)
-    same_shape(op.name, window.problem.out_shape, grad=dy)
+    shape = _problem.shape_argument(op.name, "orig_input_shape", orig_input_shape) or ()
+    n = op.n or _problem.spatial_rank(op.name, "orig_input_shape", shape)
+    window = _windows.windows(op.name, "orig_input_shape", op.kind, n, shape, code, g)
+    _windows.same_shape(op.name, window.problem.out_shape, grad=dy)
     return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
 
 

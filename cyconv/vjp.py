@@ -14,24 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _isa, _threads
+from cyconv import _isa, _problem, _threads
 from cyconv._filter_gradient import activation_gradient
 from cyconv._op import bound
 from cyconv._plan import Deferred, Recipe, check
-from cyconv._problem import (
-    ACTIVATIONS,
-    FORWARD,
-    TRANSPOSED,
-    Array,
-    Epilogue,
-    Problem,
-    SeparableProblem,
-    Shape,
-    array,
-    operands,
-    output_like,
-    shown,
-)
+from cyconv._problem import ACTIVATIONS, FORWARD, TRANSPOSED, Array, Epilogue, Problem, SeparableProblem, Shape
 from cyconv._runtime import empty
 from cyconv.convolution import atrous_conv2d, bias_add, bias_operands, conv1d, conv2d, conv3d, convolution
 from cyconv.depthwise import depthwise_conv2d, separable_conv2d
@@ -74,8 +61,10 @@ def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem 
     With it the arguments that are of the output's shape, or of no account otherwise, are checked in the name of `op`.
     """
     threads = _threads.wanted(op, a["num_threads"])
-    g = output_like(op, "out_backprop", a["out_backprop"], problem.out_shape, dtype)
-    y = a["output"] if a["output"] is None else output_like(op, "output", a["output"], problem.out_shape, dtype)
+    g = _problem.output_like(op, "out_backprop", a["out_backprop"], problem.out_shape, dtype)
+    y = a["output"]
+    if y is not None:
+        y = _problem.output_like(op, "output", y, problem.out_shape, dtype)
     epilogue = check(problem, dtype, a["bias"], a["activation"], a["residual"], None).epilogue
     if not epilogue.activation:
         return g
@@ -102,7 +91,7 @@ def _recipe(rule: _Rule, op: str, a: dict[str, Any], x: Array, **filters: Array)
 def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of a forward, depthwise or transposed convolution."""
     (x_name, f_name), threads = rule.names, a["num_threads"]
-    x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
+    x, f, code = _problem.operands(op, x_name, a[x_name], f_name, a[f_name])
     recipe = _recipe(rule, op, a, x, **{f_name: f})
     problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.op.kind is TRANSPOSED
     forward = recipe.op._replace(kind=FORWARD) if transposed else recipe.op
@@ -126,7 +115,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     threads, data_format = a["num_threads"], a["data_format"]
     how = {k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "groups")}
     extras = {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
-    x = array(op, "input", a["input"], getattr(a["depthwise_filter"], "dtype", None))
+    x = _problem.array(op, "input", a["input"], getattr(a["depthwise_filter"], "dtype", None))
     recipe = _recipe(rule, op, a, x)
     filters: Any = recipe.filters
     f, (x, _, code) = filters.depthwise, recipe.operands(x)
@@ -164,7 +153,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
 def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of bias_add."""
     x, _, axis = bias_operands(op, a["value"], a["bias"], a["data_format"])
-    g = output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
+    g = _problem.output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
     return {"value": lambda: g.copy(), "bias": lambda: _channel_sums(op, g, axis, None)}
 
 
@@ -230,7 +219,9 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
         wrt = a["wrt"] if isinstance(a["wrt"], (list, tuple)) else (a["wrt"],)
         for name in wrt:
             if not isinstance(name, str) or name not in allowed:
-                raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {shown(name)}")
+                raise ValueError(
+                    f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {_problem.shown(name)}"
+                )
         a["wrt"] = [allowed[name] for name in wrt]
         gradients = rule.gradients(rule, op, a)
         return tuple(gradients[name]() for name in a["wrt"])
