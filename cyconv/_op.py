@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from cyconv._problem import NAMES, Names
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_signature = lru_cache(inspect.signature)
 
 
 class Op(NamedTuple):
@@ -47,10 +49,11 @@ def op_of(
                     bound(op.name, signature, args, kwargs)
                 raise
 
-        signature = inspect.signature(family)
+        signature = _signature(family)
         layout = {"data_format": data_format}
         parameters = [p.replace(default=layout.get(p.name, p.default)) for p in list(signature.parameters.values())[1:]]
         call.__signature__ = signature = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {name: hint for name, hint in family.__annotations__.items() if name != "op"}
         return call
 
     return decorate
