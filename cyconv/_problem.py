@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import islice, product
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -281,15 +281,17 @@ def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
             raise ValueError(f"{op}: {arg} must be an integer or a flat sequence, not an array of shape {value.shape}")
         value = value.tolist() if value.ndim else value.item()
     if isinstance(value, (list, tuple)):
-        if len(value) > MOST_DIMS:
-            too_many(op, arg, value)
+        few(op, arg, value)
         return tuple([integer(op, arg, v, -LIMIT) for v in value])  # sooner than of a generator
     return integer(op, arg, value, -LIMIT)
 
 
-def too_many(op: str, arg: str, values: Sequence[Any]) -> NoReturn:
-    """For more numbers than any array has axes, which need not stand in a message."""
-    raise ValueError(f"{op}: {arg} should have a few numbers, one for each axis, not {len(values)}: {shown(values)}")
+def few(op: str, arg: str, values: Sequence[Any]) -> None:
+    """Refuse more numbers than any array has axes, which need not stand in a message."""
+    if len(values) > MOST_DIMS:
+        raise ValueError(
+            f"{op}: {arg} should have a few numbers, one for each axis, not {len(values)}: {shown(values)}"
+        )
 
 
 def groups_argument(op: str, value: Any) -> int | None:
@@ -318,27 +320,29 @@ def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, chan
     return tuple(integer(op, arg, v) for v in values)
 
 
-def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | tuple[Any, ...]:
+def padding_argument(op: str, value: Any) -> str | int | tuple[Any, ...]:
     """`padding` made hashable and checked in kind: an upper-case name, an int, or a tuple of pairs."""
     if isinstance(value, str):
         name = value.upper()
         if name not in PADDINGS:
-            raise ValueError(f"{op}: {arg} must be one of {', '.join(PADDINGS)}, an int or pairs, not {shown(value)}")
+            raise ValueError(f"{op}: padding must be one of {', '.join(PADDINGS)}, an int or pairs, not {shown(value)}")
         return name
     if value is None:
-        raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
+        raise TypeError(f"{op}: padding is None; pass 'VALID' for no padding")
     rows = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(rows, bytes):
-        raise TypeError(f"{op}: {arg} must be a string, not bytes: {shown(rows)}")
-    if not isinstance(rows, (list, tuple)):
-        return integer(op, arg, rows, 0)
-    pairs = []
-    for pair in rows:
-        pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {shown(value)}")
-        pairs.append((integer(op, arg, pair[0], 0), integer(op, arg, pair[1], 0)))
-    return tuple(pairs)
+        raise TypeError(f"{op}: padding must be a string, not bytes: {shown(rows)}")
+    return pairs(op, "padding", rows, "axis") if isinstance(rows, (list, tuple)) else integer(op, "padding", rows, 0)
+
+
+def pairs(op: str, arg: str, value: Any, each: str) -> tuple[tuple[int, int], ...]:
+    """Numbers before and after."""
+    rows = value.tolist() if isinstance(value, np.ndarray) else value
+    rows = rows if isinstance(rows, (list, tuple)) else [rows]
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
+    if any(not isinstance(row, (list, tuple)) or len(row) != 2 for row in rows):
+        raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each {each}, not {shown(value)}")
+    return tuple((integer(op, arg, before, 0), integer(op, arg, after, 0)) for before, after in rows)
 
 
 def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_last: bool) -> Padding:
@@ -634,8 +638,9 @@ def transposed_arguments(
 ) -> tuple[Steps, Shape | None, int | Shape | None, int | None]:  # fmt: skip
     """The last arguments of a transposed problem, from the caller's."""
     if not isinstance(padding_mode, str) or padding_mode != "zeros":
-        no_meaning(
-            op, f"padding_mode={shown(padding_mode)}", "a transposed convolution pads nothing, it crops its output"
+        raise ValueError(
+            f"{op}: padding_mode={shown(padding_mode)} has no meaning here: "
+            "a transposed convolution pads nothing, it crops its output"
         )
     sizes = shape_argument(op, "output_shape", output_shape, optional=True)
     steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
@@ -755,19 +760,13 @@ def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Sha
         value = list(islice(value, MOST_DIMS + 1))  # a TensorShape
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {shown(value)}")
-    if len(value) > MOST_DIMS:
-        too_many(op, arg, value)
+    few(op, arg, value)
     if None in value:
         raise TypeError(f"{op}: every size in {arg} must be an integer, not None: {shown(value)}")
     return tuple(integer(op, arg, v, 0) for v in value)
 
 
 # ---- the extras -------------------------------------------------------------------------------------------------
-
-
-def no_meaning(op: str, what: str, why: str) -> NoReturn:
-    """Refuse a combination that has no meaning, and say why."""
-    raise ValueError(f"{op}: {what} has no meaning here: {why}")
 
 
 def bias_argument(

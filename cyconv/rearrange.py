@@ -10,21 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, array, in_pieces, integer, join_shape, layout, misfit, sequence, shown
+from cyconv._problem import Array, Shape, array, in_pieces, integer, join_shape, layout, misfit, pairs, sequence
 from cyconv._windows import empty
 
 
-def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[Shape, list[tuple[int, int]]]:
+def _block(op: str, x: Array, block_shape: Any, arg: str, rows: Any) -> tuple[Shape, tuple[tuple[int, int], ...]]:
     """A block's sides, and as many (before, after) pairs, for an input of enough dimensions."""
     sides = sequence(op, "block_shape", block_shape)
-    rows = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
-    if not isinstance(rows, (list, tuple)) or any(
-        not isinstance(row, (list, tuple, np.ndarray)) or len(row) != 2 for row in rows
-    ):
-        raise ValueError(
-            f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {shown(pairs)}"
-        )
-    checked = [(integer(op, arg, row[0], 0), integer(op, arg, row[1], 0)) for row in rows]
+    checked = pairs(op, arg, rows, "side of the block")
     sides = sides if isinstance(sides, tuple) else (sides,) * len(checked)
     block = tuple(integer(op, "block_shape", b) for b in sides)
     if len(block) != len(checked):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv._problem import MOST_DIMS, Array, Shape, ShapeError, integer, misfit, shape_argument, shown, too_many
+from cyconv._problem import Array, Shape, ShapeError, few, integer, misfit, shape_argument, shown
 
 
 class Row(NamedTuple):
@@ -160,8 +160,7 @@ def summary(
         raise TypeError(f"summary: layers must be a sequence of layers, not {shown(layers)}")
     if not isinstance(training, (bool, np.bool_)):
         raise TypeError(f"summary: training must be True or False, not {shown(training)}")
-    if len(shape) > MOST_DIMS:
-        too_many("summary", "input_shape", shape)
+    few("summary", "input_shape", shape)
     try:
         kind = np.dtype(dtype)
     except TypeError as error:
