@@ -23,6 +23,10 @@ class Op(NamedTuple):
     n: int
     names: Names = NAMES
 
+    def problem(self, *arguments: Any) -> Any:
+        """Of a convolution: the problem of shapes, a dtype and the arguments that its kind has checked."""
+        return self.kind.problem(self.name, self.names, self.n, *arguments)
+
 
 def bound(op: str, signature: inspect.Signature, args: Any, kwargs: Any) -> inspect.BoundArguments:
     """The arguments of a call by name, or Python's words of why they do not fit."""

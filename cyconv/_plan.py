@@ -148,7 +148,7 @@ class Recipe(NamedTuple):
 
     def problem(self, shape: Shape, dtype: int) -> Any:
         """The problem of an input of that shape."""
-        return make_problem(self.op, shape, self.filters.shape, dtype, *self.rest)
+        return self.op.problem(shape, self.filters.shape, dtype, *self.rest)
 
     def operands(self, x: Any) -> tuple[Array, Any, int]:
         """An input, the filters and their common dtype."""
@@ -172,10 +172,6 @@ def _operands(op: Op, x: Any, filters: Any) -> tuple[Array, Any, int]:
     f = filters.depthwise if isinstance(filters, StagedFilters) else filters
     x, f, code = _problem.operands(op.name, op.names[0], x, op.names[1], f)
     return x, filters if isinstance(filters, StagedFilters) else f, code
-
-
-def make_problem(op: Op, *arguments: Any) -> Any:
-    return op.kind.problem(op.name, op.names, op.n, *arguments)
 
 
 def execute(
@@ -211,7 +207,7 @@ def execute(
 @lru_cache(maxsize=1024)
 def _chosen(forced: str | None, op: Op, *arguments: Any) -> tuple[Any, Any]:
     """A problem and its driver."""
-    problem = make_problem(op, *arguments)
+    problem = op.problem(*arguments)
     return problem, choose(problem, forced).driver
 
 
@@ -370,9 +366,8 @@ class Plan(_runtime.Quick):
         if residual is not None or out is not None:
             more = check(problem, x.dtype, None, None, residual, out)
             extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
-        return compute(
-            driver, recipe.op.name, x, packed, extras, out, self._threads if num_threads is None else num_threads
-        )
+        num_threads = self._threads if num_threads is None else num_threads
+        return compute(driver, recipe.op.name, x, packed, extras, out, num_threads)
 
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
@@ -421,10 +416,8 @@ class Plan(_runtime.Quick):
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        recipe = self._recipe
-        return (
-            f"cyconv.plan({recipe.op.name}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
-        )
+        op, filters = self._recipe.op.name, self._recipe.filters
+        return f"cyconv.plan({op}, filters {filters.shape} {filters.dtype}, {self.nbytes} bytes)"
 
 
 def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
