@@ -57,7 +57,7 @@ def op_of(
         layout = {"data_format": data_format}
         parameters = [p.replace(default=layout.get(p.name, p.default)) for p in list(signature.parameters.values())[1:]]
         call.__signature__ = signature = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        call.__annotations__ = {name: hint for name, hint in family.__annotations__.items() if name != "op"}
+        call.__annotations__ = dict(list(family.__annotations__.items())[1:])
         return call
 
     return decorate

@@ -30,16 +30,22 @@ def _backprop_input(
     input_sizes: Any,
     filter: Any,
     out_backprop: Any,
-    steps: tuple[Any, ...],
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    *,
     out: Any = None,
-    num_threads: Any = None,
+    num_threads: int | None = None,
     padding_mode: Any = "zeros",
 ) -> Array:
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
     op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n
     g, f, code = _problem.operands(op, "out_backprop", out_backprop, "filter", filter)
     sizes = _problem.shape_argument(op, "input_sizes", input_sizes) or ()
-    strides, padding, data_format, dilations = _problem.steps_argument(op, "strides", "dilations", *steps)
+    strides, padding, data_format, dilations = _problem.steps_argument(
+        op, "strides", "dilations", strides, padding, data_format, dilations
+    )
     if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
         sizes = _problem.join_shape(g.shape[:-3], sizes, f.shape[2], _problem.layout(op, data_format, n))
     if g.ndim < n + 2:
@@ -68,7 +74,7 @@ def _backprop_input(
         if f.shape[:n] != one == g.shape[-n - 1 : -1]:
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
-            dx = _backprop_input(of, sizes_of_one, f, g, (1, padding, data_format, 1), None, num_threads)
+            dx = _backprop_input(of, sizes_of_one, f, g, 1, padding, data_format, num_threads=num_threads)
             return _problem.delivered(out, dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
@@ -120,16 +126,20 @@ def _backprop_filter(
     input: Any,
     filter_sizes: Any,
     out_backprop: Any,
-    steps: tuple[Any, ...],
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    *,
     out: Any = None,
-    num_threads: Any = None,
+    num_threads: int | None = None,
     padding_mode: Any = "zeros",
 ) -> Array:
     """Every filter gradient: the problem of the forward op, summed over pixels."""
     op, names = of.name, ("input", "filter_sizes", "strides", "dilations")
     x, g, code = _problem.operands(op, "input", input, "out_backprop", out_backprop)
     sizes = _problem.shape_argument(op, "filter_sizes", filter_sizes) or ()
-    rest = of.kind.arguments(op, names, *steps, padding_mode, None)
+    rest = of.kind.arguments(op, names, strides, padding, data_format, dilations, padding_mode, None)
     problem = of.kind.problem(op, names, of.n, x.shape, sizes, code, *rest)
     if g.shape != problem.out_shape:
         raise _problem.misfit(
@@ -146,45 +156,7 @@ def _backprop_filter(
     return _problem.delivered(out, result)
 
 
-def _conv_backprop_input(
-    op: Op,
-    input_sizes: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
-    """The gradient of a convolution with respect to its input."""
-    steps = strides, padding, data_format, dilations
-    return _backprop_input(op, input_sizes, filter, out_backprop, steps, out, num_threads, padding_mode)
-
-
-def _conv_backprop_filter(
-    op: Op,
-    input: Any,
-    filter_sizes: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
-    """The gradient of a convolution with respect to its filters."""
-    steps = strides, padding, data_format, dilations
-    return _backprop_filter(op, input, filter_sizes, out_backprop, steps, out, num_threads, padding_mode)
-
-
-@op_of(_conv_backprop_input, FORWARD, 1, "NWC")
+@op_of(_backprop_input, FORWARD, 1, "NWC")
 def conv1d_backprop_input() -> None:
     """The gradient of `conv1d` with respect to its input.
 
@@ -236,7 +208,7 @@ def conv1d_backprop_input() -> None:
     """
 
 
-@op_of(_conv_backprop_filter, FORWARD, 1, "NWC")
+@op_of(_backprop_filter, FORWARD, 1, "NWC")
 def conv1d_backprop_filter() -> None:
     """The gradient of `conv1d` with respect to its filters.
 
@@ -287,7 +259,7 @@ def conv1d_backprop_filter() -> None:
     """
 
 
-@op_of(_conv_backprop_input, FORWARD, 2, "NHWC")
+@op_of(_backprop_input, FORWARD, 2, "NHWC")
 def conv2d_backprop_input() -> None:
     """The gradient of `conv2d` with respect to its input.
 
@@ -339,7 +311,7 @@ def conv2d_backprop_input() -> None:
     """
 
 
-@op_of(_conv_backprop_filter, FORWARD, 2, "NHWC")
+@op_of(_backprop_filter, FORWARD, 2, "NHWC")
 def conv2d_backprop_filter() -> None:
     """The gradient of `conv2d` with respect to its filters.
 
@@ -390,7 +362,7 @@ def conv2d_backprop_filter() -> None:
     """
 
 
-@op_of(_conv_backprop_input, FORWARD, 3, "NDHWC")
+@op_of(_backprop_input, FORWARD, 3, "NDHWC")
 def conv3d_backprop_input() -> None:
     """The gradient of `conv3d` with respect to its input.
 
@@ -442,7 +414,7 @@ def conv3d_backprop_input() -> None:
     """
 
 
-@op_of(_conv_backprop_filter, FORWARD, 3, "NDHWC")
+@op_of(_backprop_filter, FORWARD, 3, "NDHWC")
 def conv3d_backprop_filter() -> None:
     """The gradient of `conv3d` with respect to its filters.
 
@@ -556,8 +528,10 @@ def depthwise_conv2d_backprop_input(
     >>> nn.depthwise_conv2d_backprop_input((1, 1, 3, 1), np.ones((1, 2, 1, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([1., 2., 1.])
     """
-    op, steps = Op("depthwise_conv2d_backprop_input", DEPTHWISE, 2), (strides, padding, data_format, dilations)
-    return _backprop_input(op, input_sizes, filter, out_backprop, steps, out, num_threads, padding_mode)
+    return _backprop_input(
+        Op("depthwise_conv2d_backprop_input", DEPTHWISE, 2), input_sizes, filter, out_backprop, strides, padding, data_format,
+        dilations, out=out, num_threads=num_threads, padding_mode=padding_mode,
+    )  # fmt: skip
 
 
 def depthwise_conv2d_backprop_filter(
@@ -622,8 +596,10 @@ def depthwise_conv2d_backprop_filter(
     >>> nn.depthwise_conv2d_backprop_filter(np.arange(3.0).reshape(1, 1, 3, 1), (1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([1., 3.])
     """
-    op, steps = Op("depthwise_conv2d_backprop_filter", DEPTHWISE, 2), (strides, padding, data_format, dilations)
-    return _backprop_filter(op, input, filter_sizes, out_backprop, steps, out, num_threads, padding_mode)
+    return _backprop_filter(
+        Op("depthwise_conv2d_backprop_filter", DEPTHWISE, 2), input, filter_sizes, out_backprop, strides, padding, data_format,
+        dilations, out=out, num_threads=num_threads, padding_mode=padding_mode,
+    )  # fmt: skip
 
 
 def bias_add_grad(

@@ -95,7 +95,7 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     recipe = _recipe(rule, op, a, x, **{f_name: f})
     problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.op.kind is TRANSPOSED
     forward = recipe.op._replace(kind=FORWARD) if transposed else recipe.op
-    how = steps, None, threads, a["padding_mode"]
+    how = {"num_threads": threads, "padding_mode": a["padding_mode"]}
     g = _undo(rule, op, a, x.dtype, problem)
     gradients: Gradients = {
         "residual": lambda: g.copy(),
@@ -103,10 +103,10 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     }
     if transposed:
         gradients[x_name] = lambda: convolution(g, f, *steps, num_threads=threads)
-        gradients[f_name] = lambda: _backprop_filter(forward, g, f.shape, x, *how)
+        gradients[f_name] = lambda: _backprop_filter(forward, g, f.shape, x, *steps, **how)
     else:
-        gradients[x_name] = lambda: _backprop_input(forward, x.shape, f, g, *how)
-        gradients[f_name] = lambda: _backprop_filter(forward, x, f.shape, g, *how)
+        gradients[x_name] = lambda: _backprop_input(forward, x.shape, f, g, *steps, **how)
+        gradients[f_name] = lambda: _backprop_filter(forward, x, f.shape, g, *steps, **how)
     return gradients
 
 
