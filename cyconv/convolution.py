@@ -454,7 +454,8 @@ def atrous_conv2d(
     array([2., 4., 6.])
     """
     if rate is None:
-        raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
+        op = _plan.called(_ATROUS, value).name
+        raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary convolution")
     return _plan.execute(
         _ATROUS, (strides, padding, data_format, rate, padding_mode, groups),
         value, filters, bias, activation, residual, out, num_threads,

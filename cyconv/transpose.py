@@ -425,7 +425,7 @@ def atrous_conv2d_transpose(
     array([1., 0., 1., 0., 0.])
     """
     if rate is None:
-        op = _ATROUS.name
+        op = _plan.called(_ATROUS, value).name
         raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary transposed convolution")
     return _plan.execute(
         _ATROUS, (strides, padding, data_format, rate, padding_mode, groups, output_shape, None),
