@@ -1,23 +1,17 @@
-from typing import Self, final
+from typing import final
 
-from cyconv._gemm import _Driver
-from cyconv._problem import Problem, SeparableProblem, StagedFilters
-
-@final
-class Panels:
-    @property
-    def nbytes(self) -> int: ...
+from cyconv._gemm import _Driver, _Packed
+from cyconv._problem import StagedFilters
 
 @final
-class Depthwise(_Driver):
-    def __new__(cls, problem: Problem) -> Self: ...
+class Panels(_Packed): ...
 
 @final
-class Stages:
-    @property
-    def nbytes(self) -> int: ...
+class Depthwise(_Driver): ...
+
+@final
+class Stages(_Packed): ...
 
 @final
 class Separable(_Driver):
-    def __new__(cls, problem: SeparableProblem) -> Self: ...
     def pack(self, filters: StagedFilters, isa: int) -> Stages: ...

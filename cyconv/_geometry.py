@@ -181,14 +181,6 @@ def zones(axis: JobAxis) -> list[JobAxis]:
     return pieces
 
 
-def transposed_size(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> int:
-    """The output size of a transposed op when none is given: SAME, CAUSAL size*stride, else the smallest that maps back."""
-    if isinstance(padding, str) and padding not in ("VALID", "FULL"):
-        return size * stride
-    before, after = pads(size, taps, stride, dilation, padding, axis)
-    return max(0, (size - 1) * stride + effective(taps, dilation) - before - after)
-
-
 def transposed_range(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> tuple[int, int]:
     """The smallest and the largest output size whose forward op gives back `size`."""
     if isinstance(padding, str) and padding not in ("VALID", "FULL"):
@@ -196,6 +188,12 @@ def transposed_range(size: int, taps: int, stride: int, dilation: int, padding: 
     before, after = pads(size, taps, stride, dilation, padding, axis)
     smallest = (size - 1) * stride + effective(taps, dilation) - before - after
     return max(0, smallest), smallest + stride - 1
+
+
+def transposed_size(size: int, taps: int, stride: int, dilation: int, padding: Padding, axis: int) -> int:
+    """The output size of a transposed op when none is given: SAME, CAUSAL size*stride, else the smallest that maps back."""
+    named = isinstance(padding, str) and padding not in ("VALID", "FULL")
+    return transposed_range(size, taps, stride, dilation, padding, axis)[named]
 
 
 def whole(axis: Axis) -> JobAxis:

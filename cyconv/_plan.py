@@ -13,31 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _isa, _runtime, _threads
+from cyconv import _isa, _problem, _runtime, _threads
 from cyconv._algorithms import ALGORITHMS, NAMES, most_scratch
 from cyconv._depthwise import Separable
-from cyconv._problem import (
-    Array,
-    Epilogue,
-    Problem,
-    SeparableProblem,
-    StagedFilters,
-    activation_argument,
-    array,
-    bias_argument,
-    dtype_code,
-    filter_shape,
-    forward_problem,
-    layout,
-    operands,
-    out_argument,
-    output_like,
-    padding_of,
-    shape_argument,
-    shown,
-    spatial,
-    transposed_problem,
-)
+from cyconv._op import Op
+from cyconv._problem import DEPTHWISE, TRANSPOSED, Array, Epilogue, Problem, SeparableProblem, Shape, StagedFilters
 from cyconv._runtime import settings
 
 _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
@@ -48,7 +28,7 @@ _IDENTITY = Epilogue(0, float("-inf"), float("inf"))
 
 def _named(name: str | None, what: str = "algorithm") -> str | None:
     if name is not None and name != "auto" and name not in NAMES:
-        raise ValueError(f"{what} must be one of auto, {', '.join(NAMES)}, not {shown(name)}")
+        raise ValueError(f"{what} must be one of auto, {', '.join(NAMES)}, not {_problem.shown(name)}")
     return name
 
 
@@ -131,10 +111,10 @@ def check(
         return NO_EXTRAS
     op = problem.op
     return Extras(
-        None if bias is None else bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
-        None if residual is None else output_like(op, "residual", residual, problem.out_shape, dtype),
-        _IDENTITY if activation is None else activation_argument(op, activation, problem.dtype),
-        None if out is None else out_argument(op, out, problem.out_shape, dtype),
+        None if bias is None else _problem.bias_argument(op, bias, problem.out_channels, dtype, problem.dtype),
+        None if residual is None else _problem.output_like(op, "residual", residual, problem.out_shape, dtype),
+        _IDENTITY if activation is None else _problem.activation_argument(op, activation, problem.dtype),
+        None if out is None else _problem.out_argument(op, out, problem.out_shape, dtype),
     )
 
 
@@ -160,34 +140,43 @@ def compute(driver: Any, op: str, x: Array, filters: Any, extras: Extras, out: A
 class Recipe(NamedTuple):
     """An op with every argument but its arrays: what a plan keeps."""
 
-    make: Callable[..., Problem | SeparableProblem]
-    op: str
-    names: tuple[str, str, str, str]
-    n: int
+    op: Op
     rest: tuple[Any, ...]
     filters: Array | StagedFilters
     bias: Any
     activation: Any
 
+    def problem(self, shape: Shape, dtype: int) -> Any:
+        """The problem of an input of that shape."""
+        return self.op.problem(shape, self.filters.shape, dtype, *self.rest)
 
-#: Stands for the input while an op is planned: the op then returns its recipe.
-DEFERRED = object()
+    def operands(self, x: Any) -> tuple[Array, Any, int]:
+        """An input, the filters and their common dtype."""
+        return _operands(self.op, x, self.filters)
 
 
-def _operands(op: str, names: tuple[str, str, str, str], x: Any, filters: Any) -> tuple[Array, Any, int]:
+class Deferred:
+    """Stands for the input, of a dtype maybe, where an op is planned, in the name of another op maybe: it returns its recipe."""
+
+    def __init__(self, op: str = "", dtype: Any = None) -> None:
+        self.op, self.dtype = op, dtype
+
+
+def called(op: Op, input: Any) -> Op:
+    """The op by the name that messages have."""
+    return op._replace(name=input.op) if type(input) is Deferred and input.op else op
+
+
+def _operands(op: Op, x: Any, filters: Any) -> tuple[Array, Any, int]:
     """The arrays and their common dtype; those of two stages agree already."""
-    if isinstance(filters, StagedFilters):
-        x, _, code = operands(op, names[0], x, names[1], filters.depthwise)
-        return x, filters, code
-    return operands(op, names[0], x, names[1], filters)
+    f = filters.depthwise if isinstance(filters, StagedFilters) else filters
+    x, f, code = _problem.operands(op.name, op.names[0], x, op.names[1], f)
+    return x, filters if isinstance(filters, StagedFilters) else f, code
 
 
 def execute(
-    make: Callable[..., Problem | SeparableProblem],
-    op: str,
-    names: tuple[str, str, str, str],
-    n: int,
-    rest: tuple[Any, ...],
+    op: Op,
+    how: tuple[Any, ...],
     input: Any,
     filters: Any,
     bias: Any,
@@ -196,39 +185,36 @@ def execute(
     out: Any,
     num_threads: Any,
 ) -> Array:
-    """An op's arguments, checked in kind: make its problem of the shapes, choose the driver, compute."""
-    if input is DEFERRED:
-        kept = filters if isinstance(filters, StagedFilters) else array(op, names[1], filters)
-        return Recipe(make, op, names, n, rest, kept, bias, activation)  # type: ignore[return-value]
+    """An op: its arguments in kind, a problem of these and of the shapes, the driver for that, and a run."""
+    if type(input) is Deferred:
+        op = called(op, input)
+    if not op.n:
+        shape = _problem.array(op.name, op.names[1], filters).shape
+        op = op._replace(n=_problem.spatial_rank(op.name, op.names[1], shape))
+    rest = op.kind.arguments(op.name, op.names, *how)
+    if type(input) is Deferred:
+        kept = filters if isinstance(filters, StagedFilters) else _problem.array(op.name, op.names[1], filters)
+        return Recipe(op, rest, kept, bias, activation)  # type: ignore[return-value]
     code = _runtime.common_code(input, filters)
     x, f = input, filters
     if code < 0:
-        x, f, code = _operands(op, names, input, filters)
-    problem, driver = _chosen(forced_algorithm(), make, op, names, n, x.shape, f.shape, code, *rest)
+        x, f, code = _operands(op, input, filters)
+    problem, driver = _chosen(forced_algorithm(), op, x.shape, f.shape, code, *rest)
     extras = check(problem, x.dtype, bias, activation, residual, out)
-    return compute(driver, op, x, f, extras, out, num_threads)
+    return compute(driver, op.name, x, f, extras, out, num_threads)
 
 
 @lru_cache(maxsize=1024)
-def _chosen(forced: str | None, make: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+def _chosen(forced: str | None, op: Op, *arguments: Any) -> tuple[Any, Any]:
     """A problem and its driver."""
-    problem = make(*arguments)
+    problem = op.problem(*arguments)
     return problem, choose(problem, forced).driver
 
 
-def run(
-    problem: Problem | SeparableProblem,
-    x: Array,
-    filters: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-) -> Array:
-    """Check the extras, choose the driver, compute."""
-    extras = check(problem, x.dtype, bias, activation, residual, out)
-    driver = choose(problem, forced_algorithm()).driver
+def run(problem: Problem, x: Array, filters: Array, out: Any, num_threads: Any, forced: str | None = None) -> Array:
+    """A problem that has been made, by the algorithm in force or another."""
+    extras = check(problem, x.dtype, None, None, None, out)
+    driver = choose(problem, forced or forced_algorithm()).driver
     return compute(driver, problem.op, x, filters, extras, out, num_threads)
 
 
@@ -310,7 +296,7 @@ class Plan(_runtime.Quick):
         self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any], caller: str = "plan"
     ) -> None:
         parameters = _parameters(op)
-        name = getattr(op, "__name__", shown(op))
+        name = getattr(op, "__name__", _problem.shown(op))
         no_plan = f"{caller}: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
             raise TypeError(no_plan)
@@ -323,7 +309,7 @@ class Plan(_runtime.Quick):
         self._threads = rest.pop("num_threads", None)
         required = _required(op, f"{caller}: {name}", rest, names)
         try:
-            self._recipe: Recipe = op(DEFERRED, **given, **required)
+            self._recipe: Recipe = op(Deferred(), **given, **required)
         except AttributeError as error:
             raise TypeError(no_plan) from error
         if not isinstance(self._recipe, Recipe):
@@ -343,31 +329,24 @@ class Plan(_runtime.Quick):
 
     def _check(self) -> None:
         """What can be said of the arguments before there is an input."""
-        make, op, names, n, rest, filters, bias, activation = self._recipe
-        forward = make is not transposed_problem  # which begins with the output's shape
-        strides, padding, data_format, dilations = rest[:4] if forward else rest[1:5]
-        last = layout(op, data_format, n)
-        spatial(op, names[2] if forward else "strides", strides, n, last)
-        spatial(op, names[3], dilations, n, last)
-        padding_of(op, padding, n, last)
-        code, dtype = dtype_code(op, names[1], filters.dtype), filters.dtype
-        activation_argument(op, activation, code)
+        (op, kind, n, names), (steps, *_), filters, bias, activation = self._recipe
+        _problem.moves(op, names, steps, n, _problem.layout(op, steps[2], n))
+        code, dtype = _problem.dtype_code(op, names[1], filters.dtype), filters.dtype
+        _problem.activation_argument(op, activation, code)
         filters = filters.pointwise if isinstance(filters, StagedFilters) else filters
-        filter_shape(op, names[1], filters.shape, n)
+        _problem.filter_shape(op, names[1], filters.shape, n)
         if bias is not None:
-            depthwise = make is forward_problem and rest[6:] == (True,)
-            channels = filters.shape[-1] * (filters.shape[-2] if depthwise else 1)
-            if not forward:  # the input tells how many groups there are
-                channels = array(op, "bias", bias, dtype).size
-            bias_argument(op, bias, channels, dtype, code)
+            channels = filters.shape[-1] * (filters.shape[-2] if kind is DEPTHWISE else 1)
+            if kind is TRANSPOSED:  # the input tells how many groups there are
+                channels = _problem.array(op, "bias", bias, dtype).size
+            _problem.bias_argument(op, bias, channels, dtype, code)
 
     def _bind(self, x: Array) -> tuple[Any, ...]:
         """(shape, dtype, ISA, forced algorithm) of inputs like x; (output's shape, driver's run, packed filters, bias,
         epilogue) that `Quick` runs; (problem, driver, extras)."""
         recipe, isa, forced = self._recipe, _isa.current(), forced_algorithm()
-        code = _operands(recipe.op, recipe.names, x, recipe.filters)[2]
-        shapes = x.shape, recipe.filters.shape
-        problem, driver = _chosen(forced, recipe.make, recipe.op, recipe.names, recipe.n, *shapes, code, *recipe.rest)
+        code = recipe.operands(x)[2]
+        problem, driver = _chosen(forced, recipe.op, x.shape, recipe.filters.shape, code, *recipe.rest)
         key = (driver.layout, problem.in_channels, isa)  # filters tell the channels of a group, not how many groups
         if key not in self._packed:
             self._packed[key] = driver.pack(recipe.filters, isa)
@@ -380,24 +359,25 @@ class Plan(_runtime.Quick):
 
     def _call(self, x: Any, out: Any, residual: Any, num_threads: int | None) -> Array:
         recipe, last = self._recipe, self._last
-        x = array(recipe.op, recipe.names[0], x, recipe.filters.dtype)
+        x = _problem.array(recipe.op.name, recipe.op.names[0], x, recipe.filters.dtype)
         if not last or (x.shape, x.dtype, _isa.current(), forced_algorithm()) != last[:4]:
             last = self._bind(x)
         packed, (problem, driver, extras) = last[6], last[9:]
         if residual is not None or out is not None:
             more = check(problem, x.dtype, None, None, residual, out)
             extras = Extras(extras.bias, more.residual, extras.epilogue, more.target)
-        return compute(driver, recipe.op, x, packed, extras, out, self._threads if num_threads is None else num_threads)
+        num_threads = self._threads if num_threads is None else num_threads
+        return compute(driver, recipe.op.name, x, packed, extras, out, num_threads)
 
     def _problem(self, shape: Any) -> Problem | SeparableProblem:
         """The problem of an input of that shape."""
-        make, op, names, n, rest, filters = self._recipe[:6]
-        code = dtype_code(op, names[1], filters.dtype)
-        return make(op, names, n, shape_argument(op, "shape", shape) or (), filters.shape, code, *rest)
+        recipe, op = self._recipe, self._recipe.op
+        code = _problem.dtype_code(op.name, op.names[1], recipe.filters.dtype)
+        return recipe.problem(_problem.shape_argument(op.name, "shape", shape) or (), code)  # type: ignore[no-any-return]
 
     def _wanted(self, num_threads: int | None) -> int:
         """The threads of a call."""
-        return _threads.wanted(self._recipe.op, self._threads if num_threads is None else num_threads)
+        return _threads.wanted(self._recipe.op.name, self._threads if num_threads is None else num_threads)
 
     def output_shape(self, shape: Any) -> tuple[int, ...]:
         """The shape of the output for an input of that shape."""
@@ -436,8 +416,8 @@ class Plan(_runtime.Quick):
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        recipe = self._recipe
-        return f"cyconv.plan({recipe.op}, filters {recipe.filters.shape} {recipe.filters.dtype}, {self.nbytes} bytes)"
+        op, filters = self._recipe.op.name, self._recipe.filters
+        return f"cyconv.plan({op}, filters {filters.shape} {filters.dtype}, {self.nbytes} bytes)"
 
 
 def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
@@ -446,7 +426,7 @@ def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], gi
     allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
     for name in arguments:
         if name not in allowed:
-            raise TypeError(f"{called} takes no {shown(name)} here; it takes {', '.join(allowed)}")
+            raise TypeError(f"{called} takes no {_problem.shown(name)} here; it takes {', '.join(allowed)}")
     return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 
@@ -498,6 +478,4 @@ def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any)
     ('direct', (1, 8, 8, 4))
     """
     made = Plan(op, filters, arguments, "explain")
-    recipe = made._recipe
-    x = _operands(recipe.op, recipe.names, input, recipe.filters)[0]
-    return made.explain(x.shape)
+    return made.explain(made._recipe.operands(input)[0].shape)

@@ -7,18 +7,25 @@ import operator
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice, product
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from cyconv import _geometry as geometry
 from cyconv._geometry import LIMIT, UNIT, Axis, JobAxis, Padding
 
+T = TypeVar("T")
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, np.dtype[Any]]
+#: What a convolution calls its arguments: input, filters, strides, dilations.
+Names = tuple[str, str, str, str]
+#: How windows move, in kind and hashable: strides, padding, data_format, dilations.
+Steps = tuple[int | Shape | None, str | int | tuple[Any, ...], str | None, int | Shape | None]
 
+NAMES = ("input", "filters", "strides", "dilations")
+ONE_BY_ONE: Steps = (1, "VALID", None, 1)
 #: Storage types by name, in the order of the kernel tables; the last two are computed in float32.
 DTYPES = ("float32", "float64", "int32", "float16", "bfloat16")
 COMPUTE = ("float32", "float64", "int32", "float32", "float32")
@@ -63,6 +70,11 @@ class ShapeError(ValueError):
     def __init__(self, message: str, op: str = "", arg: str = "", shapes: tuple[Shape, ...] = ()) -> None:
         super().__init__(message)
         self.op, self.arg, self.shapes = op, arg, shapes
+
+
+def misfit(op: str, arg: str, shapes: tuple[Shape, ...], text: str) -> ShapeError:
+    """A ShapeError in the name of the op."""
+    return ShapeError(f"{op}: {text}", op, arg, shapes)
 
 
 class Problem(NamedTuple):
@@ -269,15 +281,17 @@ def sequence(op: str, arg: str, value: Any) -> int | tuple[Any, ...] | None:
             raise ValueError(f"{op}: {arg} must be an integer or a flat sequence, not an array of shape {value.shape}")
         value = value.tolist() if value.ndim else value.item()
     if isinstance(value, (list, tuple)):
-        if len(value) > MOST_DIMS:
-            too_many(op, arg, value)
+        few(op, arg, value)
         return tuple([integer(op, arg, v, -LIMIT) for v in value])  # sooner than of a generator
     return integer(op, arg, value, -LIMIT)
 
 
-def too_many(op: str, arg: str, values: Sequence[Any]) -> NoReturn:
-    """For more numbers than any array has axes, which need not stand in a message."""
-    raise ValueError(f"{op}: {arg} should have a few numbers, one for each axis, not {len(values)}: {shown(values)}")
+def few(op: str, arg: str, values: Sequence[Any]) -> None:
+    """Refuse more numbers than any array has axes, which need not stand in a message."""
+    if len(values) > MOST_DIMS:
+        raise ValueError(
+            f"{op}: {arg} should have a few numbers, one for each axis, not {len(values)}: {shown(values)}"
+        )
 
 
 def groups_argument(op: str, value: Any) -> int | None:
@@ -285,41 +299,50 @@ def groups_argument(op: str, value: Any) -> int | None:
     return None if value is None else integer(op, "groups", value)
 
 
+def spatial_part(
+    op: str, arg: str, values: tuple[Any, ...], n: int, channels_last: bool, other: Any
+) -> tuple[Any, ...]:
+    """Of values in data_format order those of the n spatial axes, which they may be already; batch and channels must have `other`."""
+    if len(values) != n + 2:
+        return values
+    if ((values[0], values[-1]) if channels_last else values[:2]) != (other, other):
+        raise ValueError(f"{op}: {arg} must be {other} for the batch and the channels, not {shown(values)}")
+    return values[1:-1] if channels_last else values[2:]
+
+
 def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, channels_last: bool) -> Shape:
     """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
     values = (1,) if value is None else (value,) if isinstance(value, int) else value
     if len(values) not in (1, n, n + 2):
         raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {shown(values)}")
-    if len(values) == n + 2:
-        ends = (values[0], values[-1]) if channels_last else values[:2]
-        if ends != (1, 1):
-            raise ValueError(f"{op}: {arg} must be 1 for the batch and the channels, not {shown(values)}")
-        values = values[1:-1] if channels_last else values[2:]
+    values = spatial_part(op, arg, values, n, channels_last, 1)
     values = values * n if len(values) == 1 else values
     return tuple(integer(op, arg, v) for v in values)
 
 
-def padding_argument(op: str, value: Any, arg: str = "padding") -> str | int | tuple[Any, ...]:
+def padding_argument(op: str, value: Any) -> str | int | tuple[Any, ...]:
     """`padding` made hashable and checked in kind: an upper-case name, an int, or a tuple of pairs."""
     if isinstance(value, str):
         name = value.upper()
         if name not in PADDINGS:
-            raise ValueError(f"{op}: {arg} must be one of {', '.join(PADDINGS)}, an int or pairs, not {shown(value)}")
+            raise ValueError(f"{op}: padding must be one of {', '.join(PADDINGS)}, an int or pairs, not {shown(value)}")
         return name
     if value is None:
-        raise TypeError(f"{op}: {arg} is None; pass 'VALID' for no padding")
+        raise TypeError(f"{op}: padding is None; pass 'VALID' for no padding")
     rows = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(rows, bytes):
-        raise TypeError(f"{op}: {arg} must be a string, not bytes: {shown(rows)}")
-    if not isinstance(rows, (list, tuple)):
-        return integer(op, arg, rows, 0)
-    pairs = []
-    for pair in rows:
-        pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each axis, not {shown(value)}")
-        pairs.append((integer(op, arg, pair[0], 0), integer(op, arg, pair[1], 0)))
-    return tuple(pairs)
+        raise TypeError(f"{op}: padding must be a string, not bytes: {shown(rows)}")
+    return pairs(op, "padding", rows, "axis") if isinstance(rows, (list, tuple)) else integer(op, "padding", rows, 0)
+
+
+def pairs(op: str, arg: str, value: Any, each: str) -> tuple[tuple[int, int], ...]:
+    """Numbers before and after."""
+    rows = value.tolist() if isinstance(value, np.ndarray) else value
+    rows = rows if isinstance(rows, (list, tuple)) else [rows]
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
+    if any(not isinstance(row, (list, tuple)) or len(row) != 2 for row in rows):
+        raise ValueError(f"{op}: {arg} must be (before, after) pairs, one for each {each}, not {shown(value)}")
+    return tuple((integer(op, arg, before, 0), integer(op, arg, after, 0)) for before, after in rows)
 
 
 def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_last: bool) -> Padding:
@@ -330,12 +353,7 @@ def padding_of(op: str, value: str | int | tuple[Any, ...], n: int, channels_las
         return ((value, value),) * n
     if len(value) not in (n, n + 2):
         raise ValueError(f"{op}: padding needs {n} or {n + 2} (before, after) pairs, not {len(value)}: {shown(value)}")
-    if len(value) == n + 2:
-        ends = (value[0], value[-1]) if channels_last else value[:2]
-        if ends != ((0, 0), (0, 0)):
-            raise ValueError(f"{op}: padding must be (0, 0) for the batch and the channels, not {shown(value)}")
-        return value[1:-1] if channels_last else value[2:]
-    return value
+    return spatial_part(op, "padding", value, n, channels_last, (0, 0))
 
 
 _ZEROS = (0, 0.0)
@@ -380,6 +398,26 @@ def layout(op: str, data_format: Any, n: int) -> bool:
     return found[1]
 
 
+def steps_argument(
+    op: str, s_arg: str, d_arg: str, strides: Any, padding: Any, data_format: Any, dilations: Any
+) -> Steps:
+    """Those arguments from what the caller gave."""
+    return (
+        sequence(op, s_arg, strides), padding_argument(op, padding), data_format_argument(op, data_format),
+        sequence(op, d_arg, dilations),
+    )  # fmt: skip
+
+
+def moves(op: str, names: Names, steps: Steps, n: int, channels_last: bool) -> tuple[Shape, Shape, Padding]:
+    """Strides, dilations and padding of n spatial axes."""
+    strides, padding, _, dilations = steps
+    return (
+        spatial(op, names[2], strides, n, channels_last),
+        spatial(op, names[3], dilations, n, channels_last),
+        padding_of(op, padding, n, channels_last),
+    )
+
+
 def activation_argument(op: str, activation: Any, dtype: int, arg: str = "activation") -> Epilogue:
     """The activation by number; relu, relu6 and clip are one clamp."""
     if activation is None:
@@ -420,15 +458,13 @@ def split_shape(
         of, fix = shape_of(arg), ""
         if len(shape) == n + 1 and of != arg:
             fix = f". A single image is a batch of one: {arg}[None]"
-        raise ShapeError(
-            f"{op}: {arg} must have {rank} dimensions, not {len(shape)} ({of}={shape}){fix}", op, arg, (shape,)
-        )
+        raise misfit(op, arg, (shape,), f"{arg} must have {rank} dimensions, not {len(shape)} ({of}={shape}){fix}")
     body = shape[len(shape) - n - 1 :]
     return shape[: len(shape) - n - 1], *((body[:-1], body[-1]) if channels_last else (body[1:], body[0]))
 
 
-def join_shape(batch: Shape, sizes: Shape, channels: int, channels_last: bool) -> Shape:
-    """The inverse of split_shape."""
+def join_shape(batch: tuple[T, ...], sizes: tuple[T, ...], channels: T, channels_last: bool) -> tuple[T, ...]:
+    """The inverse of split_shape: axes in the order of a layout."""
     return (*batch, *sizes, channels) if channels_last else (*batch, channels, *sizes)
 
 
@@ -440,23 +476,20 @@ def shape_of(arg: str) -> str:
 def filter_shape(op: str, arg: str, shape: Shape, n: int) -> None:
     """Filters have n spatial dimensions and two of channels, none of them empty but the last."""
     if len(shape) != n + 2:
-        raise ShapeError(
-            f"{op}: {arg} must have {n + 2} dimensions, not {len(shape)} ({shape_of(arg)}={shape})", op, arg, (shape,)
+        raise misfit(
+            op, arg, (shape,), f"{arg} must have {n + 2} dimensions, not {len(shape)} ({shape_of(arg)}={shape})"
         )
     if 0 in shape[:-1]:
-        raise ShapeError(f"{op}: {arg} must not have zero elements ({shape_of(arg)}={shape})", op, arg, (shape,))
+        raise misfit(op, arg, (shape,), f"{arg} must not have zero elements ({shape_of(arg)}={shape})")
     if max(shape) > LIMIT:
-        raise ShapeError(f"{op}: {arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})", op, arg, (shape,))
+        raise misfit(op, arg, (shape,), f"{arg} has a dimension above {LIMIT} ({shape_of(arg)}={shape})")
 
 
-def spatial_rank(op: str, filters: Array) -> int:
-    """Of an op whose rank its filters decide."""
-    if filters.ndim not in (3, 4, 5):
-        raise ShapeError(
-            f"{op}: filters must have 3, 4 or 5 dimensions, not {filters.ndim} (filters.shape={filters.shape})",
-            op, "filters", (filters.shape,),
-        )  # fmt: skip
-    return filters.ndim - 2
+def spatial_rank(op: str, arg: str, shape: Shape) -> int:
+    """The spatial axes of an op whose rank this argument decides."""
+    if len(shape) not in (3, 4, 5):
+        raise misfit(op, arg, (shape,), f"{arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})")
+    return len(shape) - 2
 
 
 def check_bytes(op: str, shape: Shape, dtype: int) -> None:
@@ -485,19 +518,17 @@ def axes(
         if a.out < 0:
             window = "window" if "pool" in op else "filter"
             span, pad = geometry.effective(a.taps, a.dilation), geometry.pads(*a[:2], a.stride, a.dilation, padding, i)
-            raise ShapeError(
-                f"{op}: the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
+            raise misfit(
+                op, arg, (shape,),
+                f"the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
                 f"{arg} has only {a.size + sum(pad)} ({arg}.shape={shape}, padding={padding}): the output would be negative. "
                 f"Pad more, e.g. padding='SAME', or use a smaller {window} or dilation",
-                op, arg, (shape,),
             )  # fmt: skip
         if mode and not a.size and a.out:
-            raise ShapeError(
-                f"{op}: an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
-                op,
-                arg,
-                (shape,),
-            )
+            raise misfit(
+                op, arg, (shape,),
+                f"an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
+            )  # fmt: skip
     return result
 
 
@@ -507,25 +538,30 @@ def three(values: Sequence[Any], fill: Any) -> tuple[Any, Any, Any]:
     return filled[0], filled[1], filled[2]
 
 
+def forward_arguments(
+    op: str, names: Names, strides: Any, padding: Any, data_format: Any, dilations: Any, padding_mode: Any, groups: Any
+) -> tuple[Steps, tuple[int, float], int | None]:
+    """The last arguments of a forward problem, from the caller's."""
+    steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
+    return steps, padding_mode_argument(op, padding_mode), groups_argument(op, groups)
+
+
 @lru_cache(maxsize=1024)
 def forward_problem(
     op: str,
-    args: tuple[str, str, str, str],
+    names: Names,
     n: int,
     x_shape: Shape,
     f_shape: Shape,
     dtype: int,
-    strides: int | Shape | None,
-    padding: str | int | tuple[Any, ...],
-    data_format: str | None,
-    dilations: int | Shape | None,
-    mode: tuple[int, float],
-    groups: int | None,
+    steps: Steps,
+    mode: tuple[int, float] = _ZEROS,
+    groups: int | None = None,
     depthwise: bool = False,
 ) -> Problem:
     """A forward convolution, dense, grouped or depthwise (whose filters are read as (spatial..., C, multiplier))."""
-    x_arg, f_arg, s_arg, d_arg = args
-    channels_last = layout(op, data_format, n)
+    x_arg, f_arg = names[:2]
+    channels_last = layout(op, steps[2], n)
     batch, sizes, channels = split_shape(op, x_arg, x_shape, n, channels_last, not depthwise)
     filter_shape(op, f_arg, f_shape, n)
     f_sizes = shape_of(f_arg)
@@ -533,9 +569,9 @@ def forward_problem(
     each, out_channels = f_shape[-2], f_shape[-1]
     if depthwise:
         if each != channels:
-            raise ShapeError(
-                f"{op}: {x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
             )  # fmt: skip
         implied, out_channels = channels, channels * out_channels
     else:
@@ -544,27 +580,21 @@ def forward_problem(
             other = x_shape[-n - 1] if channels_last else x_shape[-1]
             if other == each:
                 hint = f" Are the channels {'first' if channels_last else 'last'}? Then pass another data_format."
-            raise ShapeError(
-                f"{op}: {x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
-                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
+                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
             )  # fmt: skip
         implied = channels // each
         if out_channels % implied or (implied > 1 and out_channels < implied):
-            raise ShapeError(
-                f"{op}: {f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
-                f"do not divide ({shapes})",
+            raise misfit(
                 op, f_arg, (x_shape, f_shape),
+                f"{f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
+                f"do not divide ({shapes})",
             )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(
-            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (x_shape, f_shape)
-        )
-    stride, dilation = (
-        spatial(op, s_arg, strides, n, channels_last),
-        spatial(op, d_arg, dilations, n, channels_last),
-    )
-    pad = padding_of(op, padding, n, channels_last)
+        raise misfit(op, "groups", (x_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
+    stride, dilation, pad = moves(op, names, steps, n, channels_last)
     if DTYPES[dtype] == "int32" and not (-(2.0**31) <= mode[1] < 2.0**31 and mode[1] == int(mode[1])):
         raise ValueError(f"{op}: padding_mode's constant must be a whole number that int32 holds, not {mode[1]}")
     result = axes(op, x_arg, x_shape, sizes, f_shape[:n], stride, dilation, pad, mode[0])
@@ -579,68 +609,76 @@ def forward_problem(
     )  # fmt: skip
 
 
+depthwise_problem = partial(forward_problem, depthwise=True)
+
+
 @lru_cache(maxsize=1024)
 def separable_problem(
-    op: str,
-    args: tuple[str, str, str, str],
-    n: int,
-    x_shape: Shape,
-    f_shapes: tuple[Shape, Shape],
-    dtype: int,
-    *rest: Any,
+    op: str, names: Names, n: int, x_shape: Shape, f_shapes: tuple[Shape, Shape], dtype: int, steps: Steps, *rest: Any
 ) -> SeparableProblem:
     """A depthwise problem, which the rest of the arguments belong to, and the pointwise one after it."""
-    first = forward_problem(op, args, n, x_shape, f_shapes[0], dtype, *rest, True)
+    first = depthwise_problem(op, names, n, x_shape, f_shapes[0], dtype, steps, *rest)
     middle = f_shapes[0][-2] * f_shapes[0][-1]
     if f_shapes[1][:-1] != (*(1,) * n, middle):
-        raise ShapeError(
-            f"{op}: pointwise_filter.shape={f_shapes[1]}, but the depthwise stage makes {middle} channels "
-            f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
+        raise misfit(
             op, "pointwise_filter", f_shapes,
+            f"pointwise_filter.shape={f_shapes[1]}, but the depthwise stage makes {middle} channels "
+            f"(depthwise_filter.shape={f_shapes[0]}): it must be {(*(1,) * n, middle)} and the output channels",
         )  # fmt: skip
-    names = (args[0], "pointwise_filter", *args[2:])
-    second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, 1, "VALID", rest[2], 1, (0, 0.0), None)
+    names = (names[0], "pointwise_filter", *names[2:])
+    second = forward_problem(op, names, n, first.out_shape, f_shapes[1], dtype, (1, "VALID", steps[2], 1))
     return SeparableProblem(
         first, second, op, dtype, first.batch, first.sizes, first.in_channels, second.out_channels, second.out_shape
     )
 
 
+def transposed_arguments(
+    op: str, names: Names, strides: Any, padding: Any, data_format: Any, dilations: Any, padding_mode: Any, groups: Any,
+    output_shape: Any, output_padding: Any,
+) -> tuple[Steps, Shape | None, int | Shape | None, int | None]:  # fmt: skip
+    """The last arguments of a transposed problem, from the caller's."""
+    if not isinstance(padding_mode, str) or padding_mode != "zeros":
+        raise ValueError(
+            f"{op}: padding_mode={shown(padding_mode)} has no meaning here: "
+            "a transposed convolution pads nothing, it crops its output"
+        )
+    sizes = shape_argument(op, "output_shape", output_shape, optional=True)
+    steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
+    return steps, sizes, sequence(op, "output_padding", output_padding), groups_argument(op, groups)
+
+
 @lru_cache(maxsize=1024)
 def transposed_problem(
     op: str,
-    args: tuple[str, str, str, str],
+    names: Names,
     n: int,
     g_shape: Shape,
     f_shape: Shape,
     dtype: int,
+    steps: Steps,
     output_shape: Shape | None,
-    strides: int | Shape | None,
-    padding: str | int | tuple[Any, ...],
-    data_format: str | None,
-    dilations: int | Shape | None,
-    output_padding: int | Shape | None,
-    groups: int | None,
+    output_padding: int | Shape | None = None,
+    groups: int | None = None,
+    gradient: bool = False,
     depthwise: bool = False,
-    batched: bool = False,
 ) -> Problem:
     """A transposed convolution, which is the input gradient of the forward one: `output_shape` is that one's input."""
-    g_arg, f_arg, out_arg, d_arg = args
-    channels_last = layout(op, data_format, n)
+    g_arg, f_arg = names[:2]
+    out_arg, batched = "input_sizes" if gradient else "output_shape", gradient and not depthwise
+    channels_last = layout(op, steps[2], n)
     batch, sizes, channels = split_shape(op, g_arg, g_shape, n, channels_last, batched)
     filter_shape(op, f_arg, f_shape, n)
     shapes = f"{g_arg}.shape={g_shape}, {f_arg}.shape={f_shape}"
     total = f_shape[-1] * f_shape[-2] if depthwise else f_shape[-1]
     if channels != total:
-        raise ShapeError(
-            f"{op}: {g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
-            if g_arg == "out_backprop" else
-            f"{op}: {g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
-            f"{f_arg} as (spatial..., output channels, input channels)",
+        raise misfit(
             op, f_arg, (g_shape, f_shape),
+            f"{g_arg} has {channels} channels but {f_arg} makes {total} ({shapes}); {f_arg} is that of the convolution"
+            if gradient else
+            f"{g_arg} has {channels} channels but {f_arg} has {total} ({shapes}); a transposed convolution reads "
+            f"{f_arg} as (spatial..., output channels, input channels)",
         )  # fmt: skip
-    stride = spatial(op, "strides", strides, n, channels_last)
-    dilation = spatial(op, d_arg, dilations, n, channels_last)
-    pad = padding_of(op, padding, n, channels_last)
+    stride, dilation, pad = moves(op, names, steps, n, channels_last)
     taps = f_shape[:n]
     default = [geometry.transposed_size(*a, pad, i) for i, a in enumerate(zip(sizes, taps, stride, dilation))]
     out_batch, out_channels = batch, f_shape[-2] * (1 if depthwise or groups is None else groups)
@@ -655,45 +693,42 @@ def transposed_problem(
         if len(output_shape) == n and n > 1 and not batched:
             wanted = output_shape
         elif len(output_shape) != len(g_shape):
-            raise ShapeError(
-                f"{op}: {out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
+            raise misfit(
                 op, out_arg, (g_shape, f_shape),
+                f"{out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
             )  # fmt: skip
         else:
             out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
     out_shape = join_shape(out_batch, wanted, out_channels, channels_last)
     if max(out_shape) > LIMIT:
-        raise ShapeError(
-            f"{op}: {out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}", op, out_arg, (g_shape, f_shape)
+        raise misfit(
+            op, out_arg, (g_shape, f_shape),
+            f"{out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}",
         )  # fmt: skip
     if out_batch != batch:
-        raise ShapeError(
-            f"{op}: {out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
-            op,
-            out_arg,
-            (g_shape,),
-        )
+        raise misfit(
+            op, out_arg, (g_shape,),
+            f"{out_arg} {output_shape} has batch {out_batch} but {g_arg} has {batch} ({shapes})",
+        )  # fmt: skip
     implied = f_shape[-2] if depthwise else out_channels // f_shape[-2]
     if out_channels % f_shape[-2] or not implied or channels % implied or (depthwise and out_channels != f_shape[-2]):
-        raise ShapeError(
-            f"{op}: {out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
-            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
+        raise misfit(
             op, out_arg, (g_shape, f_shape),
+            f"{out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
+            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
         )  # fmt: skip
     if groups is not None and groups != implied:
-        raise ShapeError(
-            f"{op}: groups={groups}, but the shapes imply {implied} ({shapes})", op, "groups", (g_shape, f_shape)
-        )
+        raise misfit(op, "groups", (g_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
     result = axes(op, out_arg, wanted, wanted, taps, stride, dilation, pad, 0)
     for i, (a, size) in enumerate(zip(result, sizes)):
         if a.out != size:
             least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
-            raise ShapeError(
-                f"{op}: {g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
-                f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={padding}); "
+            raise misfit(
+                op, out_arg, (g_shape, f_shape),
+                f"{g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
+                f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={steps[1]}); "
                 f"{out_arg} must be between {least} and {most} on that axis"
                 + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
-                op, out_arg, (g_shape, f_shape),
             )  # fmt: skip
     check_bytes(op, out_shape, dtype)
     d, h, w = three(result, UNIT)
@@ -725,19 +760,13 @@ def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Sha
         value = list(islice(value, MOST_DIMS + 1))  # a TensorShape
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{op}: {arg} must be a sequence of sizes, not {shown(value)}")
-    if len(value) > MOST_DIMS:
-        too_many(op, arg, value)
+    few(op, arg, value)
     if None in value:
         raise TypeError(f"{op}: every size in {arg} must be an integer, not None: {shown(value)}")
     return tuple(integer(op, arg, v, 0) for v in value)
 
 
 # ---- the extras -------------------------------------------------------------------------------------------------
-
-
-def no_meaning(op: str, what: str, why: str) -> NoReturn:
-    """Refuse a combination that has no meaning, and say why."""
-    raise ValueError(f"{op}: {what} has no meaning here: {why}")
 
 
 def bias_argument(
@@ -750,12 +779,10 @@ def bias_argument(
     if bias.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {bias.dtype} but the input is {dtype}; convert it with {arg}.astype(...)")
     if bias.shape != (channels,):
-        raise ShapeError(
-            f"{op}: {arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)",
-            op,
-            arg,
-            (bias.shape,),
-        )
+        raise misfit(
+            op, arg, (bias.shape,),
+            f"{arg}.shape={bias.shape}, but the op makes {channels} channels: it must be ({channels},)",
+        )  # fmt: skip
     return np.ascontiguousarray(bias, dtype=COMPUTE[code])
 
 
@@ -765,7 +792,7 @@ def output_like(op: str, arg: str, value: Any, shape: Shape, dtype: np.dtype[Any
     if like.dtype != dtype:
         raise TypeError(f"{op}: {arg} is {like.dtype} but the output is {dtype}; convert it with {arg}.astype(...)")
     if like.shape != shape:
-        raise ShapeError(f"{op}: {arg}.shape={like.shape}, but the output has {shape}", op, arg, (like.shape, shape))
+        raise misfit(op, arg, (like.shape, shape), f"{arg}.shape={like.shape}, but the output has {shape}")
     return like
 
 
@@ -779,7 +806,7 @@ def out_argument(op: str, out: Any, shape: Shape, dtype: np.dtype[Any]) -> Array
     if out.dtype != dtype:
         raise TypeError(f"{op}: out is {out.dtype} but the output is {dtype}")
     if out.shape != shape:
-        raise ShapeError(f"{op}: out.shape={out.shape}, but the output has {shape}", op, "out", (out.shape, shape))
+        raise misfit(op, "out", (out.shape, shape), f"out.shape={out.shape}, but the output has {shape}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
     return target
@@ -809,3 +836,19 @@ def in_pieces(compute: Callable[..., Any], target: Array, *sources: Array) -> No
             compute(target[i : i + each], *(a[i : i + each] for a in sources))
         else:
             in_pieces(compute, target[i], *(a[i] for a in sources))
+
+
+# ---- kinds ------------------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """Of a convolution: what checks its arguments in kind, and what makes a problem of these and of the shapes."""
+
+    arguments: Callable[..., tuple[Any, ...]]
+    problem: Callable[..., Any]
+
+
+FORWARD = Kind(forward_arguments, forward_problem)
+DEPTHWISE = Kind(forward_arguments, depthwise_problem)
+SEPARABLE = Kind(forward_arguments, separable_problem)
+TRANSPOSED = Kind(transposed_arguments, transposed_problem)

@@ -9,29 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyconv import _geometry as geometry
-from cyconv import _isa, _runtime, _threads
+from cyconv import _isa, _problem, _runtime, _threads
 from cyconv._geometry import LIMIT, UNIT, JobAxis
-from cyconv._problem import (
-    COMPUTE,
-    DTYPES,
-    Array,
-    Shape,
-    ShapeError,
-    axes,
-    check_bytes,
-    data_format_argument,
-    delivered,
-    integer,
-    join_shape,
-    layout,
-    out_argument,
-    padding_argument,
-    padding_of,
-    sequence,
-    spatial,
-    split_shape,
-    three,
-)
+from cyconv._problem import COMPUTE, DTYPES, Array, Shape, Steps
 from cyconv._window import Window
 
 #: What the driver makes of its windows, in its order.
@@ -60,8 +40,8 @@ class Problem(NamedTuple):
     moved: int | None  # windows over channels: where these were before they became the last spatial axis
 
 
-#: The arguments that describe an op's windows, checked in kind, hashable: ksize, strides, padding, data_format, dilations.
-Geometry = tuple[int | Shape | None, int | Shape | None, str | int | tuple[Any, ...], str | None, int | Shape | None]
+#: The arguments that describe an op's windows, checked in kind, hashable: ksize, and how they move.
+Geometry = tuple[int | Shape | None, *Steps]
 
 
 def _ksize(op: str) -> str:
@@ -76,11 +56,8 @@ def _dilations(op: str) -> str:
 
 def described(op: str, ksize: Any, strides: Any, padding: Any, data_format: Any, dilations: Any) -> Geometry:
     """Those arguments from what the caller gave."""
-    return (
-        ksize if type(ksize) is int else sequence(op, _ksize(op), ksize), sequence(op, "strides", strides),
-        padding_argument(op, padding), data_format_argument(op, data_format),
-        None if dilations is None else sequence(op, _dilations(op), dilations),
-    )  # fmt: skip
+    ksize = ksize if type(ksize) is int else _problem.sequence(op, _ksize(op), ksize)
+    return ksize, *_problem.steps_argument(op, "strides", _dilations(op), strides, padding, data_format, dilations)
 
 
 def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: bool, over: bool) -> Shape:
@@ -88,16 +65,16 @@ def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: 
     if over and isinstance(value, tuple) and len(value) == n + 2:
         if value[0] != 1:
             raise ValueError(f"{op}: {arg} must be 1 for the batch, not {value}")
-        return tuple(integer(op, arg, v) for v in (value[1:] if channels_last else (*value[2:], value[1])))
-    return spatial(op, arg, value, n, channels_last) + ((1,) if over else ())
+        return tuple(_problem.integer(op, arg, v) for v in (value[1:] if channels_last else (*value[2:], value[1])))
+    return _problem.spatial(op, arg, value, n, channels_last) + ((1,) if over else ())
 
 
 @lru_cache(maxsize=1024)
 def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: Geometry) -> Window:
     """The driver of windows over an array of that shape; ops with filters give their size as ksize."""
     ksizes, steps, pads, data_format, apart = g
-    last = layout(op, data_format, n)
-    batch, sizes, channels = split_shape(op, arg, shape, n, last, False)
+    last = _problem.layout(op, data_format, n)
+    batch, sizes, channels = _problem.split_shape(op, arg, shape, n, last, False)
     ends = [v[-1] if last else v[1] for v in (ksizes, steps) if isinstance(v, tuple) and len(v) == n + 2]
     over = any(end > 1 for end in ends)
     if over and n == 3:
@@ -106,12 +83,12 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
         )
     ksize = _steps(op, _ksize(op), ksizes, n, last, over)
     strides = _steps(op, "strides", steps, n, last, over)
-    dilations = spatial(op, _dilations(op), apart, n, last) + ((1,) if over else ())
-    padding = padding_of(op, pads, n, last)
+    dilations = _problem.spatial(op, _dilations(op), apart, n, last) + ((1,) if over else ())
+    padding = _problem.padding_of(op, pads, n, last)
     if over:
         sizes, channels = (*sizes, channels), 1
         padding = padding if isinstance(padding, str) else (*padding, (0, 0))
-    result = axes(op, arg, shape, sizes, ksize, strides, dilations, padding, 0)
+    result = _problem.axes(op, arg, shape, sizes, ksize, strides, dilations, padding, 0)
     for i, a in enumerate(result):
         reach = geometry.effective(a.taps, a.dilation)
         if kind not in (MEAN, MEAN_GRAD) and not isinstance(padding, str) and max(padding[i]) >= reach:
@@ -120,26 +97,21 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
                 "a window of nothing but padding has no maximum"
             )
     outs = tuple(a.out for a in result)
-    out_shape = join_shape(batch, outs[:n], outs[n] if over else channels, last)
-    check_bytes(op, out_shape, dtype)
+    out_shape = _problem.join_shape(batch, outs[:n], outs[n] if over else channels, last)
+    _problem.check_bytes(op, out_shape, dtype)
     if kind not in (MAX, MEAN, MEAN_GRAD) and math.prod(ksize) > LIMIT:
-        raise ShapeError(
-            f"{op}: a window of {math.prod(ksize)} elements, more than {LIMIT}, cannot be numbered",
-            op,
-            "ksize",
-            (shape,),
+        raise _problem.misfit(
+            op, "ksize", (shape,), f"a window of {math.prod(ksize)} elements, more than {LIMIT}, cannot be numbered"
         )
     widths = [math.prod(sizes[i + 1 :]) * channels for i in range(len(sizes))]
     farthest = sum((a.taps - 1) * a.dilation * width for a, width in zip(result, widths))
     if kind == ARGMAX and max(math.prod(sizes) * channels, farthest) > LIMIT and dtype != DTYPES.index("float64"):
-        raise ShapeError(
-            f"{op}: an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
+        raise _problem.misfit(
+            op, arg, (shape,),
+            f"an image or a window that spans more than {LIMIT} elements ({arg}.shape={shape}, "
             f"{_ksize(op)}={ksize}) has positions for float64 only",
-            op,
-            arg,
-            (shape,),
-        )
-    d, h, w = three(result, UNIT)
+        )  # fmt: skip
+    d, h, w = _problem.three(result, UNIT)
     forward = geometry.whole(d), geometry.whole(h), geometry.whole(w)
     gathered = kind == MEAN_GRAD
     if gathered and max(min(a.stride, a.size) for a in result) > MOST_PHASES:
@@ -175,7 +147,7 @@ def empty(op: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
 def room_for(op: str, out: Any, shape: Shape, dtype: np.dtype[Any], *inputs: Array | None) -> Array:
     """Where a result is computed: out, but a new array where there is none, it is not aligned or an input shares its memory."""
     if out is not None:
-        target = out_argument(op, out, shape, dtype)
+        target = _problem.out_argument(op, out, shape, dtype)
         if target.flags.aligned and not any(np.may_share_memory(target, a) for a in inputs if a is not None):
             return target
     return empty(op, shape, dtype)
@@ -185,7 +157,7 @@ def same_shape(op: str, shape: Shape, **arrays: Array) -> None:
     """Each array must have the shape of the op's output."""
     for arg, a in arrays.items():
         if a.shape != shape:
-            raise ShapeError(f"{op}: {arg}.shape={a.shape}, but the op's output has {shape}", op, arg, (a.shape, shape))
+            raise _problem.misfit(op, arg, (a.shape, shape), f"{arg}.shape={a.shape}, but the op's output has {shape}")
 
 
 def run(
@@ -210,7 +182,7 @@ def run(
     done = window.run(
         seen[0], seen[1], weights, sign, seen[2], seen[3], counted, _threads.wanted(p.op, num_threads), _isa.current()
     )
-    return delivered(out, y) if done else None
+    return _problem.delivered(out, y) if done else None
 
 
 def gradient(

@@ -6,56 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from cyconv import _plan
-from cyconv._problem import (
-    PIECE_BYTES,
-    Array,
-    ShapeError,
-    array,
-    data_format_argument,
-    forward_problem,
-    groups_argument,
-    in_pieces,
-    out_argument,
-    padding_argument,
-    padding_mode_argument,
-    pair,
-    sequence,
-    shown,
-    spatial_rank,
-)
+from cyconv import _plan, _problem
+from cyconv._op import Op, op_of
+from cyconv._problem import FORWARD, PIECE_BYTES, Array
 from cyconv._runtime import apart, empty
 
-_NAMES = ("input", "filters", "strides", "dilations")
-
-
-def _forward(
-    op: str,
-    names: tuple[str, str, str, str],
-    n: int,
-    input: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-    padding_mode: Any,
-    groups: Any,
-) -> Array:
-    """Every forward convolution: its arguments in kind, then one problem and one run."""
-    return _plan.execute(
-        forward_problem, op, names, n,
-        (
-            sequence(op, names[2], strides), padding_argument(op, padding), data_format_argument(op, data_format),
-            sequence(op, names[3], dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
-        ),
-        input, filters, bias, activation, residual, out, num_threads,
-    )  # fmt: skip
+_CONVOLUTION = Op("convolution", FORWARD, 0)
+_CONV1D = Op("conv1d", FORWARD, 1, ("input", "filters", "stride", "dilations"))
+_ATROUS = Op("atrous_conv2d", FORWARD, 2, ("value", "filters", "strides", "rate"))
 
 
 def convolution(
@@ -143,10 +101,9 @@ def convolution(
     >>> nn.convolution(x, w).shape
     (1, 3, 4, 5, 3)
     """
-    rank = spatial_rank("convolution", array("convolution", "filters", filters))
-    return _forward(
-        "convolution", _NAMES, rank, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        _CONVOLUTION, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -235,18 +192,19 @@ def conv1d(
     >>> nn.conv1d(x, np.array([1.0, 1.0]).reshape(2, 1, 1), 1, "CAUSAL").ravel()
     array([0., 1., 3., 5., 7.])
     """
-    return _forward(
-        "conv1d", ("input", "filters", "stride", "dilations"), 1, input, filters, stride, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        _CONV1D, (stride, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
-def conv2d(
+def _conv(
+    op: Op,
     input: Any,
     filters: Any,
     strides: Any,
     padding: Any,
-    data_format: str | None = "NHWC",
+    data_format: str | None = None,
     dilations: Any = None,
     name: str | None = None,
     *,
@@ -258,6 +216,15 @@ def conv2d(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
+    """A convolution of images of a rank."""
+    return _plan.execute(
+        op, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, filters, bias, activation, residual, out, num_threads,
+    )  # fmt: skip
+
+
+@op_of(_conv, FORWARD, 2, "NHWC")
+def conv2d() -> None:
     """2-D convolution of images.
 
     ``out[b, i, j, m] = sum_{k, l, c} input[b, i*sh + k*dh - top, j*sw + l*dw - left, c] * filters[k, l, c, m]``
@@ -327,29 +294,10 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]])
     """
-    return _forward(
-        "conv2d", _NAMES, 2, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
-def conv3d(
-    input: Any,
-    filters: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
-    name: str | None = None,
-    *,
-    bias: Any = None,
-    activation: Any = None,
-    residual: Any = None,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-    groups: int | None = None,
-) -> Array:
+@op_of(_conv, FORWARD, 3, "NDHWC")
+def conv3d() -> None:
     """3-D convolution of volumes.
 
     ``out[b, h, i, j, m] = sum_{q, k, l, c} input[b, h*sd + q*dd - front, i*sh + k*dh - top, j*sw + l*dw - left, c] *
@@ -418,10 +366,6 @@ def conv3d(
     >>> nn.conv3d(np.ones((1, 3, 3, 3, 1)), np.ones((3, 3, 3, 1, 1)), 1, "VALID").item()
     27.0
     """
-    return _forward(
-        "conv3d", _NAMES, 3, input, filters, strides, padding, data_format, dilations,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
 def atrous_conv2d(
@@ -510,10 +454,11 @@ def atrous_conv2d(
     array([2., 4., 6.])
     """
     if rate is None:
-        raise TypeError("atrous_conv2d: rate is None; pass an integer or two, 1 for an ordinary convolution")
-    return _forward(
-        "atrous_conv2d", ("value", "filters", "strides", "rate"), 2, value, filters, strides, padding, data_format, rate,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+        op = _plan.called(_ATROUS, value).name
+        raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary convolution")
+    return _plan.execute(
+        _ATROUS, (strides, padding, data_format, rate, padding_mode, groups),
+        value, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
 
@@ -559,14 +504,14 @@ def bias_add(
            [1., 2.]])
     """
     x, b, axis = bias_operands("bias_add", value, bias, data_format)
-    target = None if out is None else out_argument("bias_add", out, x.shape, x.dtype)
+    target = None if out is None else _problem.out_argument("bias_add", out, x.shape, x.dtype)
     b = b.reshape(-1, *(1,) * (x.ndim - 1 - axis))
     try:
         if x.nbytes <= PIECE_BYTES or (target is not None and not apart(target, x, b)):
             target = np.add(x, b, out=target)
         else:
             target = empty(x.shape, x.dtype) if target is None else target
-            in_pieces(lambda y, x, b: np.add(x, b, out=y), target, x, np.broadcast_to(b, x.shape))
+            _problem.in_pieces(lambda y, x, b: np.add(x, b, out=y), target, x, np.broadcast_to(b, x.shape))
     except MemoryError as error:
         raise MemoryError(f"bias_add: {error}") from None
     return target if out is None else out
@@ -574,29 +519,30 @@ def bias_add(
 
 def channel_axis(op: str, arg: str, x: Array, data_format: Any) -> int:
     """The axis of the channels of an array of any rank from two."""
-    name = data_format_argument(op, data_format)
+    name = _problem.data_format_argument(op, data_format)
     name = "channels_last" if name is None else name
     first = name == "channels_first" or name.startswith("NC")
     if not first and name != "channels_last" and not (name.startswith("N") and name.endswith("C")):
         raise ValueError(
-            f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {shown(name)}"
+            f"{op}: data_format must be 'N..C', 'NC..', 'channels_last' or 'channels_first', not {_problem.shown(name)}"
         )
     if x.ndim < 2:
-        raise ShapeError(f"{op}: {arg} must have at least 2 dimensions ({arg}.shape={x.shape})", op, arg, (x.shape,))
+        raise _problem.misfit(op, arg, (x.shape,), f"{arg} must have at least 2 dimensions ({arg}.shape={x.shape})")
     return 1 if first else x.ndim - 1
 
 
 def bias_operands(op: str, value: Any, bias: Any, data_format: Any) -> tuple[Array, Array, int]:
     """The checked arguments of bias_add, and the axis of the channels."""
-    x, b = pair(op, "value", value, "bias", bias)
+    x, b = _problem.pair(op, "value", value, "bias", bias)
     axis = channel_axis(op, "value", x, data_format)
     if x.dtype != b.dtype:
         raise TypeError(f"{op}: value is {x.dtype} but bias is {b.dtype}; convert one, e.g. bias.astype(value.dtype)")
     if x.dtype.kind not in "iufcV" or (x.dtype.kind == "V" and x.dtype.name != "bfloat16"):
         raise TypeError(f"{op}: value has dtype {x.dtype}; only numbers can be added")
     if b.shape != x.shape[axis : axis + 1]:
-        raise ShapeError(
-            f"{op}: bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
-            f"(value.shape={x.shape})", op, "bias", (x.shape, b.shape),
+        raise _problem.misfit(
+            op, "bias", (x.shape, b.shape),
+            f"bias.shape={b.shape}, but it needs one value for each of value's channels, dimension {axis} "
+            f"(value.shape={x.shape})",
         )  # fmt: skip
     return x, b, axis

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyconv import _plan
-from cyconv._problem import (
-    Array,
-    StagedFilters,
-    activation_argument,
-    array,
-    bias_argument,
-    data_format_argument,
-    filter_shape,
-    forward_problem,
-    groups_argument,
-    operands,
-    padding_argument,
-    padding_mode_argument,
-    separable_problem,
-    sequence,
-)
+from cyconv import _plan, _problem
+from cyconv._op import Op
+from cyconv._problem import DEPTHWISE, SEPARABLE, Array, StagedFilters
 
-#: The names of a separable convolution's arguments.
-STAGES = ("input", "depthwise_filter", "strides", "dilations")
+_DEPTHWISE = Op("depthwise_conv2d", DEPTHWISE, 2, ("input", "filter", "strides", "dilations"))
+_SEPARABLE = Op("separable_conv2d", SEPARABLE, 2, ("input", "depthwise_filter", "strides", "dilations"))
 
 
 def depthwise_conv2d(
@@ -109,14 +95,8 @@ def depthwise_conv2d(
     >>> nn.depthwise_conv2d(x, np.ones((1, 2, 2, 1)), 1, "VALID").ravel()
     array([ 3., 30.])
     """
-    op = "depthwise_conv2d"
     return _plan.execute(
-        forward_problem, op, ("input", "filter", "strides", "dilations"), 2,
-        (
-            sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-            sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
-            True,
-        ),
+        _DEPTHWISE, (strides, padding, data_format, dilations, padding_mode, groups),
         input, filter, bias, activation, residual, out, num_threads,
     )  # fmt: skip
 
@@ -212,39 +192,15 @@ def separable_conv2d(
     >>> nn.separable_conv2d(x, np.ones((1, 2, 2, 1)), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([33.])
     """
-    op = "separable_conv2d"
-    filters, rest = staged(
-        op, input, pointwise_filter, depthwise_filter, depthwise_bias, depthwise_activation,
-        strides, padding, data_format, dilations, padding_mode, groups,
-    )  # fmt: skip
+    op = _plan.called(_SEPARABLE, input).name
+    first = _problem.array(op, "depthwise_filter", depthwise_filter, getattr(input, "dtype", None))
+    f, point, code = _problem.operands(op, "depthwise_filter", first, "pointwise_filter", pointwise_filter)
+    if depthwise_bias is not None:
+        _problem.filter_shape(op, "depthwise_filter", f.shape, 2)
+        channels = f.shape[2] * f.shape[3]
+        depthwise_bias = _problem.bias_argument(op, depthwise_bias, channels, f.dtype, code, "depthwise_bias")
+    between = _problem.activation_argument(op, depthwise_activation, code, "depthwise_activation")
     return _plan.execute(
-        separable_problem, op, STAGES, 2, rest, input, filters, bias, activation, residual, out, num_threads
-    )
-
-
-def staged(
-    op: str,
-    input: Any,
-    pointwise_filter: Any,
-    filter: Any,
-    bias: Any,
-    activation: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-    padding_mode: Any,
-    groups: Any,
-) -> tuple[StagedFilters, tuple[Any, ...]]:
-    """The filters of a separable convolution and what lies between its stages; the rest of its arguments in kind."""
-    rest = (
-        sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), groups_argument(op, groups),
+        _SEPARABLE, (strides, padding, data_format, dilations, padding_mode, groups),
+        input, StagedFilters(f, point, depthwise_bias, between), bias, activation, residual, out, num_threads,
     )  # fmt: skip
-    filter = array(op, "depthwise_filter", filter, getattr(input, "dtype", None))
-    f, point, code = operands(op, "depthwise_filter", filter, "pointwise_filter", pointwise_filter)
-    if bias is not None:
-        filter_shape(op, "depthwise_filter", f.shape, 2)
-        bias = bias_argument(op, bias, f.shape[2] * f.shape[3], f.dtype, code, "depthwise_bias")
-    between = activation_argument(op, activation, code, "depthwise_activation")
-    return StagedFilters(f, point, bias, between), rest

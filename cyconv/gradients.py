@@ -9,32 +9,10 @@ from typing import Any
 import numpy as np
 
 from cyconv import _geometry as geometry
-from cyconv import _isa, _plan, _threads
+from cyconv import _isa, _plan, _problem, _threads
 from cyconv._algorithms import filter_gradient
-from cyconv._problem import (
-    DTYPES,
-    Array,
-    Problem,
-    Shape,
-    ShapeError,
-    array,
-    check_bytes,
-    data_format_argument,
-    delivered,
-    dtype_code,
-    forward_problem,
-    join_shape,
-    layout,
-    operands,
-    out_argument,
-    padding_argument,
-    padding_mode_argument,
-    sequence,
-    shape_argument,
-    shown,
-    split_shape,
-    transposed_problem,
-)
+from cyconv._op import Op, op_of
+from cyconv._problem import DEPTHWISE, DTYPES, FORWARD, NAMES, ONE_BY_ONE, Array, Problem, Shape
 from cyconv._runtime import empty
 from cyconv.convolution import channel_axis
 
@@ -48,45 +26,47 @@ _driver = lru_cache(maxsize=1024)(filter_gradient)
 
 
 def _backprop_input(
-    op: str,
-    n: int,
+    of: Op,
     input_sizes: Any,
     filter: Any,
     out_backprop: Any,
     strides: Any,
     padding: Any,
-    data_format: Any,
-    dilations: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    *,
     out: Any = None,
-    num_threads: Any = None,
+    num_threads: int | None = None,
     padding_mode: Any = "zeros",
-    depthwise: bool = False,
 ) -> Array:
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
-    g, f, code = operands(op, "out_backprop", out_backprop, "filter", filter)
-    sizes = shape_argument(op, "input_sizes", input_sizes) or ()
-    data_format = data_format_argument(op, data_format)
+    op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n
+    g, f, code = _problem.operands(op, "out_backprop", out_backprop, "filter", filter)
+    sizes = _problem.shape_argument(op, "input_sizes", input_sizes) or ()
+    strides, padding, data_format, dilations = _problem.steps_argument(
+        op, "strides", "dilations", strides, padding, data_format, dilations
+    )
     if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
-        sizes = join_shape(g.shape[:-3], sizes, f.shape[2], layout(op, data_format, n))
+        sizes = _problem.join_shape(g.shape[:-3], sizes, f.shape[2], _problem.layout(op, data_format, n))
     if g.ndim < n + 2:
-        split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
+        _problem.split_shape(op, "out_backprop", g.shape, n, True, True)  # which says so
     if len(sizes) != g.ndim:
-        raise ShapeError(
-            f"{op}: input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
-            f"(input_sizes={sizes}, out_backprop.shape={g.shape})", op, "input_sizes", (sizes, g.shape),
+        raise _problem.misfit(
+            op, "input_sizes", (sizes, g.shape),
+            f"input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
+            f"(input_sizes={sizes}, out_backprop.shape={g.shape})",
         )  # fmt: skip
-    strides, dilations = sequence(op, "strides", strides), sequence(op, "dilations", dilations)
-    padding, mode = padding_argument(op, padding), padding_mode_argument(op, padding_mode)[0]
+    mode = _problem.padding_mode_argument(op, padding_mode)[0]
 
     def problem(sizes: Shape, padding: Any, code: int) -> Problem:
-        return transposed_problem(
-            op, ("out_backprop", "filter", "input_sizes", "dilations"), n, g.shape, f.shape, code, sizes, strides, padding,
-            data_format, dilations, None, None, depthwise, not depthwise,
-        )  # fmt: skip
+        names, moved = ("out_backprop", "filter", "strides", "dilations"), (strides, padding, data_format, dilations)
+        return _problem.transposed_problem(
+            op, names, n, g.shape, f.shape, code, moved, sizes, gradient=True, depthwise=depthwise
+        )
 
     whole = problem(sizes, padding, code)
     if out is not None:
-        out_argument(op, out, sizes, g.dtype)
+        _problem.out_argument(op, out, sizes, g.dtype)
 
     last, one, window = whole.channels_last, (1,) * n, sizes[-n - 1 :]
     if padding == "VALID" and last and not depthwise and f.shape[:-1] == window:
@@ -94,42 +74,40 @@ def _backprop_input(
         if f.shape[:n] != one == g.shape[-n - 1 : -1]:
             flat = (*one, f.size // f.shape[-1])
             f, sizes_of_one = f.reshape(*flat, f.shape[-1]), (*sizes[: -n - 1], *flat)
-            dx = _backprop_input(op, n, sizes_of_one, f, g, 1, padding, data_format, 1, None, num_threads)
-            return delivered(out, dx.reshape(sizes))
+            dx = _backprop_input(of, sizes_of_one, f, g, 1, padding, data_format, num_threads=num_threads)
+            return _problem.delivered(out, dx.reshape(sizes))
     one_tap = f.shape[:n] == one and padding in ("SAME", "VALID") and all(a.stride == 1 for a in whole.axes)
     if one_tap and whole.groups == 1 and last and out is None and g.size and f.size:
         if g.size // f.shape[-1] <= _FEW_PIXELS:
             return _of_few_pixels(op, f.reshape(1, *f.shape[n:]), g, code, num_threads).reshape(sizes)
     if not mode or 0 in sizes:
-        return _plan.run(whole, g, f, None, None, None, out, num_threads)
+        return _plan.run(whole, g, f, out, num_threads)
     axes = whole.axes[-n:]
     around = [geometry.margins(a) for a in axes]
     extended = tuple(lo + a.size + hi for a, (lo, hi) in zip(axes, around))
-    dtype, forced = g.dtype, _plan.forced_algorithm()
+    dtype, forced = g.dtype, None
     if max(extended) > geometry.LIMIT:
         raise MemoryError(
             f"{op}: windows that reach {max(map(max, around))} positions outside of input_sizes={sizes} take an array of "
-            f"{extended} positions: that many have no room under padding_mode={shown(padding_mode)}"
+            f"{extended} positions: that many have no room under padding_mode={_problem.shown(padding_mode)}"
         )
     if dtype.itemsize == 2:  # the folds add up in float32, too; no half precision is for transforms
         g, f, code, forced = g.astype(np.float32), f.astype(np.float32), DTYPES.index("float32"), "direct"
-    padded = problem(join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
-    x = _plan.compute(_plan.choose(padded, forced).driver, op, g, f, _plan.NO_EXTRAS, None, num_threads)
+    padded = problem(_problem.join_shape(whole.batch, extended, whole.out_channels, last), "VALID", code)
+    x = _plan.run(padded, g, f, None, num_threads, forced)
     with np.errstate(all="ignore"):  # what overflows is infinite, as everywhere
         for axis, (a, (lo, hi)) in enumerate(zip(axes, around), len(whole.batch) + (not last)):
             x = _fold(x, axis, a.size, lo, hi, mode)
-        return delivered(out, np.array(x, dtype, order="C") if out is None else x)
+        return _problem.delivered(out, np.array(x, dtype, order="C") if out is None else x)
 
 
 def _of_few_pixels(op: str, f: Array, g: Array, code: int, num_threads: Any) -> Array:
     """By one tap: the filters (1, C, M) are the image, read where it lies, and the pixels of g its filters."""
     pixels, (_, channels, filters) = g.size // f.shape[-1], f.shape
     made = np.empty((pixels, channels), g.dtype)
-    product = forward_problem(
-        op, ("filter", "out_backprop", "strides", "dilations"), 1, f.shape, (1, filters, pixels), code,
-        1, "VALID", None, 1, (0, 0.0), 1,
-    )  # fmt: skip
-    _plan.run(product, f, g.reshape(pixels, filters).T[None], None, None, None, made.T[None], num_threads)
+    names = ("filter", "out_backprop", "strides", "dilations")
+    product = _problem.forward_problem(op, names, 1, f.shape, (1, filters, pixels), code, ONE_BY_ONE)
+    _plan.run(product, f, g.reshape(pixels, filters).T[None], made.T[None], num_threads)
     return made
 
 
@@ -144,55 +122,42 @@ def _fold(x: Array, axis: int, size: int, lo: int, hi: int, mode: int) -> Array:
 
 
 def _backprop_filter(
-    op: str,
-    n: int,
+    of: Op,
     input: Any,
     filter_sizes: Any,
     out_backprop: Any,
     strides: Any,
     padding: Any,
-    data_format: Any,
-    dilations: Any,
-    out: Any = None,
-    num_threads: Any = None,
-    padding_mode: Any = "zeros",
-    depthwise: bool = False,
-) -> Array:
-    """Every filter gradient: the problem of the forward op, summed over pixels."""
-    x, g, code = operands(op, "input", input, "out_backprop", out_backprop)
-    sizes = shape_argument(op, "filter_sizes", filter_sizes) or ()
-    problem = forward_problem(
-        op, ("input", "filter_sizes", "strides", "dilations"), n, x.shape, sizes, code,
-        sequence(op, "strides", strides), padding_argument(op, padding), data_format_argument(op, data_format),
-        sequence(op, "dilations", dilations), padding_mode_argument(op, padding_mode), None, depthwise,
-    )  # fmt: skip
-    if g.shape != problem.out_shape:
-        raise ShapeError(
-            f"{op}: out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
-            f"(input.shape={x.shape}, filter_sizes={sizes})", op, "out_backprop", (x.shape, sizes, g.shape),
-        )  # fmt: skip
-    check_bytes(op, sizes, code)
-    target = None if out is None else out_argument(op, out, sizes, x.dtype)
-    threads = _threads.wanted(op, num_threads)
-    fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
-    result = target if target is not None and fits else empty(sizes, x.dtype)
-    _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
-    return delivered(out, result)
-
-
-def conv1d_backprop_input(
-    input_sizes: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
+    data_format: str | None = None,
     dilations: Any = None,
     *,
     out: Any = None,
     num_threads: int | None = None,
     padding_mode: Any = "zeros",
 ) -> Array:
+    """Every filter gradient: the problem of the forward op, summed over pixels."""
+    op, names = of.name, ("input", "filter_sizes", "strides", "dilations")
+    x, g, code = _problem.operands(op, "input", input, "out_backprop", out_backprop)
+    sizes = _problem.shape_argument(op, "filter_sizes", filter_sizes) or ()
+    rest = of.kind.arguments(op, names, strides, padding, data_format, dilations, padding_mode, None)
+    problem = of.kind.problem(op, names, of.n, x.shape, sizes, code, *rest)
+    if g.shape != problem.out_shape:
+        raise _problem.misfit(
+            op, "out_backprop", (x.shape, sizes, g.shape),
+            f"out_backprop.shape={g.shape}, but the convolution it comes from gives {problem.out_shape} "
+            f"(input.shape={x.shape}, filter_sizes={sizes})",
+        )  # fmt: skip
+    _problem.check_bytes(op, sizes, code)
+    target = None if out is None else _problem.out_argument(op, out, sizes, x.dtype)
+    threads = _threads.wanted(op, num_threads)
+    fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
+    result = target if target is not None and fits else empty(sizes, x.dtype)
+    _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
+    return _problem.delivered(out, result)
+
+
+@op_of(_backprop_input, FORWARD, 1, "NWC")
+def conv1d_backprop_input() -> None:
     """The gradient of `conv1d` with respect to its input.
 
     ``dx[b, i*s + k*d - pad, c] = sum_{i, k, m} out_backprop[b, i, m] * filter[k, c, m]``
@@ -241,25 +206,10 @@ def conv1d_backprop_input(
     >>> nn.conv1d_backprop_input((1, 3, 1), np.array([1.0, 10.0]).reshape(2, 1, 1), np.ones((1, 2, 1)), 1, "VALID").ravel()
     array([ 1., 11., 10.])
     """
-    return _backprop_input(
-        "conv1d_backprop_input", 1, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
-def conv1d_backprop_filter(
-    input: Any,
-    filter_sizes: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
+@op_of(_backprop_filter, FORWARD, 1, "NWC")
+def conv1d_backprop_filter() -> None:
     """The gradient of `conv1d` with respect to its filters.
 
     ``dw[k, c, m] = sum_{b, i} input[b, i*s + k*d - pad, c] * out_backprop[b, i, m]``
@@ -307,25 +257,10 @@ def conv1d_backprop_filter(
     >>> nn.conv1d_backprop_filter(np.arange(3.0).reshape(1, 3, 1), (2, 1, 1), np.ones((1, 2, 1)), 1, "VALID").ravel()
     array([1., 3.])
     """
-    return _backprop_filter(
-        "conv1d_backprop_filter", 1, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
-def conv2d_backprop_input(
-    input_sizes: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
+@op_of(_backprop_input, FORWARD, 2, "NHWC")
+def conv2d_backprop_input() -> None:
     """The gradient of `conv2d` with respect to its input.
 
     ``dx[b, i*s + k*d - pad, j*s + l*d - pad, c] = sum_{i, j, k, l, m} out_backprop[b, i, j, m] * filter[k, l, c, m]``
@@ -374,25 +309,10 @@ def conv2d_backprop_input(
     >>> nn.conv2d_backprop_input((1, 1, 3, 1), np.array([1.0, 10.0]).reshape(1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([ 1., 11., 10.])
     """
-    return _backprop_input(
-        "conv2d_backprop_input", 2, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
-def conv2d_backprop_filter(
-    input: Any,
-    filter_sizes: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
+@op_of(_backprop_filter, FORWARD, 2, "NHWC")
+def conv2d_backprop_filter() -> None:
     """The gradient of `conv2d` with respect to its filters.
 
     ``dw[k, l, c, m] = sum_{b, i, j} input[b, i*s + k*d - pad, j*s + l*d - pad, c] * out_backprop[b, i, j, m]``
@@ -440,25 +360,10 @@ def conv2d_backprop_filter(
     >>> nn.conv2d_backprop_filter(np.arange(3.0).reshape(1, 1, 3, 1), (1, 2, 1, 1), np.ones((1, 1, 2, 1)), 1, "VALID").ravel()
     array([1., 3.])
     """
-    return _backprop_filter(
-        "conv2d_backprop_filter", 2, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
-def conv3d_backprop_input(
-    input_sizes: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
+@op_of(_backprop_input, FORWARD, 3, "NDHWC")
+def conv3d_backprop_input() -> None:
     """The gradient of `conv3d` with respect to its input.
 
     ``dx[b, h*s + e*d - pad, i*s + k*d - pad, j*s + l*d - pad, c] = sum_{h, i, j, e, k, l, m} out_backprop[b, h, i, j, m] * filter[e, k, l, c, m]``
@@ -507,25 +412,10 @@ def conv3d_backprop_input(
     >>> nn.conv3d_backprop_input((1, 1, 1, 3, 1), np.ones((1, 1, 2, 1, 1)), np.ones((1, 1, 1, 2, 1)), 1, "VALID").ravel()
     array([1., 2., 1.])
     """
-    return _backprop_input(
-        "conv3d_backprop_input", 3, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
-def conv3d_backprop_filter(
-    input: Any,
-    filter_sizes: Any,
-    out_backprop: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
-    *,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-) -> Array:
+@op_of(_backprop_filter, FORWARD, 3, "NDHWC")
+def conv3d_backprop_filter() -> None:
     """The gradient of `conv3d` with respect to its filters.
 
     ``dw[e, k, l, c, m] = sum_{b, h, i, j} input[b, h*s + e*d - pad, i*s + k*d - pad, j*s + l*d - pad, c] * out_backprop[b, h, i, j, m]``
@@ -573,10 +463,6 @@ def conv3d_backprop_filter(
     >>> nn.conv3d_backprop_filter(np.arange(3.0).reshape(1, 1, 1, 3, 1), (1, 1, 2, 1, 1), np.ones((1, 1, 1, 2, 1)), 1, "VALID").ravel()
     array([1., 3.])
     """
-    return _backprop_filter(
-        "conv3d_backprop_filter", 3, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode,
-    )  # fmt: skip
 
 
 def depthwise_conv2d_backprop_input(
@@ -643,8 +529,8 @@ def depthwise_conv2d_backprop_input(
     array([1., 2., 1.])
     """
     return _backprop_input(
-        "depthwise_conv2d_backprop_input", 2, input_sizes, filter, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode, True,
+        Op("depthwise_conv2d_backprop_input", DEPTHWISE, 2), input_sizes, filter, out_backprop, strides, padding, data_format,
+        dilations, out=out, num_threads=num_threads, padding_mode=padding_mode,
     )  # fmt: skip
 
 
@@ -711,8 +597,8 @@ def depthwise_conv2d_backprop_filter(
     array([1., 3.])
     """
     return _backprop_filter(
-        "depthwise_conv2d_backprop_filter", 2, input, filter_sizes, out_backprop, strides, padding, data_format, dilations,
-        out, num_threads, padding_mode, True,
+        Op("depthwise_conv2d_backprop_filter", DEPTHWISE, 2), input, filter_sizes, out_backprop, strides, padding, data_format,
+        dilations, out=out, num_threads=num_threads, padding_mode=padding_mode,
     )  # fmt: skip
 
 
@@ -759,11 +645,11 @@ def bias_add_grad(
     array([6., 9.])
     """
     op = "bias_add_grad"
-    g = array(op, "out_backprop", out_backprop)
+    g = _problem.array(op, "out_backprop", out_backprop)
     axis = channel_axis(op, "out_backprop", g, data_format)
     if out is not None:
-        out_argument(op, out, g.shape[axis : axis + 1], g.dtype)
-    return delivered(out, _channel_sums(op, g, axis, num_threads))
+        _problem.out_argument(op, out, g.shape[axis : axis + 1], g.dtype)
+    return _problem.delivered(out, _channel_sums(op, g, axis, num_threads))
 
 
 def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
@@ -773,14 +659,11 @@ def _channel_sums(op: str, g: Array, axis: int, num_threads: Any) -> Array:
     channels = g.shape[-1]
     if g.dtype.kind in "iufc" and g.dtype.name not in DTYPES:
         return g.reshape(math.prod(g.shape[:-1]), channels).sum(0, dtype=g.dtype)  # type: ignore[no-any-return]
-    code = dtype_code(op, "out_backprop", g.dtype)
+    code = _problem.dtype_code(op, "out_backprop", g.dtype)
     g = g[:, np.newaxis] if g.ndim == 2 else g
     n = min(3, g.ndim - 2)
     ones = np.broadcast_to(np.ones((), g.dtype), (*g.shape[:-1], 1))
-    problem = forward_problem(
-        op, ("input", "filters", "strides", "dilations"), n, ones.shape, (*(1,) * (n + 1), channels), code,
-        1, "VALID", None, 1, (0, 0.0), None,
-    )  # fmt: skip
+    problem = _problem.forward_problem(op, NAMES, n, ones.shape, (*(1,) * (n + 1), channels), code, ONE_BY_ONE)
     result = np.empty(channels, g.dtype)
     _driver(problem, _plan.forced_algorithm()).run(ones, g, result, threads, _isa.current())
     return result

@@ -7,36 +7,31 @@ from typing import Any
 import numpy as np
 
 from cyconv import _windows
-from cyconv._problem import COMPUTE, Array, ShapeError, operands
+from cyconv._op import Op, op_of
+from cyconv._problem import COMPUTE, Array, misfit, operands
 from cyconv._windows import FILTER_GRAD, MAX, MAX_GRAD, described, same_shape, windows
 
 
 def _morphology(
-    op: str,
-    kind: int,
-    value: Any,
-    filters: Any,
-    grad: Any,
-    geometry: tuple[Any, ...],
-    out: Any,
-    num_threads: int | None,
+    of: Op, value: Any, filters: Any, grad: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
 ) -> Array:
     """Every op of this module; erosions are dilations of -value, with the filters turned around."""
+    op, kind = of.name, of.kind
     negated = op.startswith("erosion")
     names = "value" if negated else "input", "filters" if kind == MAX else "filter"
     x, f, code = operands(op, names[0], value, names[1], filters)
     if f.ndim != 3 or 0 in f.shape[:2]:
         shapes = f"{names[1]}.shape={f.shape}"
-        raise ShapeError(
-            f"{op}: {names[1]} must be (height, width, channels), each 1 or more ({shapes})", op, names[1], (f.shape,)
+        raise misfit(
+            op, names[1], (f.shape,), f"{names[1]} must be (height, width, channels), each 1 or more ({shapes})"
         )
     g = described(op, f.shape[:2], *geometry)
     window = windows(op, names[0], kind, 2, x.shape, code, g)
     if f.shape[2] != window.problem.channels:
-        raise ShapeError(
-            f"{op}: {names[0]} has {window.problem.channels} channels ({names[0]}.shape={x.shape}) but {names[1]} has {f.shape[2]} "
-            f"({names[1]}.shape={f.shape}); each channel has its own filter",
+        raise misfit(
             op, names[1], (x.shape, f.shape),
+            f"{names[0]} has {window.problem.channels} channels ({names[0]}.shape={x.shape}) but {names[1]} has {f.shape[2]} "
+            f"({names[1]}.shape={f.shape}); each channel has its own filter",
         )  # fmt: skip
     dy = None
     if kind != MAX:
@@ -116,7 +111,7 @@ def dilation2d(
     https://www.tensorflow.org/api_docs/python/tf/nn/dilation2d
     """
     g = strides, padding, data_format, dilations
-    return _morphology("dilation2d", MAX, input, filters, None, g, out, num_threads)
+    return _morphology(Op("dilation2d", MAX, 2), input, filters, None, g, out, num_threads)
 
 
 def erosion2d(
@@ -161,10 +156,11 @@ def erosion2d(
     https://www.tensorflow.org/api_docs/python/tf/nn/erosion2d
     """
     g = strides, padding, data_format, dilations
-    return _morphology("erosion2d", MAX, value, filters, None, g, out, num_threads)
+    return _morphology(Op("erosion2d", MAX, 2), value, filters, None, g, out, num_threads)
 
 
-def dilation2d_backprop_input(
+def _dilation2d_gradient(
+    op: Op,
     input: Any,
     filter: Any,
     out_backprop: Any,
@@ -177,6 +173,12 @@ def dilation2d_backprop_input(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
+    """Of a dilation."""
+    return _morphology(op, input, filter, out_backprop, (strides, padding, data_format, rates), out, num_threads)
+
+
+@op_of(_dilation2d_gradient, MAX_GRAD, 2, "NHWC")
+def dilation2d_backprop_input() -> None:
     """Gradient of `dilation2d` with respect to input: dx[n,i,c] = sum of out_backprop[n,o,c] over the first maximums at i.
 
     Parameters
@@ -214,23 +216,10 @@ def dilation2d_backprop_input(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropInput
     """
-    g = strides, padding, data_format, rates
-    return _morphology("dilation2d_backprop_input", MAX_GRAD, input, filter, out_backprop, g, out, num_threads)
 
 
-def dilation2d_backprop_filter(
-    input: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    rates: Any,
-    padding: Any,
-    name: str | None = None,
-    *,
-    data_format: str | None = "NHWC",
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_dilation2d_gradient, FILTER_GRAD, 2, "NHWC")
+def dilation2d_backprop_filter() -> None:
     """Gradient of `dilation2d` with respect to filters: dw[k,c] = sum of out_backprop[n,o,c], first maximums at k.
 
     Arguments, errors and ties as in `dilation2d_backprop_input`.
@@ -247,11 +236,10 @@ def dilation2d_backprop_filter(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropFilter
     """
-    g = strides, padding, data_format, rates
-    return _morphology("dilation2d_backprop_filter", FILTER_GRAD, input, filter, out_backprop, g, out, num_threads)
 
 
-def erosion2d_backprop_input(
+def _erosion2d_gradient(
+    op: Op,
     value: Any,
     filter: Any,
     out_backprop: Any,
@@ -264,6 +252,12 @@ def erosion2d_backprop_input(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
+    """Of an erosion."""
+    return _morphology(op, value, filter, out_backprop, (strides, padding, data_format, rates), out, num_threads)
+
+
+@op_of(_erosion2d_gradient, MAX_GRAD, 2, "NHWC")
+def erosion2d_backprop_input() -> None:
     """Gradient of `erosion2d` with respect to value: dx[n,i,c] = sum of out_backprop[n,o,c] over the first minimums at i.
 
     Arguments, errors and ties as in `dilation2d_backprop_input`.
@@ -280,23 +274,10 @@ def erosion2d_backprop_input(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropInput
     """
-    g = strides, padding, data_format, rates
-    return _morphology("erosion2d_backprop_input", MAX_GRAD, value, filter, out_backprop, g, out, num_threads)
 
 
-def erosion2d_backprop_filter(
-    value: Any,
-    filter: Any,
-    out_backprop: Any,
-    strides: Any,
-    rates: Any,
-    padding: Any,
-    name: str | None = None,
-    *,
-    data_format: str | None = "NHWC",
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_erosion2d_gradient, FILTER_GRAD, 2, "NHWC")
+def erosion2d_backprop_filter() -> None:
     """Gradient of `erosion2d` with respect to filters: dw[K-1-k,c] = -sum of out_backprop[n,o,c], first minimums at k.
 
     Arguments, errors and ties as in `dilation2d_backprop_input`; K-1-k, as erosion turns the filters around.
@@ -313,5 +294,3 @@ def erosion2d_backprop_filter(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/Dilation2DBackpropFilter
     """
-    g = strides, padding, data_format, rates
-    return _morphology("erosion2d_backprop_filter", FILTER_GRAD, value, filter, out_backprop, g, out, num_threads)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyconv import _isa, _threads, _window
-from cyconv._problem import Array, ShapeError, array, delivered, dtype_code, integer, layout, operands, shown
+from cyconv._problem import Array, array, delivered, dtype_code, integer, layout, misfit, operands, shown
 from cyconv._windows import room_for
 
 
@@ -26,9 +26,7 @@ def _normalise(
     if code == 2:
         raise TypeError(f"{op}: int32 has no meaning here, as results are fractions; convert the input to a float type")
     if x.ndim != 4:
-        raise ShapeError(
-            f"{op}: the input must have 4 dimensions, not {x.ndim} (shape {x.shape})", op, "input", (x.shape,)
-        )
+        raise misfit(op, "input", (x.shape,), f"the input must have 4 dimensions, not {x.ndim} (shape {x.shape})")
     last = layout(op, data_format, 2)
     radius = integer(op, "depth_radius", depth_radius, 0)
     try:
@@ -160,7 +158,5 @@ def lrn_grad(
     _, y, _ = operands(op, "input_image", x, "output_image", output_image)
     for arg, a in (("input_grads", dy), ("output_image", y)):
         if a.shape != x.shape:
-            raise ShapeError(
-                f"{op}: {arg}.shape={a.shape}, but input_image.shape={x.shape}", op, arg, (a.shape, x.shape)
-            )
+            raise misfit(op, arg, (a.shape, x.shape), f"{arg}.shape={a.shape}, but input_image.shape={x.shape}")
     return _normalise(op, x, code, (dy, y), depth_radius, (bias, alpha, beta), data_format, out, num_threads)

@@ -8,46 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cyconv import _windows
-from cyconv._problem import (
-    COMPUTE,
-    Array,
-    Shape,
-    ShapeError,
-    array,
-    delivered,
-    dtype_code,
-    operands,
-    out_argument,
-    sequence,
-    shape_argument,
-    shown,
-)
-from cyconv._windows import (
-    ARGMAX,
-    IN_BATCH,
-    IN_IMAGE,
-    MAX,
-    MAX_GRAD,
-    MEAN,
-    MEAN_GRAD,
-    Geometry,
-    channels_last_of,
-    described,
-    empty,
-    room_for,
-    same_shape,
-    windows,
-)
-
-
-def _rank(op: str, arg: str, shape: Shape) -> int:
-    """The spatial axes of an op that goes by rank."""
-    if len(shape) not in (3, 4, 5):
-        raise ShapeError(
-            f"{op}: {arg} must have 3, 4 or 5 dimensions, not {len(shape)} ({arg}.shape={shape})", op, arg, (shape,)
-        )
-    return len(shape) - 2
+from cyconv import _problem, _windows
+from cyconv._op import Op, op_of
+from cyconv._problem import COMPUTE, Array
+from cyconv._windows import ARGMAX, IN_BATCH, IN_IMAGE, MAX, MAX_GRAD, MEAN, MEAN_GRAD, Geometry
 
 
 def _flag(op: str, arg: str, value: Any) -> bool:
@@ -55,7 +19,7 @@ def _flag(op: str, arg: str, value: Any) -> bool:
     try:
         return bool(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{op}: {arg} must be True or False, not {shown(value)}") from None
+        raise TypeError(f"{op}: {arg} must be True or False, not {_problem.shown(value)}") from None
 
 
 def _as_int32(x: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -68,24 +32,22 @@ def _as_int32(x: Array) -> tuple[Array, Callable[[Array], Array]]:
     return ranks.reshape(x.shape).astype(np.int32) + np.int32(1), lambda y: values[np.maximum(y, 0)]
 
 
-def _pool(
-    op: str, kind: int, n: int | None, input: Any, geometry: tuple[Any, ...], out: Any, num_threads: int | None
-) -> Array:
-    """Every pool: canonical arguments, one problem, one run."""
-    g = described(op, *geometry)
-    x = array(op, "input", input)
-    if kind == MAX and x.dtype.kind in "iu" and x.dtype != np.int32:
+def _pooled(op: Op, input: Any, g: Geometry, out: Any, num_threads: int | None) -> Array:
+    """Every pool: one problem, one run."""
+    x = _problem.array(op.name, "input", input)
+    if op.kind == MAX and x.dtype.kind in "iu" and x.dtype != np.int32:
         whole, back = _as_int32(x)
-        y = back(_pool(op, kind, n, whole, geometry, None, num_threads))
+        y = back(_pooled(op, whole, g, None, num_threads))
         if out is not None:
-            out_argument(op, out, y.shape, y.dtype)
-        return delivered(out, y)
-    code = dtype_code(op, "input", x.dtype)
-    window = windows(op, "input", kind, n or _rank(op, "input", x.shape), x.shape, code, g)
+            _problem.out_argument(op.name, out, y.shape, y.dtype)
+        return _problem.delivered(out, y)
+    n, code = op.n or _problem.spatial_rank(op.name, "input", x.shape), _problem.dtype_code(op.name, "input", x.dtype)
+    window = _windows.windows(op.name, "input", op.kind, n, x.shape, code, g)
     return _windows.run(window, window.problem.out_shape, x.dtype, out, num_threads, x)  # type: ignore[return-value]
 
 
-def max_pool(
+def _pool(
+    op: Op,
     input: Any,
     ksize: Any,
     strides: Any,
@@ -96,6 +58,12 @@ def max_pool(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
+    """The maximum or the mean of every window."""
+    return _pooled(op, input, _windows.described(op.name, ksize, strides, padding, data_format, None), out, num_threads)
+
+
+@op_of(_pool, MAX, 0)
+def max_pool() -> None:
     """The maximum of every window: y[n,o,c] = max_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
 
     Parameters
@@ -143,21 +111,10 @@ def max_pool(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/max_pool
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("max_pool", MAX, None, input, g, out, num_threads)
 
 
-def max_pool1d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MAX, 1, "NWC")
+def max_pool1d() -> None:
     """The maximum of every window along one axis: `max_pool` of an input (N, W, C).
 
     Examples
@@ -168,21 +125,10 @@ def max_pool1d(
     >>> nn.max_pool1d(x, 3, 1, "SAME").ravel()
     array([5., 5., 5., 2.], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("max_pool1d", MAX, 1, input, g, out, num_threads)
 
 
-def max_pool2d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MAX, 2, "NHWC")
+def max_pool2d() -> None:
     """The maximum of every window along two axes: `max_pool` of an input (N, H, W, C).
 
     Examples
@@ -193,21 +139,10 @@ def max_pool2d(
     >>> nn.max_pool2d(x, 2, 2, "SAME").ravel()
     array([4., 5., 7., 8.], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("max_pool2d", MAX, 2, input, g, out, num_threads)
 
 
-def max_pool3d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MAX, 3, "NDHWC")
+def max_pool3d() -> None:
     """The maximum of every window along three axes: `max_pool` of an input (N, D, H, W, C).
 
     Examples
@@ -218,21 +153,10 @@ def max_pool3d(
     >>> nn.max_pool3d(x, 2, 2, "VALID").ravel()
     array([7.], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("max_pool3d", MAX, 3, input, g, out, num_threads)
 
 
-def avg_pool(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MEAN, 0)
+def avg_pool() -> None:
     """The mean of every window: y[n,o,c] = mean_k x[n, o*s + k - lo, c], k over the taps that lie inside x.
 
     Parameters
@@ -270,21 +194,10 @@ def avg_pool(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/nn/avg_pool
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("avg_pool", MEAN, None, input, g, out, num_threads)
 
 
-def avg_pool1d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MEAN, 1, "NWC")
+def avg_pool1d() -> None:
     """The mean of every window along one axis: `avg_pool` of an input (N, W, C).
 
     Examples
@@ -295,21 +208,10 @@ def avg_pool1d(
     >>> nn.avg_pool1d(x, 3, 1, "SAME").ravel()
     array([3., 3., 3., 2.], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("avg_pool1d", MEAN, 1, input, g, out, num_threads)
 
 
-def avg_pool2d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MEAN, 2, "NHWC")
+def avg_pool2d() -> None:
     """The mean of every window along two axes: `avg_pool` of an input (N, H, W, C).
 
     Examples
@@ -320,21 +222,10 @@ def avg_pool2d(
     >>> nn.avg_pool2d(x, 2, 2, "SAME").ravel()
     array([2. , 3.5, 6.5, 8. ], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("avg_pool2d", MEAN, 2, input, g, out, num_threads)
 
 
-def avg_pool3d(
-    input: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    name: str | None = None,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_pool, MEAN, 3, "NDHWC")
+def avg_pool3d() -> None:
     """The mean of every window along three axes: `avg_pool` of an input (N, D, H, W, C).
 
     Examples
@@ -345,8 +236,6 @@ def avg_pool3d(
     >>> nn.avg_pool3d(x, 2, 2, "VALID").ravel()
     array([3.5], dtype=float32)
     """
-    g = ksize, strides, padding, data_format, None
-    return _pool("avg_pool3d", MEAN, 3, input, g, out, num_threads)
 
 
 def pool(
@@ -400,15 +289,15 @@ def pool(
     """
     kinds = {"MAX": MAX, "AVG": MEAN}
     if not isinstance(pooling_type, str) or pooling_type.upper() not in kinds:
-        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {shown(pooling_type)}")
-    ksize = sequence("pool", "window_shape", window_shape)
-    n = len(ksize) if isinstance(ksize, tuple) else None
-    if n is not None and n not in (1, 2, 3):
+        raise ValueError(f"pool: pooling_type must be 'MAX' or 'AVG', not {_problem.shown(pooling_type)}")
+    ksize = _problem.sequence("pool", "window_shape", window_shape)
+    n = len(ksize) if isinstance(ksize, tuple) else 0
+    if isinstance(ksize, tuple) and n not in (1, 2, 3):
         raise ValueError(
-            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {shown(window_shape)}"
+            f"pool: window_shape must have one number for each of 1, 2 or 3 spatial axes, not {_problem.shown(window_shape)}"
         )
-    g = ksize, strides, padding, data_format, dilations
-    return _pool("pool", kinds[pooling_type.upper()], n, input, g, out, num_threads)
+    g = _windows.described("pool", ksize, strides, padding, data_format, dilations)
+    return _pooled(Op("pool", kinds[pooling_type.upper()], n), input, g, out, num_threads)
 
 
 def max_pool_with_argmax(
@@ -464,17 +353,17 @@ def max_pool_with_argmax(
         if index not in (np.dtype(np.int64), np.dtype(np.int32)):
             raise TypeError
     except TypeError:
-        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {shown(output_dtype)}") from None
-    x, batch = array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
+        raise TypeError(f"{op}: output_dtype must be int64 or int32, not {_problem.shown(output_dtype)}") from None
+    x, batch = _problem.array(op, "input", input), _flag(op, "include_batch_in_index", include_batch_in_index)
     back: Callable[[Array], Array] = np.asarray
     if x.dtype.kind in "iu" and x.dtype != np.int32:
         x, back = _as_int32(x)
-    g = described(op, ksize, strides, padding, data_format, None)
-    window = windows(op, "input", ARGMAX, 2, x.shape, dtype_code(op, "input", x.dtype), g)
+    g = _windows.described(op, ksize, strides, padding, data_format, None)
+    window = _windows.windows(op, "input", ARGMAX, 2, x.shape, _problem.dtype_code(op, "input", x.dtype), g)
     shape = window.problem.out_shape
     if index.itemsize == 4 and math.prod(x.shape if batch else x.shape[1:]) > np.iinfo(np.int32).max:
         raise ValueError(f"{op}: positions in an array of shape {x.shape} do not fit int32; use output_dtype=np.int64")
-    at = empty(op, shape, index)
+    at = _windows.empty(op, shape, index)
     counted = IN_BATCH if batch else IN_IMAGE
     y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=at, counted=counted)
     return back(y), at  # type: ignore[arg-type]
@@ -528,56 +417,30 @@ def max_pool_grad_with_argmax(
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/MaxPoolGradWithArgmax
     """
     op = "max_pool_grad_with_argmax"
-    x, g, code = operands(op, "input", input, "grad", grad)
-    at = array(op, "argmax", argmax)
+    x, g, code = _problem.operands(op, "input", input, "grad", grad)
+    at = _problem.array(op, "argmax", argmax)
     if at.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
-    window = windows(op, "input", ARGMAX, 2, x.shape, code, described(op, ksize, strides, padding, data_format, None))
-    same_shape(op, window.problem.out_shape, grad=g, argmax=at)
+    window = _windows.windows(
+        op, "input", ARGMAX, 2, x.shape, code, _windows.described(op, ksize, strides, padding, data_format, None)
+    )
+    _windows.same_shape(op, window.problem.out_shape, grad=g, argmax=at)
     batch, image = _flag(op, "include_batch_in_index", include_batch_in_index), math.prod(x.shape[1:])
     most = x.size if batch else image
     if at.size and not (0 <= at.min() and at.max() < most):
         raise ValueError(f"{op}: argmax must hold positions from 0 to {most - 1}, not {at.min()} to {at.max()}")
     if not batch:
         at = at + np.arange(x.shape[0]).reshape(-1, 1, 1, 1) * image
-    dx = room_for(op, out, x.shape, x.dtype)
-    seen = channels_last_of(window.problem, dx)
+    dx = _windows.room_for(op, out, x.shape, x.dtype)
+    seen = _windows.channels_last_of(window.problem, dx)
     sums = np.zeros(seen.shape, COMPUTE[code])
     np.add.at(sums.reshape(-1), at, g.astype(sums.dtype))
     seen[...] = sums
-    return delivered(out, dx)
+    return _problem.delivered(out, dx)
 
 
 def _max_pool_grad(
-    op: str, n: int | None, orig_input: Any, orig_output: Any, grad: Any, g: Geometry, out: Any, num_threads: int | None
-) -> Array:
-    """Every gradient of a maximum."""
-    x, dy, code = operands(op, "orig_input", orig_input, "grad", grad)
-    _, y, _ = operands(op, "orig_input", x, "orig_output", orig_output)
-    n = n or _rank(op, "orig_input", x.shape)
-    window = windows(op, "orig_input", MAX_GRAD, n, x.shape, code, g)
-    same_shape(op, window.problem.out_shape, orig_output=y, grad=dy)
-    return _windows.gradient(window, x.shape, x.dtype, out, num_threads, x, dy)
-
-
-def _avg_pool_grad(
-    op: str, n: int | None, orig_input_shape: Any, grad: Any, g: Geometry, out: Any, num_threads: int | None
-) -> Array:
-    """Every gradient of a mean."""
-    dy = array(op, "grad", grad)
-    code = dtype_code(op, "grad", dy.dtype)
-    if COMPUTE[code] == "int32":
-        raise TypeError(
-            f"{op}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
-        )
-    shape = shape_argument(op, "orig_input_shape", orig_input_shape) or ()
-    n = n or _rank(op, "orig_input_shape", shape)
-    window = windows(op, "orig_input_shape", MEAN_GRAD, n, shape, code, g)
-    same_shape(op, window.problem.out_shape, grad=dy)
-    return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
-
-
-def max_pool_grad(
+    op: Op,
     orig_input: Any,
     orig_output: Any,
     grad: Any,
@@ -591,6 +454,47 @@ def max_pool_grad(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
+    """Every gradient of a maximum."""
+    g = _windows.described(op.name, ksize, strides, padding, data_format, dilations)
+    x, dy, code = _problem.operands(op.name, "orig_input", orig_input, "grad", grad)
+    _, y, _ = _problem.operands(op.name, "orig_input", x, "orig_output", orig_output)
+    n = op.n or _problem.spatial_rank(op.name, "orig_input", x.shape)
+    window = _windows.windows(op.name, "orig_input", op.kind, n, x.shape, code, g)
+    _windows.same_shape(op.name, window.problem.out_shape, orig_output=y, grad=dy)
+    return _windows.gradient(window, x.shape, x.dtype, out, num_threads, x, dy)
+
+
+def _avg_pool_grad(
+    op: Op,
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    dilations: Any = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Every gradient of a mean."""
+    g = _windows.described(op.name, ksize, strides, padding, data_format, dilations)
+    dy = _problem.array(op.name, "grad", grad)
+    code = _problem.dtype_code(op.name, "grad", dy.dtype)
+    if COMPUTE[code] == "int32":
+        raise TypeError(
+            f"{op.name}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
+        )
+    shape = _problem.shape_argument(op.name, "orig_input_shape", orig_input_shape) or ()
+    n = op.n or _problem.spatial_rank(op.name, "orig_input_shape", shape)
+    window = _windows.windows(op.name, "orig_input_shape", op.kind, n, shape, code, g)
+    _windows.same_shape(op.name, window.problem.out_shape, grad=dy)
+    return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
+
+
+@op_of(_max_pool_grad, MAX_GRAD, 0)
+def max_pool_grad() -> None:
     """Gradient of `max_pool`: dx[n,i,c] = sum of grad[n,o,c] over the windows o whose first maximum is at i.
 
     Parameters
@@ -632,24 +536,10 @@ def max_pool_grad(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/MaxPoolGrad
     """
-    g = described("max_pool_grad", ksize, strides, padding, data_format, dilations)
-    return _max_pool_grad("max_pool_grad", None, orig_input, orig_output, grad, g, out, num_threads)
 
 
-def max_pool1d_grad(
-    orig_input: Any,
-    orig_output: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_max_pool_grad, MAX_GRAD, 1, "NWC")
+def max_pool1d_grad() -> None:
     """Gradient of `max_pool1d`: `max_pool_grad` along one axis.
 
     Examples
@@ -661,24 +551,10 @@ def max_pool1d_grad(
     >>> nn.max_pool1d_grad(x, y, y, 2, 2, "VALID").ravel()
     array([0., 2., 4., 0.], dtype=float32)
     """
-    g = described("max_pool1d_grad", ksize, strides, padding, data_format, dilations)
-    return _max_pool_grad("max_pool1d_grad", 1, orig_input, orig_output, grad, g, out, num_threads)
 
 
-def max_pool2d_grad(
-    orig_input: Any,
-    orig_output: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_max_pool_grad, MAX_GRAD, 2, "NHWC")
+def max_pool2d_grad() -> None:
     """Gradient of `max_pool2d`: `max_pool_grad` along two axes.
 
     Examples
@@ -690,24 +566,10 @@ def max_pool2d_grad(
     >>> nn.max_pool2d_grad(x, y, y, 2, 2, "VALID").ravel()
     array([0., 0., 4., 0.], dtype=float32)
     """
-    g = described("max_pool2d_grad", ksize, strides, padding, data_format, dilations)
-    return _max_pool_grad("max_pool2d_grad", 2, orig_input, orig_output, grad, g, out, num_threads)
 
 
-def max_pool3d_grad(
-    orig_input: Any,
-    orig_output: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_max_pool_grad, MAX_GRAD, 3, "NDHWC")
+def max_pool3d_grad() -> None:
     """Gradient of `max_pool3d`: `max_pool_grad` along three axes.
 
     Examples
@@ -719,23 +581,10 @@ def max_pool3d_grad(
     >>> nn.max_pool3d_grad(x, y, y, (1, 2, 2), 1, "VALID").ravel()
     array([0., 0., 4., 0.], dtype=float32)
     """
-    g = described("max_pool3d_grad", ksize, strides, padding, data_format, dilations)
-    return _max_pool_grad("max_pool3d_grad", 3, orig_input, orig_output, grad, g, out, num_threads)
 
 
-def avg_pool_grad(
-    orig_input_shape: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_avg_pool_grad, MEAN_GRAD, 0)
+def avg_pool_grad() -> None:
     """Gradient of `avg_pool`: dx[n,i,c] = sum of grad[n,o,c] / (inputs in window o) over the windows o that hold i.
 
     Parameters
@@ -769,23 +618,10 @@ def avg_pool_grad(
     ----------
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/AvgPoolGrad
     """
-    g = described("avg_pool_grad", ksize, strides, padding, data_format, dilations)
-    return _avg_pool_grad("avg_pool_grad", None, orig_input_shape, grad, g, out, num_threads)
 
 
-def avg_pool1d_grad(
-    orig_input_shape: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_avg_pool_grad, MEAN_GRAD, 1, "NWC")
+def avg_pool1d_grad() -> None:
     """Gradient of `avg_pool1d`: `avg_pool_grad` along one axis.
 
     Examples
@@ -796,23 +632,10 @@ def avg_pool1d_grad(
     >>> nn.avg_pool1d_grad((1, 4, 1), g, 2, 2, "VALID").ravel()
     array([2., 2., 2., 2.], dtype=float32)
     """
-    g = described("avg_pool1d_grad", ksize, strides, padding, data_format, dilations)
-    return _avg_pool_grad("avg_pool1d_grad", 1, orig_input_shape, grad, g, out, num_threads)
 
 
-def avg_pool2d_grad(
-    orig_input_shape: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_avg_pool_grad, MEAN_GRAD, 2, "NHWC")
+def avg_pool2d_grad() -> None:
     """Gradient of `avg_pool2d`: `avg_pool_grad` along two axes.
 
     Examples
@@ -823,23 +646,10 @@ def avg_pool2d_grad(
     >>> nn.avg_pool2d_grad((1, 2, 2, 1), g, 2, 2, "VALID").ravel()
     array([1., 1., 1., 1.], dtype=float32)
     """
-    g = described("avg_pool2d_grad", ksize, strides, padding, data_format, dilations)
-    return _avg_pool_grad("avg_pool2d_grad", 2, orig_input_shape, grad, g, out, num_threads)
 
 
-def avg_pool3d_grad(
-    orig_input_shape: Any,
-    grad: Any,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    name: str | None = None,
-    *,
-    dilations: Any = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Array:
+@op_of(_avg_pool_grad, MEAN_GRAD, 3, "NDHWC")
+def avg_pool3d_grad() -> None:
     """Gradient of `avg_pool3d`: `avg_pool_grad` along three axes.
 
     Examples
@@ -850,5 +660,3 @@ def avg_pool3d_grad(
     >>> nn.avg_pool3d_grad((1, 1, 2, 2, 1), g, (1, 2, 2), 1, "VALID").ravel()
     array([1., 1., 1., 1.], dtype=float32)
     """
-    g = described("avg_pool3d_grad", ksize, strides, padding, data_format, dilations)
-    return _avg_pool_grad("avg_pool3d_grad", 3, orig_input_shape, grad, g, out, num_threads)

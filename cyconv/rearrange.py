@@ -10,36 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from cyconv._problem import Array, Shape, ShapeError, array, in_pieces, integer, layout, sequence, shown
+from cyconv._problem import Array, Shape, array, in_pieces, integer, join_shape, layout, misfit, pairs, sequence
 from cyconv._windows import empty
 
 
-def _block(op: str, x: Array, block_shape: Any, arg: str, pairs: Any) -> tuple[Shape, list[tuple[int, int]]]:
+def _block(op: str, x: Array, block_shape: Any, arg: str, rows: Any) -> tuple[Shape, tuple[tuple[int, int], ...]]:
     """A block's sides, and as many (before, after) pairs, for an input of enough dimensions."""
     sides = sequence(op, "block_shape", block_shape)
-    rows = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
-    if not isinstance(rows, (list, tuple)) or any(
-        not isinstance(row, (list, tuple, np.ndarray)) or len(row) != 2 for row in rows
-    ):
-        raise ValueError(
-            f"{op}: {arg} must be (before, after) pairs, one for each side of the block, not {shown(pairs)}"
-        )
-    checked = [(integer(op, arg, row[0], 0), integer(op, arg, row[1], 0)) for row in rows]
+    checked = pairs(op, arg, rows, "side of the block")
     sides = sides if isinstance(sides, tuple) else (sides,) * len(checked)
     block = tuple(integer(op, "block_shape", b) for b in sides)
     if len(block) != len(checked):
         raise ValueError(f"{op}: block_shape has {len(block)} sides, {block}, but {arg} has {len(checked)} pairs")
     if x.ndim < len(block) + 1:
-        raise ShapeError(
-            f"{op}: input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
+        raise misfit(
+            op, "input", (x.shape,),
+            f"input must have at least {len(block) + 1} dimensions, not {x.ndim} (input.shape={x.shape})",
         )  # fmt: skip
     return block, checked
 
 
-def _dealt(op: str, x: Array, sizes: Shape, order: Shape, shape: Shape) -> Array:
-    """The input as an array of those sizes, its axes in that order, as a new array of that shape."""
+def _dealt(op: str, x: Array, sizes: Shape, groups: tuple[Shape, ...]) -> Array:
+    """The input as an array of those sizes, copied to one whose every axis is a group of these."""
+    shape = tuple(math.prod(sizes[axis] for axis in group) for group in groups)
     try:
-        dealt = x.reshape(sizes).transpose(order)
+        dealt = x.reshape(sizes).transpose([axis for group in groups for axis in group])
     except ValueError:  # too large even for no elements
         raise MemoryError(f"{op}: no memory for a result of shape {shape}, {x.dtype}") from None
     y = empty(op, dealt.shape, x.dtype)
@@ -90,19 +85,19 @@ def space_to_batch(input: Any, block_shape: Any, paddings: Any, name: str | None
     sizes = [lo + size + hi for (lo, hi), size in zip(pads, x.shape[1:])]
     for i, (size, b) in enumerate(zip(sizes, block)):
         if size % b:
-            raise ShapeError(
-                f"{op}: spatial axis {i} of input, {x.shape[i + 1]} positions, has {size} with paddings {pads[i]}, which {b} "
-                f"(block_shape={block}) does not divide; pad {-size % b} more", op, "paddings", (x.shape,),
+            raise misfit(
+                op, "paddings", (x.shape,),
+                f"spatial axis {i} of input, {x.shape[i + 1]} positions, has {size} with paddings {pads[i]}, which {b} "
+                f"(block_shape={block}) does not divide; pad {-size % b} more",
             )  # fmt: skip
     if any(pair != (0, 0) for pair in pads):
         padded = empty(op, (len(x), *sizes, *rest), x.dtype)
         padded[...] = np.zeros((), x.dtype)
         in_pieces(np.copyto, padded[:, *(slice(lo, lo + size) for (lo, _), size in zip(pads, x.shape[1:]))], x)
         x = padded
-    sizes = [size // b for size, b in zip(sizes, block)]
-    apart = (x.shape[0], *(v for pair in zip(sizes, block) for v in pair), *rest)
-    order = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))
-    return _dealt(op, x, apart, order, (x.shape[0] * math.prod(block), *sizes, *rest))
+    apart = (x.shape[0], *(v for size, b in zip(sizes, block) for v in (size // b, b)), *rest)
+    positions = [(axis,) for axis in (*range(1, 2 * n, 2), *range(2 * n + 1, len(apart)))]
+    return _dealt(op, x, apart, ((*range(2, 2 * n + 1, 2), 0), *positions))
 
 
 def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = None) -> Array:
@@ -145,23 +140,20 @@ def batch_to_space(input: Any, block_shape: Any, crops: Any, name: str | None = 
     block, cuts = _block(op, x, block_shape, "crops", crops)
     n, count = len(block), math.prod(block)
     if x.shape[0] % count:
-        raise ShapeError(
-            f"{op}: {count} positions of block_shape={block} do not divide the batch of {x.shape[0]} (input.shape={x.shape})",
+        raise misfit(
             op, "input", (x.shape,),
+            f"{count} positions of block_shape={block} do not divide the batch of {x.shape[0]} (input.shape={x.shape})",
         )  # fmt: skip
     sizes = [size * b for size, b in zip(x.shape[1:], block)]
     for i, (size, cut) in enumerate(zip(sizes, cuts)):
         if sum(cut) > size:
-            raise ShapeError(
-                f"{op}: crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
-                op,
-                "crops",
-                (x.shape,),
-            )
-    rest = x.shape[n + 1 :]
+            raise misfit(
+                op, "crops", (x.shape,),
+                f"crops {cut} take more than the {size} positions of spatial axis {i} (input.shape={x.shape})",
+            )  # fmt: skip
     apart = (*block, x.shape[0] // count, *x.shape[1:])
-    order = (n, *(v for i in range(n) for v in (n + 1 + i, i)), *range(2 * n + 1, len(apart)))
-    y = _dealt(op, x, apart, order, (x.shape[0] // count, *sizes, *rest))
+    spatial, rest = [(n + 1 + i, i) for i in range(n)], [(axis,) for axis in range(2 * n + 1, len(apart))]
+    y = _dealt(op, x, apart, ((n,), *spatial, *rest))
     if not any(map(any, cuts)):
         return y
     y = y[:, *(slice(lo, size - hi) for (lo, hi), size in zip(cuts, sizes))]
@@ -175,9 +167,7 @@ def _depth(op: str, input: Any, block_size: Any, data_format: Any) -> tuple[Arra
     x, b = array(op, "input", input), integer(op, "block_size", block_size)
     last = layout(op, data_format, 2)
     if x.ndim != 4:
-        raise ShapeError(
-            f"{op}: input must have 4 dimensions, not {x.ndim} (input.shape={x.shape})", op, "input", (x.shape,)
-        )
+        raise misfit(op, "input", (x.shape,), f"input must have 4 dimensions, not {x.ndim} (input.shape={x.shape})")
     return x if last else np.moveaxis(x, 1, -1), b, last
 
 
@@ -220,13 +210,11 @@ def space_to_depth(input: Any, block_size: int, data_format: str | None = "NHWC"
     x, b, last = _depth(op, input, block_size, data_format)
     n, h, w, c = x.shape
     if h % b or w % b:
-        raise ShapeError(
-            f"{op}: block_size={b} must divide the {h} x {w} pixels of the input", op, "block_size", (np.shape(input),)
+        raise misfit(
+            op, "block_size", (np.shape(input),), f"block_size={b} must divide the {h} x {w} pixels of the input"
         )
     apart = (n, h // b, b, w // b, b, c)
-    if last:
-        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h // b, w // b, b * b * c))
-    return _dealt(op, x, apart, (0, 2, 4, 5, 1, 3), (n, b * b * c, h // b, w // b))
+    return _dealt(op, x, apart, join_shape(((0,),), ((1,), (3,)), (2, 4, 5), last))
 
 
 def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC", name: str | None = None) -> Array:
@@ -265,10 +253,9 @@ def depth_to_space(input: Any, block_size: int, data_format: str | None = "NHWC"
     x, b, last = _depth(op, input, block_size, data_format)
     n, h, w, c = x.shape
     if c % (b * b):
-        raise ShapeError(
-            f"{op}: the {b * b} pixels of block_size={b} must divide the {c} channels of the input", op, "block_size", (np.shape(input),)
+        raise misfit(
+            op, "block_size", (np.shape(input),),
+            f"the {b * b} pixels of block_size={b} must divide the {c} channels of the input",
         )  # fmt: skip
     apart = (n, h, w, b, b, c // (b * b))
-    if last:
-        return _dealt(op, x, apart, (0, 1, 3, 2, 4, 5), (n, h * b, w * b, c // (b * b)))
-    return _dealt(op, x, apart, (0, 5, 1, 3, 2, 4), (n, c // (b * b), h * b, w * b))
+    return _dealt(op, x, apart, join_shape(((0,),), ((1, 3), (2, 4)), (5,), last))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv._problem import MOST_DIMS, Array, Shape, ShapeError, integer, shape_argument, shown, too_many
+from cyconv._problem import Array, Shape, ShapeError, few, integer, misfit, shape_argument, shown
 
 
 class Row(NamedTuple):
@@ -93,9 +93,7 @@ def _cost(layer: Any, shape: Shape) -> tuple[str, Shape, int, int]:
         raise TypeError(f"summary: {name} gives {len(made)} arrays, and the next layer takes one")
     out = np.shape(made)
     if len(out) < 2:
-        raise ShapeError(
-            f"summary: {name} gives an array of shape {out}, not a batch of anything", "summary", "layers", (out,)
-        )
+        raise misfit("summary", "layers", (out,), f"{name} gives an array of shape {out}, not a batch of anything")
     out = (shape[0] * (out[0] if images else 1), *out[1:])  # one image may have become several, or parts of one
     first = str(options.get("data_format", "")).startswith(("NC", "channels_first"))
     axis = 1 - max((f.ndim for f in filters), default=len(out)) if first else -1  # of the channels
@@ -162,8 +160,7 @@ def summary(
         raise TypeError(f"summary: layers must be a sequence of layers, not {shown(layers)}")
     if not isinstance(training, (bool, np.bool_)):
         raise TypeError(f"summary: training must be True or False, not {shown(training)}")
-    if len(shape) > MOST_DIMS:
-        too_many("summary", "input_shape", shape)
+    few("summary", "input_shape", shape)
     try:
         kind = np.dtype(dtype)
     except TypeError as error:

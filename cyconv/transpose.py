@@ -5,71 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from cyconv import _plan
-from cyconv._problem import (
-    Array,
-    array,
-    data_format_argument,
-    groups_argument,
-    no_meaning,
-    padding_argument,
-    sequence,
-    shape_argument,
-    shown,
-    spatial_rank,
-    transposed_problem,
-)
+from cyconv._op import Op, op_of
+from cyconv._problem import TRANSPOSED, Array
 
-_NAMES = ("input", "filters", "output_shape", "dilations")
+_ATROUS = Op("atrous_conv2d_transpose", TRANSPOSED, 2, ("value", "filters", "strides", "rate"))
 
 
-def check_crops(op: str, padding_mode: Any) -> None:
-    """Refuse every padding mode but zeros."""
-    if not isinstance(padding_mode, str) or padding_mode != "zeros":
-        no_meaning(
-            op, f"padding_mode={shown(padding_mode)}", "a transposed convolution pads nothing, it crops its output"
-        )
-
-
-def _transposed(
-    op: str,
-    names: tuple[str, str, str, str],
-    n: int,
-    input: Any,
-    filters: Any,
-    output_shape: Any,
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-    output_padding: Any,
-    bias: Any,
-    activation: Any,
-    residual: Any,
-    out: Any,
-    num_threads: Any,
-    padding_mode: Any,
-    groups: Any,
-) -> Array:
-    """Every transposed convolution: its arguments in kind, then one problem and one run."""
-    check_crops(op, padding_mode)
-    return _plan.execute(
-        transposed_problem, op, names, n,
-        (
-            shape_argument(op, "output_shape", output_shape, optional=True), sequence(op, "strides", strides),
-            padding_argument(op, padding), data_format_argument(op, data_format), sequence(op, names[3], dilations),
-            sequence(op, "output_padding", output_padding), groups_argument(op, groups),
-        ),
-        input, filters, bias, activation, residual, out, num_threads,
-    )  # fmt: skip
-
-
-def conv1d_transpose(
+def _conv_transpose(
+    op: Op,
     input: Any,
     filters: Any,
     output_shape: Any,
     strides: Any,
     padding: Any = "SAME",
-    data_format: str | None = "NWC",
+    data_format: str | None = None,
     dilations: Any = None,
     name: str | None = None,
     *,
@@ -82,6 +31,15 @@ def conv1d_transpose(
     padding_mode: Any = "zeros",
     groups: int | None = None,
 ) -> Array:
+    """The adjoint of a convolution."""
+    return _plan.execute(
+        op, (strides, padding, data_format, dilations, padding_mode, groups, output_shape, output_padding),
+        input, filters, bias, activation, residual, out, num_threads,
+    )  # fmt: skip
+
+
+@op_of(_conv_transpose, TRANSPOSED, 1, "NWC")
+def conv1d_transpose() -> None:
     """1-D transposed convolution: the adjoint of `conv1d`.
 
     ``out[b, i*s + k*d - pad, m] += input[b, i, c] * filters[k, m, c]``
@@ -153,31 +111,10 @@ def conv1d_transpose(
     >>> nn.conv1d_transpose(x, np.ones((2, 1, 1)), (1, 4, 1), 2).ravel()
     array([1., 1., 2., 2.])
     """
-    return _transposed(
-        "conv1d_transpose", _NAMES, 1, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
-def conv2d_transpose(
-    input: Any,
-    filters: Any,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
-    name: str | None = None,
-    *,
-    output_padding: Any = None,
-    bias: Any = None,
-    activation: Any = None,
-    residual: Any = None,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-    groups: int | None = None,
-) -> Array:
+@op_of(_conv_transpose, TRANSPOSED, 2, "NHWC")
+def conv2d_transpose() -> None:
     """2-D transposed convolution: the adjoint of `conv2d`.
 
     ``out[b, i*sh + k*dh - top, j*sw + l*dw - left, m] += input[b, i, j, c] * filters[k, l, m, c]``
@@ -249,31 +186,10 @@ def conv2d_transpose(
     >>> nn.conv2d_transpose(x, np.ones((1, 2, 1, 1)), (1, 1, 4, 1), (1, 2)).ravel()
     array([1., 1., 2., 2.])
     """
-    return _transposed(
-        "conv2d_transpose", _NAMES, 2, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
-def conv3d_transpose(
-    input: Any,
-    filters: Any,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
-    name: str | None = None,
-    *,
-    output_padding: Any = None,
-    bias: Any = None,
-    activation: Any = None,
-    residual: Any = None,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-    groups: int | None = None,
-) -> Array:
+@op_of(_conv_transpose, TRANSPOSED, 3, "NDHWC")
+def conv3d_transpose() -> None:
     """3-D transposed convolution: the adjoint of `conv3d`.
 
     ``out[b, h*sd + q*dd - front, i*sh + k*dh - top, j*sw + l*dw - left, m] += input[b, h, i, j, c] *
@@ -345,31 +261,10 @@ def conv3d_transpose(
     >>> nn.conv3d_transpose(np.ones((1, 2, 2, 2, 1)), np.ones((2, 2, 2, 3, 1)), None, 2).shape
     (1, 4, 4, 4, 3)
     """
-    return _transposed(
-        "conv3d_transpose", _NAMES, 3, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
-def conv_transpose(
-    input: Any,
-    filters: Any,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = None,
-    dilations: Any = None,
-    name: str | None = None,
-    *,
-    output_padding: Any = None,
-    bias: Any = None,
-    activation: Any = None,
-    residual: Any = None,
-    out: Any = None,
-    num_threads: int | None = None,
-    padding_mode: Any = "zeros",
-    groups: int | None = None,
-) -> Array:
+@op_of(_conv_transpose, TRANSPOSED, 0)
+def conv_transpose() -> None:
     """N-D transposed convolution, N = 1, 2 or 3 by the rank of the filters.
 
     ``out[b, i*sh + k*dh - top, j*sw + l*dw - left, m] += input[b, i, j, c] * filters[k, l, m, c]`` for N = 2.
@@ -440,11 +335,6 @@ def conv_transpose(
     >>> nn.conv_transpose(np.ones((1, 4, 4, 2)), np.ones((3, 3, 5, 2)), (1, 8, 8, 5), 2).shape
     (1, 8, 8, 5)
     """
-    rank = spatial_rank("conv_transpose", array("conv_transpose", "filters", filters))
-    return _transposed(
-        "conv_transpose", _NAMES, rank, input, filters, output_shape, strides, padding, data_format, dilations, output_padding,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
-    )  # fmt: skip
 
 
 def atrous_conv2d_transpose(
@@ -534,10 +424,10 @@ def atrous_conv2d_transpose(
     >>> nn.atrous_conv2d_transpose(x, np.ones((1, 2, 1, 1)), (1, 1, 5, 1), 2, "VALID").ravel()
     array([1., 0., 1., 0., 0.])
     """
-    op = "atrous_conv2d_transpose"
     if rate is None:
+        op = _plan.called(_ATROUS, value).name
         raise TypeError(f"{op}: rate is None; pass an integer or two, 1 for an ordinary transposed convolution")
-    return _transposed(
-        op, ("value", "filters", "output_shape", "rate"), 2, value, filters, output_shape, strides, padding, data_format, rate, None,
-        bias, activation, residual, out, num_threads, padding_mode, groups,
+    return _plan.execute(
+        _ATROUS, (strides, padding, data_format, rate, padding_mode, groups, output_shape, None),
+        value, filters, bias, activation, residual, out, num_threads,
     )  # fmt: skip

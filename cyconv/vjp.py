@@ -14,33 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _isa, _threads
+from cyconv import _isa, _problem, _threads
 from cyconv._filter_gradient import activation_gradient
-from cyconv._plan import check
-from cyconv._problem import (
-    ACTIVATIONS,
-    Array,
-    Epilogue,
-    Problem,
-    SeparableProblem,
-    Shape,
-    data_format_argument,
-    forward_problem,
-    groups_argument,
-    operands,
-    output_like,
-    padding_argument,
-    padding_mode_argument,
-    separable_problem,
-    sequence,
-    shape_argument,
-    shown,
-    spatial_rank,
-    transposed_problem,
-)
+from cyconv._op import bound
+from cyconv._plan import Deferred, Recipe, check
+from cyconv._problem import ACTIVATIONS, FORWARD, TRANSPOSED, Array, Epilogue, Problem, SeparableProblem, Shape
 from cyconv._runtime import empty
 from cyconv.convolution import atrous_conv2d, bias_add, bias_operands, conv1d, conv2d, conv3d, convolution
-from cyconv.depthwise import STAGES, depthwise_conv2d, separable_conv2d, staged
+from cyconv.depthwise import depthwise_conv2d, separable_conv2d
 from cyconv.gradients import (
     _backprop_filter,
     _backprop_input,
@@ -50,25 +31,28 @@ from cyconv.gradients import (
 )
 from cyconv.transpose import (
     atrous_conv2d_transpose,
-    check_crops,
     conv1d_transpose,
     conv2d_transpose,
     conv3d_transpose,
     conv_transpose,
 )
 
+Gradients = dict[str, Callable[[], Array]]
+
 
 class _Rule(NamedTuple):
-    """How an op is differentiated: its kind, the rank of its images (0: by its filters), the names of its operands."""
+    """How an op is differentiated: by what, and the names of its operands and of what else is differentiated if asked for."""
 
     op: Callable[..., Any]
-    kind: str
-    rank: int
+    gradients: Callable[..., Gradients]
     names: tuple[str, ...]
     example: str
+    optional: tuple[str, ...] = ("residual",)
 
 
-Gradients = dict[str, Callable[[], Array]]
+def _plain(a: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the op itself."""
+    return {k: v for k, v in a.items() if k not in ("out_backprop", "output", "wrt")}
 
 
 def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem | SeparableProblem) -> Array:
@@ -77,15 +61,16 @@ def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem 
     With it the arguments that are of the output's shape, or of no account otherwise, are checked in the name of `op`.
     """
     threads = _threads.wanted(op, a["num_threads"])
-    g = output_like(op, "out_backprop", a["out_backprop"], problem.out_shape, dtype)
-    y = a["output"] if a["output"] is None else output_like(op, "output", a["output"], problem.out_shape, dtype)
+    g = _problem.output_like(op, "out_backprop", a["out_backprop"], problem.out_shape, dtype)
+    y = a["output"]
+    if y is not None:
+        y = _problem.output_like(op, "output", y, problem.out_shape, dtype)
     epilogue = check(problem, dtype, a["bias"], a["activation"], a["residual"], None).epilogue
     if not epilogue.activation:
         return g
     before = _needs_argument(epilogue)
     if y is None or before:
-        plain = {k: v for k, v in a.items() if k not in ("out_backprop", "output", "wrt")}
-        y = rule.op(**plain | ({"activation": None} if before else {}))
+        y = rule.op(**_plain(a) | ({"activation": None} if before else {}))
     result = empty(g.shape, g.dtype)
     y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
     activation_gradient(y, g, result, epilogue, problem.dtype, threads, _isa.current())
@@ -98,41 +83,30 @@ def _needs_argument(epilogue: Epilogue) -> bool:
     return epilogue.activation >= silu or (epilogue.activation == leaky and epilogue.low < 0)
 
 
+def _recipe(rule: _Rule, op: str, a: dict[str, Any], x: Array, **filters: Array) -> Recipe:
+    """The op with its arguments in kind, checked in the name of its vector-Jacobian product."""
+    return rule.op(**_plain(a) | filters | {rule.names[0]: Deferred(op, x.dtype)})  # type: ignore[no-any-return]
+
+
 def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of a forward, depthwise or transposed convolution."""
-    (x_name, f_name), threads, depthwise = rule.names, a["num_threads"], rule.kind == "depthwise"
-    x, f, code = operands(op, x_name, a[x_name], f_name, a[f_name])
-    n = rule.rank or spatial_rank(op, f)
-    s_name, d_name = "stride" if "stride" in a else "strides", "rate" if "rate" in a else "dilations"
-    how = (a[s_name], a["padding"], a["data_format"], a[d_name], None, threads, a["padding_mode"])
-    steps = (
-        sequence(op, s_name, how[0]),
-        padding_argument(op, how[1]),
-        data_format_argument(op, how[2]),
-        sequence(op, d_name, how[3]),
-    )
-    groups = groups_argument(op, a["groups"])
-    if rule.kind == "transposed":
-        check_crops(op, how[6])
-        sizes = shape_argument(op, "output_shape", a["output_shape"], optional=True)
-        more = sequence(op, "output_padding", a.get("output_padding"))
-        names = (x_name, f_name, "output_shape", d_name)
-        problem = transposed_problem(op, names, n, x.shape, f.shape, code, sizes, *steps, more, groups)
-    else:
-        names, mode = (x_name, f_name, s_name, d_name), padding_mode_argument(op, how[6])
-        problem = forward_problem(op, names, n, x.shape, f.shape, code, *steps, mode, groups, depthwise)
+    (x_name, f_name), threads = rule.names, a["num_threads"]
+    x, f, code = _problem.operands(op, x_name, a[x_name], f_name, a[f_name])
+    recipe = _recipe(rule, op, a, x, **{f_name: f})
+    problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.op.kind is TRANSPOSED
+    forward = recipe.op._replace(kind=FORWARD) if transposed else recipe.op
+    how = {"num_threads": threads, "padding_mode": a["padding_mode"]}
     g = _undo(rule, op, a, x.dtype, problem)
-    layout_name = "channels_last" if problem.channels_last else "channels_first"
     gradients: Gradients = {
         "residual": lambda: g.copy(),
-        "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - n, threads),
+        "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - problem.ndim, threads),
     }
-    if rule.kind == "transposed":
-        gradients[x_name] = lambda: convolution(g, f, *how[:2], layout_name, how[3], num_threads=threads)
-        gradients[f_name] = lambda: _backprop_filter(op, n, g, f.shape, x, *how)
+    if transposed:
+        gradients[x_name] = lambda: convolution(g, f, *steps, num_threads=threads)
+        gradients[f_name] = lambda: _backprop_filter(forward, g, f.shape, x, *steps, **how)
     else:
-        gradients[x_name] = lambda: _backprop_input(op, n, x.shape, f, g, *how, depthwise)
-        gradients[f_name] = lambda: _backprop_filter(op, n, x, f.shape, g, *how, depthwise)
+        gradients[x_name] = lambda: _backprop_input(forward, x.shape, f, g, *steps, **how)
+        gradients[f_name] = lambda: _backprop_filter(forward, x, f.shape, g, *steps, **how)
     return gradients
 
 
@@ -141,9 +115,11 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     threads, data_format = a["num_threads"], a["data_format"]
     how = {k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "groups")}
     extras = {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
-    filters, rest = staged(op, a["input"], a["pointwise_filter"], a["depthwise_filter"], **extras, **how)
-    x, f, code = operands(op, "input", a["input"], "depthwise_filter", filters.depthwise)
-    problem = separable_problem(op, STAGES, 2, x.shape, filters.shape, code, *rest)
+    x = _problem.array(op, "input", a["input"], getattr(a["depthwise_filter"], "dtype", None))
+    recipe = _recipe(rule, op, a, x)
+    filters: Any = recipe.filters
+    f, (x, _, code) = filters.depthwise, recipe.operands(x)
+    problem = recipe.problem(x.shape, code)
     g = _undo(rule, op, a, x.dtype, problem)
     point, between, first = filters.pointwise, filters.epilogue, how | extras | {"num_threads": threads}
     channels = 3 if problem.first.channels_last else 1
@@ -177,7 +153,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
 def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     """Of bias_add."""
     x, _, axis = bias_operands(op, a["value"], a["bias"], a["data_format"])
-    g = output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
+    g = _problem.output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
     return {"value": lambda: g.copy(), "bias": lambda: _channel_sums(op, g, axis, None)}
 
 
@@ -220,8 +196,7 @@ For each argument a named in `wrt`: ``sum_o out_backprop[o] * d {op}(...)[o] / d
 
 def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
     """The public function of a rule: the op's signature with out_backprop behind its operands."""
-    op, names = f"{rule.op.__name__}_vjp", rule.names
-    gradients_of = {"separable": _separable_gradients, "bias": _bias_gradients}.get(rule.kind, _convolution_gradients)
+    op, names, optional = f"{rule.op.__name__}_vjp", rule.names, rule.optional
     parameters = list(inspect.signature(rule.op).parameters.values())
     kinds = inspect.Parameter
     default = names if "bias" in names else (*names, "bias")
@@ -234,26 +209,21 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
             kinds("wrt", kinds.KEYWORD_ONLY, default=default),
         ]
     )
-    optional = () if rule.kind == "bias" else ("residual", *(("depthwise_bias",) if rule.kind == "separable" else ()))
-    allowed = {name: name for name in (*default, *optional)} | {
-        "input": names[0],
-        "filters": names[1],
-        "filter": names[1],
-    }
+    allowed = {name: name for name in (*default, *optional)}
+    allowed |= {"input": names[0], "filters": names[1], "filter": names[1]}
 
     def vjp(*args: Any, **kwargs: Any) -> tuple[Array, ...]:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{op}: {str(error)[:200]}") from None
-        bound.apply_defaults()
-        a = bound.arguments
+        call = bound(op, signature, args, kwargs)
+        call.apply_defaults()
+        a = call.arguments
         wrt = a["wrt"] if isinstance(a["wrt"], (list, tuple)) else (a["wrt"],)
         for name in wrt:
             if not isinstance(name, str) or name not in allowed:
-                raise ValueError(f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {shown(name)}")
+                raise ValueError(
+                    f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {_problem.shown(name)}"
+                )
         a["wrt"] = [allowed[name] for name in wrt]
-        gradients = gradients_of(rule, op, a)
+        gradients = rule.gradients(rule, op, a)
         return tuple(gradients[name]() for name in a["wrt"])
 
     vjp.__name__ = vjp.__qualname__ = op
@@ -268,14 +238,15 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
     return vjp
 
 
-def _rule(op: Callable[..., Any], kind: str, rank: int, x: Shape, w: Shape, g: Shape, args: str) -> _Rule:
+def _rule(op: Callable[..., Any], x: Shape, w: Shape, g: Shape, args: str) -> _Rule:
     names = tuple(inspect.signature(op).parameters)[:2]
     example = f""">>> x, w, g = np.ones({x}), np.ones({w}), np.ones({g})
     >>> [d.shape for d in nn.{op.__name__}_vjp(x, w, g, {args})]
     [{x}, {w}, {g[-1:]}]"""
-    return _Rule(op, kind, rank, names, example)
+    return _Rule(op, _convolution_gradients, names, example)
 
 
+_STAGES = ("input", "depthwise_filter", "pointwise_filter")
 _SEPARABLE = """>>> x, g = np.ones((1, 4, 4, 2)), np.ones((1, 4, 4, 5))
     >>> depthwise, pointwise = np.ones((3, 3, 2, 1)), np.ones((1, 1, 2, 5))
     >>> [d.shape for d in nn.separable_conv2d_vjp(x, depthwise, pointwise, g, 1, "SAME")]
@@ -284,26 +255,22 @@ _BIAS_ADD = """>>> dx, db = nn.bias_add_vjp(np.ones((3, 2)), np.zeros(2), np.one
     >>> db
     array([3., 3.])"""
 
-convolution_vjp = _vjp(_rule(convolution, "forward", 0, (1, 4, 2), (3, 2, 5), (1, 2, 5), "1"))
-conv1d_vjp = _vjp(_rule(conv1d, "forward", 1, (1, 4, 2), (3, 2, 5), (1, 4, 5), '1, "SAME"'))
-conv2d_vjp = _vjp(_rule(conv2d, "forward", 2, (1, 4, 4, 2), (3, 3, 2, 5), (1, 2, 2, 5), '2, "SAME"'))
-conv3d_vjp = _vjp(_rule(conv3d, "forward", 3, (1, 4, 4, 4, 2), (3, 3, 3, 2, 5), (1, 2, 2, 2, 5), '1, "VALID"'))
-atrous_conv2d_vjp = _vjp(_rule(atrous_conv2d, "forward", 2, (1, 4, 4, 2), (3, 3, 2, 5), (1, 4, 4, 5), '2, "SAME"'))
-conv_transpose_vjp = _vjp(_rule(conv_transpose, "transposed", 0, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
-conv1d_transpose_vjp = _vjp(_rule(conv1d_transpose, "transposed", 1, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
-conv2d_transpose_vjp = _vjp(
-    _rule(conv2d_transpose, "transposed", 2, (1, 2, 2, 2), (3, 3, 5, 2), (1, 4, 4, 5), "(1, 4, 4, 5), 2")
-)
+convolution_vjp = _vjp(_rule(convolution, (1, 4, 2), (3, 2, 5), (1, 2, 5), "1"))
+conv1d_vjp = _vjp(_rule(conv1d, (1, 4, 2), (3, 2, 5), (1, 4, 5), '1, "SAME"'))
+conv2d_vjp = _vjp(_rule(conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 2, 2, 5), '2, "SAME"'))
+conv3d_vjp = _vjp(_rule(conv3d, (1, 4, 4, 4, 2), (3, 3, 3, 2, 5), (1, 2, 2, 2, 5), '1, "VALID"'))
+atrous_conv2d_vjp = _vjp(_rule(atrous_conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 4, 4, 5), '2, "SAME"'))
+conv_transpose_vjp = _vjp(_rule(conv_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
+conv1d_transpose_vjp = _vjp(_rule(conv1d_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
+conv2d_transpose_vjp = _vjp(_rule(conv2d_transpose, (1, 2, 2, 2), (3, 3, 5, 2), (1, 4, 4, 5), "(1, 4, 4, 5), 2"))
 conv3d_transpose_vjp = _vjp(
-    _rule(conv3d_transpose, "transposed", 3, (1, 2, 2, 2, 2), (3, 3, 3, 5, 2), (1, 4, 4, 4, 5), "(1, 4, 4, 4, 5), 2")
+    _rule(conv3d_transpose, (1, 2, 2, 2, 2), (3, 3, 3, 5, 2), (1, 4, 4, 4, 5), "(1, 4, 4, 4, 5), 2")
 )
 atrous_conv2d_transpose_vjp = _vjp(
-    _rule(atrous_conv2d_transpose, "transposed", 2, (1, 4, 4, 2), (3, 3, 5, 2), (1, 4, 4, 5), '(1, 4, 4, 5), 2, "SAME"')
+    _rule(atrous_conv2d_transpose, (1, 4, 4, 2), (3, 3, 5, 2), (1, 4, 4, 5), '(1, 4, 4, 5), 2, "SAME"')
 )
-depthwise_conv2d_vjp = _vjp(
-    _rule(depthwise_conv2d, "depthwise", 2, (1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 4), '1, "SAME"')
-)
+depthwise_conv2d_vjp = _vjp(_rule(depthwise_conv2d, (1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 4), '1, "SAME"'))
 separable_conv2d_vjp = _vjp(
-    _Rule(separable_conv2d, "separable", 2, ("input", "depthwise_filter", "pointwise_filter"), _SEPARABLE)
+    _Rule(separable_conv2d, _separable_gradients, _STAGES, _SEPARABLE, ("residual", "depthwise_bias"))
 )
-bias_add_vjp = _vjp(_Rule(bias_add, "bias", 0, ("value", "bias"), _BIAS_ADD))
+bias_add_vjp = _vjp(_Rule(bias_add, _bias_gradients, ("value", "bias"), _BIAS_ADD, ()))

@@ -743,6 +743,16 @@ def test_the_historic_list_where_an_answer_is_right():
     )
 
 
+def test_arguments_that_do_not_fit_are_named_by_the_op():
+    x = np.ones((1, 4, 4, 3), f4)
+    with pytest.raises(TypeError, match=r"^max_pool2d: missing a required argument: 'padding'$"):
+        nn.max_pool2d(x, 2, 2)
+    with pytest.raises(TypeError, match=r"^conv3d: got an unexpected keyword argument 'stride'$"):
+        nn.conv3d(x, x, 1, "SAME", stride=1)
+    with pytest.raises(TypeError, match=r"^conv2d_transpose: too many positional arguments$"):
+        nn.conv2d_transpose(x, x, None, 1, "SAME", "NHWC", 1, None, None)
+
+
 LONG = (np.ones((100, 32, 32, 3), f4), np.ones((40, 32, 32, 3)).tolist(), "x" * 5000)
 
 
