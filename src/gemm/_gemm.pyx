@@ -4,9 +4,8 @@ A job's output pixels are cut into boxes (n, d, h, w); a box is walked in regist
 one or two vectors of output channels; of a few channels, pixels are the lanes. A tile reads its input through pointers,
 one for each pixel and tap: there is no im2col buffer. Where the input can be read where it lies (right dtype, channels
 next to each other) the pointers go into the array; else into a strip, the box's input gathered once into scratch,
-padding included; else, for filters too large for that, into a gathered copy of the tile's own windows, some taps at a
-time. The order of every sum is the same in all three, (tap, channel), so the result does not depend on how the array
-lies in memory, nor on threads or boxes.
+padding included. The order of every sum is the same in both, (tap, channel), so the result does not depend on how the
+array lies in memory, nor on threads or boxes.
 """
 
 from libc.stdlib cimport calloc, free
@@ -39,8 +38,7 @@ _kernels_of = PyCapsule_New(<void *> conv_kernels_of, NULL, NULL)
 
 cdef enum:
     RUNS = 512              # taps a tile takes at a time
-    WINDOW_BYTES = 1 << 16  # of each pixel's window, gathered at a time
-    STRIP_BYTES = 1 << 20   # the most a strip may hold
+    STRIP_BYTES = 1 << 20   # the most a strip of several pixels may hold
     STREAM_BYTES = 800000   # of a box that is read again for the next filters, in order
     BOX_PIXELS = 1024       # the most of a box
     LEAST_PIXELS = 7 * TILE_ROWS
@@ -68,10 +66,6 @@ cdef long WAYS = l1_ways()
 cdef ptrdiff_t L2 = min(max(l2_bytes(), 1 << 19), 1 << 21), ALL_FILTERS = L2 * 5 // 8, SOME_FILTERS = L2 * 2 // 7
 cdef ptrdiff_t INPUT_BYTES = L2 * 9 // 20
 
-cdef enum Source:
-    DIRECT, STRIP, WINDOWS
-
-
 cdef struct Job:
     JobAxis ax[3]
     ptrdiff_t taps
@@ -80,7 +74,7 @@ cdef struct Job:
 
 cdef struct Tiling:
     # How one call cuts a job.
-    int source
+    bint strip               # where its input is read: gathered, not where it lies
     bint fold, rows_first
     bint lies                # folded taps lie so in the input, too; it is gathered only where windows leave it
     ptrdiff_t runs, run      # of a window: taps, or rows of them where these are folded; and values of each
@@ -105,7 +99,7 @@ cdef struct Scratch:
     ptrdiff_t *tap_offset    # [RUNS]
     ptrdiff_t *step_offset   # [short_steps]
     char *tile               # LINE_ROWS rows of two vectors
-    char *area               # a strip, or windows
+    char *area               # a strip
 
 
 cdef struct Run:
@@ -360,8 +354,7 @@ cdef class Convolution:
         cdef Run r
         cdef Memory memory
         cdef ptrdiff_t most = 0
-        cdef bint exact = self.dtype != 2 and self.has_padding
-        cdef int source
+        cdef bint strips
         memset(&r, 0, sizeof(Run))
         self.describe(&r, isa)
         r.x.n = prod(self.problem.batch)
@@ -369,14 +362,11 @@ cdef class Convolution:
         try:
             r.tilings = self.take_tilings(&memory)
             self.place_panels(&r)
-            for source in range(WINDOWS + 1 if exact else WINDOWS):
+            for strips in range(2):
                 # The strides that let most jobs read their input where it lies, and those that let the fewest.
-                r.x.sc, r.x.s[2], r.exact = r.size * (source == DIRECT), L1_PERIOD * (source == STRIP), source == WINDOWS
+                r.x.sc, r.x.s[2] = r.size * (not strips), L1_PERIOD * strips
                 self.cut_all(&r, threads)
                 most = max(most, self.scratch_bytes(&r, threads))
-            if exact:  # once more
-                self.cut_all(&r, 1)
-                most += self.scratch_bytes(&r, 1)
         finally:
             give_back(&memory)
         return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + self.shared_bytes(&r) + 3 * 64
@@ -393,7 +383,7 @@ cdef class Convolution:
         cdef Memory memory
         cdef Panels panels = None
         cdef ptrdiff_t units = 0, packs = 0, panel_bytes
-        cdef int team
+        cdef int team, j
         cdef list raised = [], held = []
         memset(&r, 0, sizeof(Run))
         if out is None:
@@ -447,10 +437,10 @@ cdef class Convolution:
             if call.not_finite and not call.cancelled and self.has_padding:
                 # Once more, pixel by pixel: the zeros of the padding have met an infinity.
                 r.exact = True
-                units = self.cut_all(&r, 1)
-                r.scratch = self.take_scratch(&r, 1, &memory)
+                for j in range(self.njobs):
+                    find_runs(&r, r.jobs + j, r.tilings + j)
                 with nogil:
-                    run_units(run_unit, &r, units, 1, &call)
+                    run_units(run_unit, &r, units, team, &call)
         finally:
             give_back(&memory)
         if raised:
@@ -508,10 +498,8 @@ cdef class Convolution:
         cdef int j
         for j in range(self.njobs):
             runs, steps = max(runs, min(self.jobs[j].taps, RUNS)), max(steps, short_steps(r.tilings + j))
-            if r.tilings[j].source == STRIP:
+            if r.tilings[j].strip:
                 area = max(area, input_of(r, self.jobs + j, r.tilings[j].box, True))
-            elif r.tilings[j].source == WINDOWS:
-                area = max(area, TILE_ROWS * window_bytes(r, self.jobs + j))
         s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize
         s.a = <const char **> (s.area + aligned(area + 4 * r.k.lanes * r.csize))
         s.tap_offset = <ptrdiff_t *> (s.a + runs * TILE_ROWS)

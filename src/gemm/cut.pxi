@@ -2,13 +2,18 @@
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
 
+cdef inline bint far_taps(const JobAxis *a, ptrdiff_t outputs) noexcept nogil:
+    """Whether a window's taps lie so far apart that so many outputs begin between two: a strip has window after window then."""
+    return a.taps > 1 and a.dilation >= outputs * a.stride
+
+
 cdef inline ptrdiff_t extent_of(const JobAxis *a, ptrdiff_t outputs) noexcept nogil:
-    """Positions from the first that so many outputs read to the last."""
-    return span_of(a, outputs) if a.taps else 0
+    """Positions of a strip for so many outputs: those from the first to the last, or without the gaps of far dilations."""
+    return outputs * a.taps if far_taps(a, outputs) else span_of(a, outputs) if a.taps else 0
 
 
 cdef ptrdiff_t input_of(const Run *r, const Job *job, const ptrdiff_t *box, bint strip) noexcept nogil:
-    """Bytes of a box's input: as a strip all of it, else what windows read, without the gaps of far dilations."""
+    """Bytes of a box's input: as a strip all of it, else what windows read."""
     cdef double bytes = box[0] * r.pitch * r.csize
     cdef ptrdiff_t extent
     cdef int i
@@ -30,7 +35,7 @@ cdef ptrdiff_t cut_boxes(const Run *r, const Job *job, ptrdiff_t wanted, ptrdiff
         out = r.x.n if i == 0 else job.ax[i - 1].out
         if whole:
             t.box[i] = max(1, min(out, wanted // pixels))
-            while t.box[i] > 1 and input_of(r, job, t.box, t.source != DIRECT) > bytes:
+            while t.box[i] > 1 and input_of(r, job, t.box, t.strip) > bytes:
                 t.box[i] = (t.box[i] + 1) // 2
             whole = t.box[i] >= out
         t.boxes[i] = ceil_div(out, t.box[i])
@@ -79,19 +84,19 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     if (not r.depthwise and evict_each_other(r, job.ax[2].stride * r.x.s[2])
             and job.taps * t.columns > 16 * (job.ax[0].stride * job.ax[1].stride * job.ax[2].stride - 1) + NARROW):
         direct = False  # a strip's pixels lie apart; making one must take less than it saves
-    t.source = WINDOWS if r.exact else DIRECT if direct and not t.fold else STRIP
+    t.strip = t.fold or not direct
     if t.fold:  # rows of a strip that two boxes share are gathered twice
         most *= 4
     t.together = max(1, t.blocks)
     if t.blocks * filter_bytes(r, job) > ALL_FILTERS:
         t.together = max(1, min(t.blocks, SOME_FILTERS // filter_bytes(r, job)))
         t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
-    if t.source == DIRECT and t.together < t.blocks:  # the input is read again for the next blocks
+    if not t.strip and t.together < t.blocks:  # the input is read again for the next blocks
         bytes = input_bytes(job)
     t.splits = 1
     boxes = cut_boxes(r, job, most, bytes, threads, t)
     units = ceil_div(UNITS * threads, r.groups) if threads > 1 else 0
-    t.rows_first = (t.source != DIRECT
+    t.rows_first = (t.strip
                     or t.blocks * filter_bytes(r, job) <= max(SHARED_FILTERS, 2 * input_of(r, job, all, False)))
     if boxes < units:
         if not t.rows_first:
@@ -99,15 +104,18 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
             t.splits = even_parts(t.blocks, t.splits, boxes * r.groups, 1, 1, threads)
         if boxes * t.splits < units:
             boxes = cut_boxes(r, job, max(LEAST_PIXELS, min(most, pixels * t.splits // units)), bytes, threads, t)
-        if 0 < boxes * t.splits < (units * 3 // 4 if t.source == DIRECT else units // 4):
-            units = units if t.source == DIRECT else units // 4
+        if 0 < boxes * t.splits < (units // 4 if t.strip else units * 3 // 4):
+            units = units // 4 if t.strip else units
             t.splits = even_parts(t.blocks, min(t.blocks, ceil_div(units, boxes)), boxes * r.groups, 1, 1, threads)
     t.units = r.groups * boxes * t.splits
-    if t.source == STRIP and input_of(r, job, t.box, True) > STRIP_BYTES:
-        t.source = WINDOWS
-    t.fold = t.fold and t.source == STRIP
     t.lies = (t.fold and direct and r.x.s[2] == r.cg * r.size
               and job.taps * t.columns <= GATHERED * (job.ax[0].stride * job.ax[1].stride * job.ax[2].stride - 1))
+    find_runs(r, job, t)
+
+
+cdef inline void find_runs(const Run *r, const Job *job, Tiling *t) noexcept nogil:
+    """Taps, or rows of them where these are folded and none has to be left out."""
+    t.fold = t.fold and not r.exact
     t.runs, t.run = job.taps, 1 if r.depthwise else r.cg
     if t.fold:
         t.runs, t.run = job.taps // job.ax[2].taps, r.cg * job.ax[2].taps

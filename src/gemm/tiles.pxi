@@ -16,57 +16,72 @@ cdef struct Box:
     const Job *job
     const Tiling *t
     ptrdiff_t group
-    int source               # as the tiling's, or DIRECT
+    bint strip               # as the tiling's, but for the part that is read where it lies
     bint owner               # the thread that made the call computes it,
     ptrdiff_t spent          # and has done so much since it last looked for signals
-    bint inside              # no window leaves what is read, nor is one gathered
+    bint inside              # no window leaves what is read
     ptrdiff_t[4] start, count
     Line line                # the first pixel,
     ptrdiff_t[4] step, out_step, residual_step  # bytes from pixel to pixel,
-    ptrdiff_t[3] apart       # and from one position of the input, or the strip, to the next
+    ptrdiff_t[3] tap_step    # and from tap to tap
 
 
 cdef void place_box(const Run *r, Box *b, char *area) noexcept nogil:
-    """Where a box lies, of which are known the job, the group and its pixels."""
+    """Where a box lies, of which are known the job, the group and its pixels; into the area if it is a strip."""
     cdef const JobAxis *a
-    cdef ptrdiff_t first, place, bytes = r.pitch * r.csize
+    cdef ptrdiff_t first, place
     cdef int i
     cdef Line *line = &b.line
     line.base = r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc
     line.out = r.out.data + b.start[0] * r.out.sn + b.group * r.mg * r.out.sc
     line.residual = r.residual.data + b.start[0] * r.residual.sn + b.group * r.mg * r.residual.sc
     b.step[0], b.out_step[0], b.residual_step[0] = r.x.sn, r.out.sn, r.residual.sn
-    b.inside = b.source == DIRECT
+    b.inside = not b.strip
     for i in range(3):
         a = &b.job.ax[i]
         first, place = b.start[i + 1] * a.stride - a.lo, a.out_start + b.start[i + 1] * a.out_step
         b.inside &= 0 <= first and first + span_of(a, b.count[i + 1]) <= a.size
-        b.apart[i] = r.x.s[i]
+        b.step[i + 1], b.tap_step[i] = a.stride * r.x.s[i], a.dilation * r.x.s[i]
         line.base += first * r.x.s[i]
         line.out += place * r.out.s[i]
         line.residual += place * r.residual.s[i]
         b.out_step[i + 1], b.residual_step[i + 1] = a.out_step * r.out.s[i], a.out_step * r.residual.s[i]
-    if b.source == STRIP:
+    if b.strip:
         line.base, b.inside = area, True
-        for i in range(2, -1, -1):
-            b.apart[i] = bytes
-            bytes *= extent_of(&b.job.ax[i], b.count[i + 1])
-        b.step[0] = bytes
-    for i in range(3):
-        b.step[i + 1] = b.job.ax[i].stride * b.apart[i]
+        gather_strip(r, b, area)
 
 
-cdef void gather_strip(const Run *r, const Box *b, char *area) noexcept nogil:
-    """The input of a box, every position read once."""
+cdef void gather_strip(const Run *r, Box *b, char *area) noexcept nogil:
+    """The input of a box in one piece, every position read once; along an axis of far taps, a piece for each output."""
     cdef Gathering g
+    cdef const JobAxis *a
     cdef ptrdiff_t[3] first, step, extent
+    cdef ptrdiff_t[4] c, pieces
+    cdef ptrdiff_t piece = r.pitch * r.csize, bytes
     cdef int i
-    for i in range(3):
-        first[i], step[i] = b.start[i + 1] * b.job.ax[i].stride - b.job.ax[i].lo, 1
-        extent[i] = extent_of(&b.job.ax[i], b.count[i + 1])
+    memcpy(pieces, b.count, sizeof(pieces))
+    for i in range(2, -1, -1):
+        a = &b.job.ax[i]
+        extent[i], step[i], b.tap_step[i] = a.taps, a.dilation, piece
+        if not far_taps(a, b.count[i + 1]):
+            pieces[i + 1], extent[i], step[i] = 1, extent_of(a, b.count[i + 1]), 1
+            b.step[i + 1], b.tap_step[i] = a.stride * piece, a.dilation * piece
+        piece *= extent[i]
+    bytes = piece
+    for i in range(3, -1, -1):
+        if pieces[i] > 1:
+            b.step[i] = bytes
+        bytes *= pieces[i]
     g.gather, g.fill, g.mode, g.csize, g.constant = r.k.gather[r.dtype], r.k.fill, r.mode, r.csize, r.constant
     g.channels, g.repeat, g.pitch = r.cg, r.repeat, r.pitch
-    gather_box(&g, &r.x, r.x.data + b.start[0] * r.x.sn + b.group * r.cg * r.x.sc, b.count[0], first, step, extent, area)
+    c[0] = c[1] = c[2] = c[3] = 0
+    while c[0] < b.count[0]:
+        for i in range(3):
+            first[i] = (b.start[i + 1] + c[i + 1]) * b.job.ax[i].stride - b.job.ax[i].lo
+        gather_box(&g, &r.x, r.x.data + (b.start[0] + c[0]) * r.x.sn + b.group * r.cg * r.x.sc, 1, first, step, extent, area)
+        area += piece
+        c[3] += 1
+        carry(c, pieces)
 
 
 cdef inline void find_line(const Box *b, const ptrdiff_t *c, ptrdiff_t count, Line *line) noexcept nogil:
@@ -127,7 +142,7 @@ cdef void locate(const Run *r, const Box *b, ptrdiff_t *c, Tile *tile) noexcept 
     while i < tile.rows:
         find_line(b, c, min(tile.rows - i, b.count[3] - c[3]), &line)
         add_line(r, b, &line, i, tile)
-        if not b.inside:
+        if not b.inside or r.exact:
             for j in range(3):
                 a = &b.job.ax[j]
                 corner[j] = (b.start[j + 1] + c[j + 1]) * a.stride - a.lo
@@ -159,7 +174,7 @@ cdef void tap_offsets(const Box *b, ptrdiff_t first, ptrdiff_t runs, ptrdiff_t *
         tap_of(b.job, (first + i) * (b.job.ax[2].taps if b.t.fold else 1), k)
         offset[i] = 0
         for j in range(3):
-            offset[i] += k[j] * b.job.ax[j].dilation * b.apart[j]
+            offset[i] += k[j] * b.tap_step[j]
 
 
 cdef void step_offsets(const Run *r, const Tiling *t, const Scratch *s) noexcept nogil:
@@ -228,84 +243,30 @@ cdef void point(const Run *r, const Job *job, Tile *tile, ptrdiff_t first, ptrdi
         a += TILE_ROWS
 
 
-cdef void point_windows(const Run *r, const Job *job, const Tile *tile, ptrdiff_t first, ptrdiff_t taps,
-                        ptrdiff_t channel, ptrdiff_t channels, Scratch *s) noexcept nogil:
-    """Gather some taps, or some channels of one tap, of a tile's windows into scratch, and point there."""
-    cdef ptrdiff_t q, width = channels * r.repeat
-    cdef ptrdiff_t[3] k
-    cdef char *dst = s.area
-    cdef const char *p
-    cdef int i
-    for q in range(taps):
-        tap_of(job, first + q, k)
-        for i in range(tile.full):
-            p = read_at(r, job, tile, i, k) if i < tile.rows else NULL
-            if p == NULL:
-                r.k.fill(dst, width, r.constant)
-            else:
-                r.k.gather[r.dtype](dst, width, r.repeat, p + channel * r.x.sc, 1, 0, channels, r.x.sc)
-            s.a[q * TILE_ROWS + i] = dst
-            dst += width * r.csize
-
-
-cdef inline ptrdiff_t window_bytes(const Run *r, const Job *job) noexcept nogil:
-    """The most that `chunked` gathers of a pixel's window at a time: one tap of a tile's columns at least where each channel
-    goes by itself, and else of some channels."""
-    cdef ptrdiff_t tap = r.cg * r.csize
-    if r.depthwise:
-        tap = min(r.cg, 2 * r.k.lanes // r.repeat + 2) * r.repeat * r.csize
-    return max(tap if r.depthwise else 0, min(WINDOW_BYTES, tap * (1 if r.exact else job.taps)))
-
-
 cdef void chunked(const Run *r, const Box *b, Tile *tile, tile_args *args, const tile_fn *kernels,
                   Scratch *s) noexcept nogil:
-    """A tile some taps at a time, adding up in its buffer: every filter too large for a column of pointers or for the
-    scratch, and filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by
-    tap and pixel by pixel, leaving out what lies outside the input."""
-    cdef ptrdiff_t first = 0, taps, channel, channels, first_channel = 0, end_channel = r.cg, some
-    cdef ptrdiff_t row = args.ldb * r.csize, most = WINDOW_BYTES // r.csize
-    cdef const Job *job = b.job
-    cdef ptrdiff_t[3] k
-    cdef const char *filters = args.b
+    """A tile some taps at a time, adding up in its buffer: where they are more than a column of pointers holds, and of
+    filters with NaN or infinite values, which the zeros of the padding must not meet: those go tap by tap and pixel by
+    pixel, leaving out what lies outside the input."""
+    cdef ptrdiff_t first = 0, most = 1 if r.exact else RUNS
     cdef char *const *out = args.out
+    cdef ptrdiff_t[3] k
     cdef int i
-    if b.t.source != WINDOWS:
-        while first < b.t.runs:
-            args.runs = min(RUNS, b.t.runs - first)
-            tap_offsets(b, first, args.runs, s.tap_offset)
-            point(r, job, tile, first, args.runs, args, s)
+    args.accumulate = 1
+    while first < b.t.runs:
+        args.runs = min(most, b.t.runs - first)
+        tap_offsets(b, first, args.runs, s.tap_offset)
+        if r.exact:
+            tap_of(b.job, first, k)
+            args.a_step, args.offset = 0, s.tap_offset
+            for i in range(tile.rows):
+                if read_at(r, b.job, tile, i, k) != NULL:
+                    args.a, args.out = tile.base + i, out + i
+                    kernels[1](args)
+        else:
+            point(r, b.job, tile, first, args.runs, args, s)
             kernels[tile.rows](args)
-            args.b += args.runs * args.run * row
-            args.accumulate = 1
-            first += args.runs
-        return
-    some = min(r.cg, most)
-    if r.depthwise:  # those of the tile's columns, all at a time
-        first_channel = args.column // r.repeat
-        end_channel = min(r.cg, ceil_div(args.column + args.ldb, r.repeat))
-        args.column -= first_channel * r.repeat
-        some = end_channel - first_channel
-    taps = 1 if r.exact else max(1, min(RUNS, most // max(1, some * r.repeat)))
-    args.a, args.a_step, args.offset = s.a, TILE_ROWS, ZEROS
-    while first < job.taps:
-        args.runs = min(taps, job.taps - first)
-        channel = first_channel
-        while channel < end_channel:
-            channels = min(some, end_channel - channel)
-            args.run = 1 if r.depthwise else channels
-            args.b = filters + (first if r.depthwise else first * r.cg + channel) * row
-            point_windows(r, job, tile, first, args.runs, channel, channels, s)
-            if r.exact:
-                tap_of(job, first, k)
-                for i in range(tile.rows):
-                    if read_at(r, job, tile, i, k) != NULL:
-                        s.a[0] = s.area + i * channels * r.repeat * r.csize
-                        args.out, args.accumulate = out + i, 1
-                        kernels[1](args)
-            else:
-                kernels[tile.rows](args)
-                args.accumulate = 1
-            channel += channels
+        args.b += args.runs * args.run * args.ldb * r.csize
         first += args.runs
 
 
@@ -371,7 +332,7 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
         for i in range(tile.full):
             out[i] = tile.out[i] + block.start * r.out.sc if plain and i < tile.rows else s.tile + i * row
     args.out, args.column = out, block.start if r.depthwise else 0
-    args.ahead, args.pixel = number == 0 and b.source == DIRECT and r.cg >= FOLD_CHANNELS, b.step[3]
+    args.ahead, args.pixel = number == 0 and not b.strip and r.cg >= FOLD_CHANNELS, b.step[3]
     args.run = b.t.run
     if in_pieces:
         memset(s.tile, 0, tile.full * row)
@@ -492,7 +453,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
     cdef Pass of
     cdef tile_args args
     cdef int ahead
-    cdef bint direct = b.source == DIRECT, fresh
+    cdef bint direct = not b.strip, fresh
     if not b.inside:
         return False
     memcpy(count, b.count, sizeof(count))
@@ -556,10 +517,8 @@ cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) 
     cdef tile_args args
     cdef Tile tile
     cdef int rows
-    cdef bint in_pieces = t.runs > RUNS or t.source == WINDOWS
+    cdef bint in_pieces = t.runs > RUNS or r.exact
     place_box(r, b, s.area)
-    if b.source == STRIP:
-        gather_strip(r, b, s.area)
     if not in_pieces:
         tap_offsets(b, 0, t.runs, s.tap_offset)
     while b0 < b1 and not r.call.cancelled:
@@ -619,7 +578,7 @@ cdef void run_edges(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
             run_box(r, &edge, b0, b1, s)
         b.start[i + 1] += first[i]
         b.count[i + 1] = end[i] - first[i]
-    b.source = DIRECT
+    b.strip = False
 
 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
@@ -642,7 +601,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    box.group, box.owner, box.spent, box.source = unit, thread == 0, 0, t.source
+    box.group, box.owner, box.spent, box.strip = unit, thread == 0, 0, t.strip
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     if t.lies:
         run_edges(r, &box, b0, b1, r.scratch + thread)
