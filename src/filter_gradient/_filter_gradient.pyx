@@ -21,14 +21,13 @@ up on their own and then in order. Threads share (part, rows, columns, taps) bet
 
 from cython.parallel cimport prange
 from libc.stdint cimport INTPTR_MAX
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
-    Call, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, copy_axis, leaves_input, map_index,
-    odd_lines, poll, readable, run_units, span_of, storage_bytes, team_of
+    Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back, leaves_input, map_index,
+    no_memory, odd_lines, poll, poll_after, readable, run_units, span_of, storage_bytes, take, team_of
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
 from transforms cimport filter_args, first_output, first_tap, input_args, output_args, winograd_kernels
@@ -144,8 +143,7 @@ cdef struct Unit:
     const char *later_still
     ptrdiff_t later_left
     ptrdiff_t later_step, later_tile  # how much a tile fetches while it reads a pixel, and all of them
-    bint owner
-    ptrdiff_t spent
+    int thread
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
@@ -331,11 +329,7 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
         t.k.folded[high][wide][rows // high](&args)
     else:
         t.k.outer[wide][rows](&args)
-    if u.owner:
-        u.spent += rows + 8
-        if u.spent > 500:
-            u.spent = 0
-            poll(t.call)
+    poll_after(t.call, u.thread, (rows + 8) * 80)
 
 
 cdef void run_groups(const Task *t, Unit *u, ptrdiff_t g0, ptrdiff_t g1, bint add) noexcept nogil:
@@ -409,7 +403,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     u.group = unit // ceil_div(t.tap_groups, t.by_taps)
     u.b1, u.r1 = min(u.b0 + t.by_columns, t.column_tiles), min(u.r0 + t.by_rows, t.row_tiles)
     u.t1 = min(u.t0 + t.by_taps, t.tap_groups)
-    u.row0, u.owner, u.spent = row_start(t, u.r0), thread == 0, 0
+    u.row0, u.thread = row_start(t, u.r0), thread
     channels_of(t, &u)
     rest = row_start(t, u.r1) - u.row0
     u.x.room = t.scratch + thread * t.each
@@ -678,10 +672,12 @@ cdef class FilterGradient:
     cdef void sum_tiles(self, Task *t, int team) except *:
         """Compute by Winograd in a team of threads; t.call.not_finite where that will not do."""
         cdef Product p
-        cdef char *shared = NULL
+        cdef Memory memory
+        cdef char *shared
         cdef ptrdiff_t added
         cdef int axis
         memset(&p, 0, sizeof(p))
+        no_memory(&memory)
         p.t, p.tiles, p.chunks, p.xis = t, t.g.n, 1, 1
         transformed, p.alpha, m = self.transform
         p.axes, p.rows_axis, p.columns_axis = len(transformed), min(transformed), max(transformed)
@@ -698,29 +694,29 @@ cdef class FilterGradient:
         cut_product(&p, team)
         added = ceil_div(p.partial_bytes, ADDED) if p.parts > 1 else 0
         try:
-            shared = allocate((2 * t.k.lanes + LONG_BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
+            shared = take(&memory, (2 * t.k.lanes + LONG_BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
             if p.parts > 1:
-                p.partial = allocate((p.parts - 1) * p.partial_bytes, self.problem.op, "sums")
+                p.partial = take(&memory, (p.parts - 1) * p.partial_bytes, self.problem.op, "sums")
             memset(shared, 0, 2 * t.k.lanes * t.size)
             p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
             t.k.fill(shared + 2 * t.k.lanes * t.size, LONG_BLOCK + t.k.lanes, t.constant)
-            p.pieces = allocate_pieces(&p, team, self.problem.op)
+            p.scratch = take(&memory, team * p.piece_bytes, self.problem.op, "scratch")
             with nogil:
                 run_units(run_part, &p, p.units, team, t.call)
                 run_units(add_parts, &p, added, team, t.call)
         finally:
-            free(p.partial)
-            free(shared)
-            free(p.pieces)
+            give_back(&memory)
 
     cdef void sum_up(self, Task *t, int team) except *:
         """Compute in a team of threads."""
+        cdef Memory memory
         cdef int thread
         cut(t, team)
+        no_memory(&memory)
         try:
             if t.splits > 1:
-                t.partial = allocate(t.splits * t.partial_bytes, self.problem.op, "sums")
-            t.scratch = allocate(team * t.each, self.problem.op, "scratch")
+                t.partial = take(&memory, t.splits * t.partial_bytes, self.problem.op, "sums")
+            t.scratch = take(&memory, team * t.each, self.problem.op, "scratch")
             for thread in range(team):  # what is gathered does not fill the last vector
                 memset(t.scratch + thread * t.each, 0, t.x_bytes + t.g_bytes)
             with nogil:
@@ -728,8 +724,7 @@ cdef class FilterGradient:
                 if t.splits > 1:
                     run_units(store_parts, t, t.groups * t.tap_groups * t.rows, team, t.call)
         finally:
-            free(t.partial)
-            free(t.scratch)
+            give_back(&memory)
 
 
 def activation_gradient(cnp.ndarray y, cnp.ndarray g, cnp.ndarray out, epilogue, int dtype, int threads, int isa):

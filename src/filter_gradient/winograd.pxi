@@ -50,13 +50,24 @@ cdef struct Product:
     ptrdiff_t partial_bytes                     # of a part
     const char *zeros                           # a tile's row
     const char *outside                         # a run of the padding constant
-    Piece *pieces
+    char *scratch                               # each thread's
+    ptrdiff_t piece_bytes                       # and how much that is
 
 
 cdef struct Part:
     # One unit of work.
     ptrdiff_t group, part, channel, channels, column, columns
     ptrdiff_t[3] tap                            # the first one
+
+
+cdef ptrdiff_t place_piece(const Product *p, char *start, Piece *s) noexcept nogil:
+    """One thread's scratch from start on; how many bytes it takes."""
+    cdef ptrdiff_t size = p.t.size, spare = 2 * p.t.k.lanes * size
+    s.v, s.w = start, start + p.xis * p.v_plane
+    s.sum = s.w + p.xis * p.w_plane
+    s.pixels = s.sum + p.xis * p.sum_plane
+    s.taps = s.pixels + p.xis * max(p.v_pitch, p.w_pitch) * size + spare
+    return aligned(s.taps + 4 * 4 * spare - start)
 
 
 # ---- one tile ---------------------------------------------------------------------------------------------------
@@ -225,7 +236,7 @@ cdef void store_taps(const Product *p, const Part *u, const Piece *s) noexcept n
 cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A chunk of taps of some channels by some blocks of columns, summed over a part of the tiles."""
     cdef const Product *p = <const Product *> task
-    cdef const Piece *s = p.pieces + thread
+    cdef Piece s
     cdef const Task *t = p.t
     cdef ptrdiff_t boxes = ceil_div(p.tiles, p.box), box, first, tiles, i, block, end  # first: the box that V holds
     cdef Part u
@@ -240,6 +251,7 @@ cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         u.tap[axis] = first_tap(unit % p.f[axis].chunks, t.ax[axis].stride, p.f[axis].m)
         unit //= p.f[axis].chunks
     u.part, u.group = unit % p.parts, unit // p.parts
+    place_piece(p, p.scratch + thread * p.piece_bytes, &s)
     first = -1
     while block < end:
         u.column = block * p.columns
@@ -247,14 +259,14 @@ cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         for box in range(boxes * u.part // p.parts, boxes * (u.part + 1) // p.parts):
             tiles = min(p.box, p.tiles - box * p.box)
             for i in range(tiles):
-                transform_tile(p, &u, box != first, box * p.box + i, i, s)
+                transform_tile(p, &u, box != first, box * p.box + i, i, &s)
             first = box
-            multiply_tiles(p, &u, tiles, box > boxes * u.part // p.parts, s)
+            multiply_tiles(p, &u, tiles, box > boxes * u.part // p.parts, &s)
             if thread == 0:
                 poll(t.call)
             if t.call.cancelled or t.call.not_finite:
                 return
-        store_taps(p, &u, s)
+        store_taps(p, &u, &s)
         block += 1
 
 
@@ -273,6 +285,7 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
     """Boxes and parts by the problem alone; blocks of channels and columns also by the threads."""
     cdef const Task *t = p.t
     cdef ptrdiff_t lanes = t.k.lanes, units, block = WIDE_BLOCK if p.axes == 2 else LONG_BLOCK
+    cdef Piece s
     p.box = WIDE_BOX if p.axes == 2 else LONG_BOX
     p.box = ceil_div(p.tiles, ceil_div(p.tiles, p.box))  # of one size, nearly
     p.partial_bytes = t.ax[0].taps * t.ax[1].taps * t.ax[2].taps * t.cg * t.groups * t.mg * t.size
@@ -300,23 +313,4 @@ cdef void cut_product(Product *p, int threads) noexcept nogil:
     p.w_pitch = ceil_div(min(p.columns, t.mg), lanes) * lanes
     p.v_plane, p.w_plane = odd_lines(p.box * p.v_pitch * t.size), odd_lines(p.box * p.w_pitch * t.size)
     p.sum_plane = odd_lines(p.wide * p.w_pitch * t.size)
-
-
-cdef Piece *allocate_pieces(const Product *p, int threads, str op) except NULL:
-    """Each thread's scratch, all in one piece."""
-    cdef ptrdiff_t size = p.t.size, spare = 2 * p.t.k.lanes * size, head = aligned(threads * sizeof(Piece)), each
-    cdef ptrdiff_t[5] bytes
-    cdef Piece *pieces
-    cdef char *at
-    cdef int j
-    bytes[0], bytes[1], bytes[2] = p.xis * p.v_plane, p.xis * p.w_plane, p.xis * p.sum_plane
-    bytes[3] = p.xis * max(p.v_pitch, p.w_pitch) * size + spare
-    bytes[4] = 4 * 4 * spare
-    each = aligned(bytes[0] + bytes[1] + bytes[2] + bytes[3] + bytes[4])
-    pieces = <Piece *> allocate(head + threads * each, op, "scratch")
-    for j in range(threads):
-        at = <char *> pieces + head + j * each
-        pieces[j].v, pieces[j].w, pieces[j].sum = at, at + bytes[0], at + bytes[0] + bytes[1]
-        pieces[j].pixels = pieces[j].sum + bytes[2]
-        pieces[j].taps = pieces[j].pixels + bytes[3]
-    return pieces
+    p.piece_bytes = place_piece(p, <char *> &s, &s)

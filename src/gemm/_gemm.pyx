@@ -20,8 +20,8 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, read_filters,
-    readable, run_units, span_of, storage_bytes, take, take_large, team_of, view_of
+    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, poll_after,
+    read_filters, readable, run_units, span_of, storage_bytes, take, take_large, team_of, view_of
 )
 from kernels cimport (
     FEW_VECTORS, NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size

@@ -17,8 +17,7 @@ cdef struct Box:
     const Tiling *t
     ptrdiff_t group
     bint strip               # as the tiling's, but for the part that is read where it lies
-    bint owner               # the thread that made the call computes it,
-    ptrdiff_t spent          # and has done so much since it last looked for signals
+    int thread               # that computes it
     bint inside              # no window leaves what is read
     ptrdiff_t[4] start, count
     Line line                # the first pixel,
@@ -433,13 +432,9 @@ cdef void run_line(const Run *r, const Box *b, Pass *of, const Line *line, tile_
         first += args.tiles * size
 
 
-cdef inline void poll_after(const Run *r, Box *b, ptrdiff_t pixels) noexcept nogil:
-    """Once so many pixels of a block of columns are done."""
-    if b.owner:
-        b.spent += pixels * (b.job.taps * r.cg + 16)
-        if b.spent > 40000:
-            b.spent = 0
-            poll(r.call)
+cdef inline ptrdiff_t steps_of(const Run *r, const Box *b, ptrdiff_t pixels) noexcept nogil:
+    """What so many pixels of a block of columns take."""
+    return pixels * (b.job.taps * r.cg + 16)
 
 
 cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) noexcept nogil:
@@ -503,7 +498,7 @@ cdef bint run_lines(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s
                 args.ahead = ahead if number == b0 else 0
             run_line(r, b, &of, &line, &args, s)
             number += blocks
-            poll_after(r, b, line.count * blocks)
+            poll_after(r.call, b.thread, steps_of(r, b, line.count * blocks))
         if r.call.cancelled:
             break
     return True
@@ -539,7 +534,7 @@ cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) 
                 point(r, b.job, &tile, 0, t.runs, &args, s)
             for number in range(b0, b0 + together):
                 run_tile(r, b, number, &tile, &args, in_pieces, s)
-                poll_after(r, b, tile.rows)
+                poll_after(r.call, b.thread, steps_of(r, b, tile.rows))
                 if r.call.cancelled:
                     return
             first += tile.rows
@@ -601,7 +596,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         box.count[i] = min(t.box[i], (r.x.n if i == 0 else job.ax[i - 1].out) - box.start[i])
     if not t.rows_first:
         split, unit = unit % t.splits, unit // t.splits
-    box.group, box.owner, box.spent, box.strip = unit, thread == 0, 0, t.strip
+    box.group, box.thread, box.strip = unit, thread, t.strip
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     if t.lies:
         run_edges(r, &box, b0, b1, r.scratch + thread)
