@@ -315,6 +315,19 @@ cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
+cdef inline ptrdiff_t vector_blocks(ptrdiff_t columns, ptrdiff_t lanes) noexcept nogil:
+    """Into how many blocks of two vectors columns are cut; of more than one vector and less than two, into two of one."""
+    return 2 if lanes < columns < 2 * lanes else ceil_div(columns, 2 * lanes)
+
+
+cdef inline ptrdiff_t vector_block(ptrdiff_t columns, ptrdiff_t lanes, ptrdiff_t b, int *wide) noexcept nogil:
+    """The first column of block b and how many vectors it is wide: the last block ends at the last column, overlapping the one
+    before, so that all loads stay inside a row."""
+    cdef ptrdiff_t rest = columns - b * 2 * lanes
+    wide[0] = 2 if rest > lanes and columns >= 2 * lanes else 1
+    return max(0, min(b * 2 * lanes, columns - wide[0] * lanes))
+
+
 cdef inline ptrdiff_t odd_lines(ptrdiff_t bytes) noexcept nogil:
     """Room for them in an odd number of cache lines: what is written to many such places at once does not share few sets
     of L1, as it would a power of two apart."""

@@ -27,7 +27,7 @@ cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
     Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back, leaves_input, map_index,
-    no_memory, odd_lines, poll, poll_after, readable, run_units, span_of, storage_bytes, take, team_of
+    no_memory, odd_lines, poll, poll_after, readable, run_units, span_of, storage_bytes, take, team_of, vector_block, vector_blocks
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
 from transforms cimport filter_args, first_output, first_tap, input_args, output_args, winograd_kernels
@@ -149,15 +149,8 @@ cdef struct Unit:
 # ---- indices ----------------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t tile_start(const Task *t, ptrdiff_t b, int *wide) noexcept nogil:
-    """The first column of tile b and its vectors; the last tile ends at the last column, overlapping the one before."""
-    cdef ptrdiff_t lanes = t.k.lanes, start = b * 2 * lanes, rest = t.columns - start
-    wide[0] = 2 if rest > lanes else 1
-    if t.columns < lanes or rest >= wide[0] * lanes:
-        return start
-    if t.columns < wide[0] * lanes:  # between one vector and two: two tiles of one
-        wide[0] = 1
-        return 0
-    return t.columns - wide[0] * lanes
+    """The first column of tile b and its vectors."""
+    return vector_block(t.columns, t.k.lanes, b, wide)
 
 
 cdef inline ptrdiff_t row_start(const Task *t, ptrdiff_t tile) noexcept nogil:
@@ -505,7 +498,7 @@ cdef void describe(Task *t, int together) noexcept nogil:
               and w.stride <= w.taps <= 256 // t.cg and w.stride * t.cg <= 128)
     t.row_taps = w.taps if t.fold or (t.depthwise and together > 0) else 1
     t.columns = t.cg if t.swap else t.mg
-    t.column_tiles = 2 if lanes < t.columns < 2 * lanes else ceil_div(t.columns, 2 * lanes)
+    t.column_tiles = vector_blocks(t.columns, lanes)
     tile_start(t, 0, &wide)
     t.most_rows = t.k.rows[wide]
     t.tall = high = 1

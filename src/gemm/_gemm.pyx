@@ -21,7 +21,8 @@ from cpython.pycapsule cimport PyCapsule_New
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
     even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, poll_after,
-    read_filters, readable, run_units, span_of, storage_bytes, take, take_large, team_of, view_of
+    read_filters, readable, run_units, span_of, storage_bytes, take, take_large, team_of, vector_block,
+    vector_blocks, view_of
 )
 from kernels cimport (
     FEW_VECTORS, NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size
@@ -124,18 +125,11 @@ cdef struct Run:
 # ---- indices ----------------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t columns, ptrdiff_t b, int *wide) noexcept nogil:
-    """The first column of block b of a group, and how many vectors wide the block is.
-
-    Depthwise blocks end at the last channel, overlapping the one before: all their loads stay inside the row.
-    """
-    cdef ptrdiff_t lanes = r.k.lanes, start = b * 2 * lanes, rest = columns - start
-    wide[0] = 2 if rest > lanes else 1
-    if not r.depthwise or rest >= wide[0] * lanes or columns < lanes:
-        return start
-    if columns < wide[0] * lanes:  # between one vector and two: two blocks of one
-        wide[0] = 1
-        return 0
-    return columns - wide[0] * lanes
+    """The first column of block b of a group, and how many vectors wide the block is."""
+    if r.depthwise:  # their loads are of inputs
+        return vector_block(columns, r.k.lanes, b, wide)
+    wide[0] = 2 if columns - b * 2 * r.k.lanes > r.k.lanes else 1
+    return b * 2 * r.k.lanes
 
 
 cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group,
@@ -263,9 +257,7 @@ cdef class Convolution:
         for j in range(self.njobs):
             t = &r.tilings[j]
             t.panel, t.columns = total, r.mg * self.jobs[j].together
-            t.blocks = ceil_div(t.columns, 2 * r.k.lanes)
-            if r.depthwise and r.k.lanes < t.columns < 2 * r.k.lanes:
-                t.blocks = 2
+            t.blocks = vector_blocks(t.columns, r.k.lanes) if r.depthwise else ceil_div(t.columns, 2 * r.k.lanes)
             t.packed = 0
             if r.filters_in_place:  # but for a last block that is not whole: what follows it is no filter
                 t.packed = t.columns // r.k.lanes // 2 if t.columns % (2 * r.k.lanes) != r.k.lanes else t.blocks
