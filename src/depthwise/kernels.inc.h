@@ -139,45 +139,20 @@ INLINE void NAME(slide_stream)(const slide_args *s, ptrdiff_t at, const T *w, co
 #define FETCH(r)                                                                                                       \
     UNROLL for (int t = 0; t < pixels; t++)                                                                            \
         __builtin_prefetch(s->out + (r) * s->out_row + t * s->out_column + at * (ptrdiff_t)sizeof(T), 1);
-#define COPY(to, from)                                                                                                 \
-    UNROLL for (int t = 0; t < pixels; t++)                                                                            \
-        to[t] = from[t];
+/* A row of outputs is complete, or the last two are. */
+#define TURN(oldest, middle, newest)                                                                                   \
+    if (i >= rows) {                                                                                                   \
+        STEP(oldest, middle, NULL)                                                                                     \
+        END(oldest, i - 3)                                                                                             \
+        STEP(middle, NULL, NULL)                                                                                       \
+        END(middle, i - 3)                                                                                             \
+        return;                                                                                                        \
+    }                                                                                                                  \
+    FETCH(i - 2)                                                                                                       \
+    STEP(oldest, middle, newest)                                                                                       \
+    END(oldest, i - 3)
     STEP(NULL, NULL, a)
-    if (S == 1) {
-        if (rows > 1) {
-            STEP(NULL, a, b)
-            for (;;) {
-                if (i >= rows)
-                    break;
-                FETCH(i - 2)
-                STEP(a, b, c)
-                END(a, i - 3)
-                if (i >= rows) {
-                    COPY(a, b)
-                    COPY(b, c)
-                    break;
-                }
-                FETCH(i - 2)
-                STEP(b, c, a)
-                END(b, i - 3)
-                if (i >= rows) {
-                    COPY(b, a)
-                    COPY(a, c)
-                    break;
-                }
-                FETCH(i - 2)
-                STEP(c, a, b)
-                END(c, i - 3)
-            }
-            STEP(a, b, NULL)
-            END(a, i - 3)
-        } else {
-            STEP(NULL, a, NULL)
-            COPY(b, a)
-        }
-        STEP(b, NULL, NULL)
-        END(b, i - 3)
-    } else {
+    if (S == 2) {
         STEP(NULL, a, NULL)
         while (i < 2 * rows) {
             FETCH(i / 2 - 1)
@@ -189,12 +164,23 @@ INLINE void NAME(slide_stream)(const slide_args *s, ptrdiff_t at, const T *w, co
         }
         STEP(a, NULL, NULL)
         END(a, i / 2 - 1)
+    } else if (rows == 1) {
+        STEP(NULL, a, NULL)
+        STEP(a, NULL, NULL)
+        END(a, 0)
+    } else {
+        STEP(NULL, a, b)
+        for (;;) {
+            TURN(a, b, c)
+            TURN(b, c, a)
+            TURN(c, a, b)
+        }
     }
+}
 #undef STEP
 #undef END
 #undef FETCH
-#undef COPY
-}
+#undef TURN
 
 INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int pixels)
 {
