@@ -6,6 +6,10 @@
  * channels: 1.7e-6, against 8.4e-6 of the textbook's 0, +-1, +-2; F(3x3, 3x3): 0.9e-6). B^T does not depend on r, so
  * F(4,3), F(3,4) and F(2,5) share it. */
 
+/* The pairs of points +-A and +-B. */
+#define POINT_A(alpha) ((alpha) == 4 ? 1 : (alpha) == 5 ? 0.5 : 0.75)
+#define POINT_B(alpha) ((alpha) == 5 ? 1.25 : 1.5)
+
 /* d[0], d[step], ... become B^T d in place. Row p of B^T: the coefficients of the product of (x - q) over the other
  * points q; the last row, of all points. Points +-p come in pairs: even part +- odd part. */
 INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
@@ -16,27 +20,22 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
         d[step] = d2 + d1;
         d[2 * step] = d2 - d1;
         d[3 * step] = d3 - d1;
-    } else if (alpha == 5) {
-        const T aa = (T)0.25, bb = (T)1.5625, a = (T)0.5, b = (T)1.25;
-        const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];
-        const V even_a = d3 - bb * d1, odd_a = a * (d2 - bb * d0);
-        const V even_b = d3 - aa * d1, odd_b = b * (d2 - aa * d0);
+    } else {
+        const T a = (T)POINT_A(alpha), b = (T)POINT_B(alpha), aa = a * a, bb = b * b;
+        const int zero = alpha - 5, last = alpha - 1; /* whether 0 is a point, too */
+        V x[ALPHA_MAX];
+    UNROLL for (int i = 0; i < alpha; i++)
+            x[i] = d[i * step];
+        const V even_a = x[3 + zero] - bb * x[1 + zero], odd_a = a * (x[2 + zero] - bb * x[zero]);
+        const V even_b = x[3 + zero] - aa * x[1 + zero], odd_b = b * (x[2 + zero] - aa * x[zero]);
+        if (zero)
+            d[0] = x[4] - (aa + bb) * x[2] + aa * bb * x[0];
+        d += zero * step;
         d[0] = even_a + odd_a;
         d[step] = even_a - odd_a;
         d[2 * step] = even_b + odd_b;
         d[3 * step] = even_b - odd_b;
-        d[4 * step] = d4 - (aa + bb) * d2 + aa * bb * d0;
-    } else if (alpha == 6) {
-        const T aa = (T)0.5625, bb = (T)2.25, a = (T)0.75, b = (T)1.5; /* a, b and their squares */
-        const V d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-        const V even_a = d4 - bb * d2, odd_a = a * (d3 - bb * d1);
-        const V even_b = d4 - aa * d2, odd_b = b * (d3 - aa * d1);
-        d[0] = d4 - (aa + bb) * d2 + aa * bb * d0;
-        d[step] = even_a + odd_a;
-        d[2 * step] = even_a - odd_a;
-        d[3 * step] = even_b + odd_b;
-        d[4 * step] = even_b - odd_b;
-        d[5 * step] = d5 - (aa + bb) * d3 + aa * bb * d1;
+        d[4 * step] = x[last] - (aa + bb) * x[last - 2] + aa * bb * x[last - 4];
     }
 }
 
@@ -44,9 +43,7 @@ INLINE void NAME(data_transform)(V *d, const int step, const int alpha)
  */
 INLINE void NAME(output_transform)(V *x, const int step, const int alpha, const int m)
 {
-    if (alpha == 1)
-        return;
-    const T a = (T)(alpha == 4 ? 1 : alpha == 5 ? 0.5 : 0.75), b = (T)(alpha == 5 ? 1.25 : 1.5);
+    const T a = (T)POINT_A(alpha), b = (T)POINT_B(alpha);
     const int first = alpha == 5 ? 0 : step; /* of the pairs: 0 is a point of the others */
     const V last = x[(alpha - 1) * step];
     const V even_a = x[first] + x[first + step], odd_a = x[first] - x[first + step];
@@ -187,7 +184,7 @@ INLINE void NAME(filter_pair)(V *x, const int step, const V *g, const double p, 
  * every point, over the product of the point's distances from the others. */
 INLINE void NAME(filter_transform)(V *x, const int step, const int alpha, const int r)
 {
-    const double a = alpha == 4 ? 1 : alpha == 5 ? 0.5 : 0.75, b = alpha == 5 ? 1.25 : 1.5;
+    const double a = POINT_A(alpha), b = POINT_B(alpha);
     const int first = alpha == 5 ? 0 : 1; /* of the pairs */
     V g[ALPHA_MAX];
     UNROLL for (int i = 0; i < r; i++)
