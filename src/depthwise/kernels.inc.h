@@ -182,31 +182,6 @@ INLINE void NAME(slide_stream)(const slide_args *s, ptrdiff_t at, const T *w, co
 #undef FETCH
 #undef TURN
 
-INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int pixels)
-{
-    const char *w = s->w;
-    for (ptrdiff_t b = 0; b < s->blocks; b++, w += s->w_block) {
-        const int mixed = K == 3 && s->each > 1;
-        ptrdiff_t r = 0;
-        if (REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1 && !mixed) {
-            NAME(slide_stream)(s, s->at[b], (const T *)w, S, pixels);
-            continue;
-        }
-        while (r < s->rows) {
-            const int rows = REGISTERS == 32 && s->stride_h == S && r + 1 < s->rows ? 2 : 1;
-            if (rows == 2 && mixed)
-                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 1);
-            else if (rows == 2)
-                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 0);
-            else if (mixed)
-                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 1);
-            else
-                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 0);
-            r += rows;
-        }
-    }
-}
-
 /* Some taps of a row of any windows that lie side by side, from tap k on: each vector of input meets all of them. */
 INLINE void NAME(slide_some)(const slide_args *s, const char *x, const T *w, ptrdiff_t k, V *a, const int inside,
                              const int taps, const int pixels, const int mixed, const VI mix)
@@ -290,17 +265,43 @@ static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pi
             STORE(d, LOAD((const T *)w + tap * pitch + at[b]));
 }
 
-INLINE void NAME(slide_any)(const slide_args *s, const int pixels)
+/* Windows of K taps at stride S, or any for K = 0. */
+INLINE void NAME(slide)(const slide_args *s, const int K, const int S, const int pixels)
 {
-    if (s->each > 1)
-        NAME(slide_windows)(s, pixels, 1);
-    else
-        NAME(slide_windows)(s, pixels, 0);
+    const char *w = s->w;
+    if (K == 0) {
+        if (s->each > 1)
+            NAME(slide_windows)(s, pixels, 1);
+        else
+            NAME(slide_windows)(s, pixels, 0);
+        return;
+    }
+    for (ptrdiff_t b = 0; b < s->blocks; b++, w += s->w_block) {
+        const int mixed = K == 3 && s->each > 1;
+        ptrdiff_t r = 0;
+        if (REGISTERS == 32 && K == 3 && s->taps_h == 3 && s->stride_h == S && s->planes == 1 && !mixed) {
+            NAME(slide_stream)(s, s->at[b], (const T *)w, S, pixels);
+            continue;
+        }
+        while (r < s->rows) {
+            const int rows = REGISTERS == 32 && s->stride_h == S && r + 1 < s->rows ? 2 : 1;
+            if (rows == 2 && mixed)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 1);
+            else if (rows == 2)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 2, K, S, pixels, 0);
+            else if (mixed)
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 1);
+            else
+                NAME(slide_rows)(s, s->at[b], (const T *)w, r, 1, K, S, pixels, 0);
+            r += rows;
+        }
+    }
 }
 
 #define SLIDE(K, S, pixels)                                                                                            \
     static __attribute__((unused)) void NAME(slide_##K##_##S##_##pixels)(const slide_args *s) { NAME(slide)(s, K, S, pixels); }
 #define SLIDES(K, S) SLIDE(K, S, 1) SLIDE(K, S, 2) SLIDE(K, S, 4) SLIDE(K, S, 7)
+SLIDES(0, 0)
 SLIDES(3, 1)
 SLIDES(3, 2)
 SLIDES(5, 1)
@@ -308,11 +309,4 @@ SLIDES(5, 2)
 SLIDES(7, 1)
 SLIDES(7, 2)
 #undef SLIDES
-#define SLIDE_ANY(pixels)                                                                                              \
-    static void NAME(slide_any_##pixels)(const slide_args *s) { NAME(slide_any)(s, pixels); }
-SLIDE_ANY(1)
-SLIDE_ANY(2)
-SLIDE_ANY(4)
-SLIDE_ANY(7)
-#undef SLIDE_ANY
 #undef SLIDE
