@@ -217,14 +217,18 @@ cdef inline int tile_pixels(ptrdiff_t rest, ptrdiff_t count) noexcept nogil:
     return 1 if rest == 1 else 2 if rest < 4 else 4
 
 
+cdef inline char *place(const Run *r, const View *v, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t o,
+                        ptrdiff_t lag) noexcept nogil:
+    """An output of a box: folded pixels that end with the row may start so many before their place."""
+    return v.data + b.n * v.sn + d * v.s[0] + h * v.s[1] + (o * r.fold - lag) * (v.s[2] // r.fold)
+
+
 cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args *a, const char *plane, ptrdiff_t d,
                    ptrdiff_t h, bint owner) noexcept nogil:
     """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
     cdef ptrdiff_t phase, done, count, o, lag, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
     cdef bint overlaps = r.lag > 0 and b.start[2] + b.count[2] == r.ax[2].out  # the last one, which goes by itself
     cdef int pixels
-    cdef char *out
-    cdef char *residual = NULL
     a.top = steps_before(corner_h, source.first[1], r.ax[1].dilation)
     a.bottom = steps_before(corner_h, source.last[1], r.ax[1].dilation)
     for phase in range(min(r.step[2], b.count[2])):
@@ -247,12 +251,9 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
                 a.left = steps_before(corner, source.first[2], r.column)
                 a.right = steps_before(corner, source.last[2], r.column)
             a.x = plane + corner_h * source.s[1] + corner * source.s[2]
-            out = (r.out.data + b.n * r.out.sn + d * r.out.s[0] + h * r.out.s[1]
-                   + (o * r.fold - lag) * (r.out.s[2] // r.fold))
+            a.out = place(r, &r.out, b, d, h, o, lag)
             if r.residual.data != NULL:
-                residual = (r.residual.data + b.n * r.residual.sn + d * r.residual.s[0] + h * r.residual.s[1]
-                            + (o * r.fold - lag) * (r.residual.s[2] // r.fold))
-            a.out, a.added = out, residual
+                a.added = place(r, &r.residual, b, d, h, o, lag)
             r.slides[pixels](a)
 
 
@@ -321,39 +322,33 @@ cdef inline ptrdiff_t stage_bytes(const Run *r) noexcept nogil:
     return aligned(r.box[1] * (r.box[2] + 1) * stage_pitch(r) * r.csize)
 
 
-cdef void finish_box(const Run *r, const Box *b, Scratch *s) noexcept nogil:
+cdef void finish_box(const Run *r, const Box *b, const View *stage) noexcept nogil:
     """A box that may not be stored as it is, from scratch to where it belongs: what lies abreast there goes together."""
-    cdef ptrdiff_t h, o, column, lag, rows, i, first = r.at[b.chunk], pitch = stage_pitch(r)
+    cdef ptrdiff_t h, o, column, lag, rows, i, first = r.at[b.chunk]
     cdef ptrdiff_t columns = min(r.columns, r.at[b.chunk + b.blocks - 1] + r.k.lanes) - first
-    cdef char *out
-    cdef char *residual
     cdef char *outs[ABREAST]
     cdef char *residuals[ABREAST]
     cdef finish_args end
-    end.pitch, end.out, end.out_step = pitch, outs, r.out.sc
+    end.pitch, end.out, end.out_step = stage.s[2] // r.csize, outs, r.out.sc
     end.residual, end.residual_step = residuals if r.residual.data != NULL else NULL, r.residual.sc
     end.bias, end.activation, end.low, end.high = NULL, r.activation if r.deferred else NONE, r.low, r.high
-    for h in range(b.count[1]):
-        out = r.out.data + b.n * r.out.sn + b.start[0] * r.out.s[0] + (b.start[1] + h) * r.out.s[1]
-        residual = r.residual.data + b.n * r.residual.sn + b.start[0] * r.residual.s[0] + (b.start[1] + h) * r.residual.s[1]
-        o = 0
-        while o < b.count[2]:
-            rows, lag = min(ABREAST, b.count[2] - o), 0
-            if r.lag and b.start[2] + o + rows == r.ax[2].out:  # the last one goes by itself
+    for h in range(b.start[1], b.start[1] + b.count[1]):
+        o = b.start[2]
+        while o < b.start[2] + b.count[2]:
+            rows, lag = min(ABREAST, b.start[2] + b.count[2] - o), 0
+            if r.lag and o + rows == r.ax[2].out:  # the last one goes by itself
                 rows -= 1
                 if rows == 0:
                     rows, lag = 1, r.lag
-            column = 0
-            while column < columns:
+            column = first
+            while column < first + columns:
                 for i in range(rows):
-                    outs[i] = (out + ((b.start[2] + o + i) * r.fold - lag) * (r.out.s[2] // r.fold)
-                               + (first + column) * r.out.sc)
-                    residuals[i] = (residual + ((b.start[2] + o + i) * r.fold - lag) * (r.residual.s[2] // r.fold)
-                                    + (first + column) * r.residual.sc)
-                end.tile = s.middle + ((h * (b.count[2] + 1) + 1 + o) * pitch + column - lag * (pitch // r.fold)) * r.csize
-                end.rows, end.columns = <int> rows, <int> min(columns - column, 2 * r.k.lanes)
+                    outs[i] = place(r, &r.out, b, b.start[0], h, o + i, lag) + column * r.out.sc
+                    residuals[i] = place(r, &r.residual, b, b.start[0], h, o + i, lag) + column * r.residual.sc
+                end.tile = place(r, stage, b, b.start[0], h, o, lag) + column * r.csize
+                end.rows, end.columns = <int> rows, <int> min(first + columns - column, 2 * r.k.lanes)
                 if r.deferred:
-                    end.bias = r.bias + (first + column) * r.csize
+                    end.bias = r.bias + column * r.csize
                 r.k.finish[r.out_dtype](&end)
                 column += 2 * r.k.lanes
             o += rows
@@ -365,8 +360,9 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef const Product *p
     cdef bint owner = thread == 0
     cdef Scratch s
-    cdef Box b
+    cdef Box b, all
     cdef Run stage
+    cdef ptrdiff_t row
     cdef int i
     r += unit % r.phases
     unit //= r.phases
@@ -385,28 +381,31 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     if p == NULL and r.plain_store:
         slide_box(r, &b, owner, &s)
         return
-    stage = r[0]
-    if p == NULL:
-        memset(&stage.residual, 0, sizeof(View))  # it is added when the box is finished
-        stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, stage_pitch(r) * r.csize, r.csize
-        stage.out.s[1] = (b.count[2] + 1) * stage.out.s[2]
-        stage.out.data = (s.middle - b.start[1] * stage.out.s[1] - (b.start[2] - 1) * stage.out.s[2]
-                          - r.at[b.chunk] * r.csize)
+    stage, row = r[0], stage_pitch(r) * r.csize
+    memset(&stage.residual, 0, sizeof(View))  # it is added when the box is finished
+    stage.out.sn, stage.out.s[0], stage.out.s[1], stage.out.s[2], stage.out.sc = 0, 0, (b.count[2] + 1) * row, row, r.csize
+    stage.out.data = s.middle + row - r.at[b.chunk] * r.csize
+    if p != NULL:
+        stage.out.s[1], stage.out.s[2] = row_pixels(r, &b) * p.pitch * r.csize, r.fold * p.pitch * r.csize
+        stage.out.data = s.middle
+    stage.out.data -= b.start[1] * stage.out.s[1] + b.start[2] * stage.out.s[2]
+    while True:
         slide_box(&stage, &b, owner, &s)
-        if not r.call.cancelled:
-            finish_box(r, &b, &s)
-        return
-    stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, r.fold * p.pitch * r.csize, r.csize
-    stage.out.s[1] = row_pixels(r, &b) * p.pitch * r.csize
-    stage.out.data = s.middle - b.start[1] * stage.out.s[1] - b.start[2] * stage.out.s[2]
-    while b.chunk < r.blocks:
-        b.blocks = min(r.chunk, r.blocks - b.chunk)
-        slide_box(&stage, &b, owner, &s)
+        if p == NULL or b.chunk + b.blocks == r.blocks:
+            break
         b.chunk += r.chunk
-    if r.deferred:
-        activate(r, p, b.count[1] * row_pixels(r, &b), &s)
-    if not r.call.cancelled:
-        multiply_box(r, p, &b, owner, &s)
+        b.blocks = min(r.chunk, r.blocks - b.chunk)
+    if r.call.cancelled:
+        return
+    if p == NULL:
+        finish_box(r, &b, &stage.out)
+        return
+    if r.deferred:  # where it is, pixel by pixel of the image
+        all = b
+        all.chunk, all.blocks, all.count[2] = 0, r.blocks, row_pixels(r, &b)
+        stage.columns, stage.fold, stage.lag, stage.out.s[2] = p.rows, 1, 0, p.pitch * r.csize
+        finish_box(&stage, &all, &stage.out)
+    multiply_box(r, p, &b, owner, &s)
 
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------

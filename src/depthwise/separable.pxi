@@ -42,22 +42,6 @@ cdef inline ptrdiff_t row_pixels(const Run *r, const Box *b) noexcept nogil:
     return b.count[2] if r.fold == 1 else b.count[2] * r.fold - r.lag
 
 
-cdef void activate(const Run *r, const Product *p, ptrdiff_t pixels, Scratch *s) noexcept nogil:
-    """Between the stages, what registers did not do: bias and activation of each pixel, where it is."""
-    cdef ptrdiff_t pixel, column
-    cdef char *place
-    cdef finish_args end
-    end.pitch, end.rows, end.out, end.out_step, end.residual = 0, 1, &place, r.csize, NULL
-    end.activation, end.low, end.high = r.activation, r.low, r.high
-    for pixel in range(pixels):
-        column = 0
-        while column < p.rows:
-            end.tile = place = s.middle + (pixel * p.pitch + column) * r.csize
-            end.columns, end.bias = <int> min(p.rows - column, 2 * r.k.lanes), r.bias + column * r.csize
-            r.k.finish[r.out_dtype](&end)
-            column += 2 * r.k.lanes
-
-
 cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner, Scratch *s) noexcept nogil:
     """The pointwise outputs of a box whose depthwise outputs are in scratch."""
     cdef ptrdiff_t row = row_pixels(r, b), pixels = b.count[1] * row, block = 0, last, first, h, w, i, q
