@@ -564,11 +564,10 @@ cdef class Panels:
 
 cdef class Depthwise:
     """A depthwise Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
-    cdef Axis ax[3]
+    cdef Run common          # what it is for every ISA and call
     cdef list phases         # one driver for each of several jobs
-    cdef int dtype, ndim
+    cdef int ndim
     cdef bint channels_last, whole
-    cdef ptrdiff_t channels, columns, each, taps, images
     cdef tuple out_shape
     cdef tuple order
     cdef object problem
@@ -577,17 +576,24 @@ cdef class Depthwise:
 
     def __cinit__(self, problem):
         cdef int i
-        self.problem = problem
-        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
-        self.channels, self.columns = problem.in_channels, problem.out_channels
-        self.each = self.taps = self.channels // problem.groups
-        self.images = prod(problem.batch)
+        cdef Run *r = &self.common
+        self.problem, self.ndim, self.channels_last = problem, problem.ndim, problem.channels_last
+        r.dtype = r.out_dtype = problem.dtype
+        r.size, r.csize = storage_bytes(r.dtype), compute_bytes(r.dtype)
+        r.channels, r.columns = problem.in_channels, problem.out_channels
+        r.each = r.taps = r.channels // problem.groups
+        r.repeat = r.columns // max(1, r.channels)
+        r.fold = r.phases = r.residues = 1
+        r.mode, r.constant = problem.padding_mode, problem.padding_value
+        r.x.n = prod(problem.batch)
         self.flops = self.work = problem.flops
         self.whole = True
         for i, axis in enumerate(problem.jobs[0]):
-            copy_axis(axis, &self.ax[i])
-            self.taps *= axis.taps
-            self.whole &= not leaves_input(&self.ax[i])
+            copy_axis(axis, &r.ax[i])
+            r.taps *= axis.taps
+            self.whole &= not leaves_input(&r.ax[i])
+            r.step[i] = r.ax[i].dilation if r.ax[i].stride == 1 else 1
+        r.clipped = self.whole or r.mode == 0 and r.constant == 0
         if len(problem.jobs) > 1:
             self.phases = [Depthwise(problem._replace(jobs=(job,))) for job in problem.jobs]
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
@@ -597,25 +603,14 @@ cdef class Depthwise:
 
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
-        cdef int i, k
-        cdef const Axis *w = &self.ax[2]
-        memset(r, 0, sizeof(Run))
-        k = compute_type(self.dtype)
+        cdef int k = compute_type(self.common.dtype)
+        cdef const Axis *w = &r.ax[2]
+        r[0] = self.common
         r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
-        r.dtype, r.out_dtype, r.size, r.csize = self.dtype, self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
-        r.channels, r.columns, r.each, r.taps = self.channels, self.columns, self.each, self.taps
-        r.repeat = self.columns // self.channels
-        r.fold = r.phases = r.residues = 1
         r.taps_w = w.taps
-        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
-        r.clipped = self.whole or r.mode == 0 and r.constant == 0
-        for i in range(3):
-            r.ax[i] = self.ax[i]
-            r.step[i] = r.ax[i].dilation if r.ax[i].stride == 1 else 1
         r.rows = 1 if r.ax[1].stride > 1 and r.ax[1].dilation > 1 else SLIDE_ROWS if w.stride == 1 else SLIDE_ROWS - 1
-        r.x.n = self.images
         # Kernels that know their windows do not expect one that lies outside as a whole.
-        if (w.taps in (3, 5, 7) and (self.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
+        if (w.taps in (3, 5, 7) and (r.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
         else:
@@ -652,7 +647,7 @@ cdef class Depthwise:
 
     cdef void take_epilogue(self, Run *r, epilogue) except *:
         r.activation, r.low, r.high = epilogue
-        if self.dtype == 2:
+        if r.dtype == 2:
             r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
         r.deferred = r.activation > CLAMP
 
@@ -676,8 +671,8 @@ cdef class Depthwise:
                 start += r.k.lanes if i or not r.shift else r.shift
             dense = panels.dense
             if r.fold > 1:  # np.tile takes as long as a small layer
-                dense = np.empty((r.taps, r.fold, self.columns), dense.dtype)
-                dense[...] = panels.dense[:, None, :self.columns]
+                dense = np.empty((r.taps, r.fold, self.common.columns), dense.dtype)
+                dense[...] = panels.dense[:, None, :self.common.columns]
             r.d.arrange(<char *> r.w, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
             panels.arranged = kept
         r.bias = r.zeros
@@ -686,30 +681,30 @@ cdef class Depthwise:
             if r.columns < r.k.lanes or r.fold > 1:
                 memset(shared, 0, vector)
                 for i in range(r.fold):
-                    memcpy(shared + i * self.columns * r.csize, r.bias, self.columns * r.csize)
+                    memcpy(shared + i * self.common.columns * r.csize, r.bias, self.common.columns * r.csize)
                 r.bias = shared
         return arranged
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters as the driver reads them, for `run` on the same ISA."""
-        cdef int k = compute_type(self.dtype)
+        cdef int k = compute_type(self.common.dtype)
         cdef Panels panels = Panels.__new__(Panels)
         if self.phases:
             panels.phases = [phase.pack(w, isa) for phase in self.phases]
             return panels
         taps = w[self.order]
-        if self.each > 1:  # taps along the first of three axes, channels, taps along the others, columns
-            shape = (self.ax[0].taps, self.ax[1].taps, self.ax[2].taps, self.each)
+        if self.common.each > 1:  # taps along the first of three axes, channels, taps along the others, columns
+            shape = (self.common.ax[0].taps, self.common.ax[1].taps, self.common.ax[2].taps, self.common.each)
             if self.problem.filters == "transposed":  # (taps..., outputs of a group, inputs)
-                taps = taps.reshape(shape + (-1, self.each)).transpose(0, 5, 1, 2, 4, 3)
+                taps = taps.reshape(shape + (-1, self.common.each)).transpose(0, 5, 1, 2, 4, 3)
             else:
                 taps = taps.reshape(shape + (-1,)).transpose(0, 3, 1, 2, 4)
-        dense = np.ascontiguousarray(taps.reshape(self.taps, self.columns), dtype=("f4", "f8", "i4")[k])
+        dense = np.ascontiguousarray(taps.reshape(self.common.taps, self.common.columns), dtype=("f4", "f8", "i4")[k])
         lanes = (conv_kernels_of(isa) + k).lanes
-        if self.columns < lanes:
+        if self.common.columns < lanes:
             panels.finite = k == 2 or np.isfinite(dense).all()
-            narrow, dense = dense, np.zeros((self.taps, lanes), dense.dtype)
-            dense[:, :self.columns] = narrow
+            narrow, dense = dense, np.zeros((self.common.taps, lanes), dense.dtype)
+            dense[:, :self.common.columns] = narrow
         panels.dense = dense
         return panels
 
@@ -737,12 +732,12 @@ cdef class Depthwise:
         self.describe(r, isa)
         r.out, r.residual, r.phases = like.out, like.residual, phases
         for i in range(3):
-            a = &self.ax[i]
+            a = &self.common.ax[i]
             r.out.data += a.out_start * r.out.s[i]
             r.residual.data += a.out_start * r.residual.s[i]
             r.out.s[i] *= a.out_step
             r.residual.s[i] *= a.out_step
-        if (r.out.s[2] == self.columns * r.out.sc and (not residual or r.residual.s[2] == self.columns * r.residual.sc)
+        if (r.out.s[2] == self.common.columns * r.out.sc and (not residual or r.residual.s[2] == self.common.columns * r.residual.sc)
                 and (panels.finite or not r.clipped or self.whole)):
             self.fold(r)
         self.take_input(r, x)

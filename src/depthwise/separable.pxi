@@ -104,7 +104,7 @@ cdef class Separable:
     def __cinit__(self, problem):
         self.problem, self.first = problem, Depthwise(problem.first)
         self.columns = problem.second.out_channels
-        self.flops = self.first.flops * (1 + self.columns / <double> self.first.taps)
+        self.flops = self.first.flops * (1 + self.columns / <double> self.first.common.taps)
         self.work = self.flops
         self.layout = ("separable",)
         self.out_shape = problem.out_shape
