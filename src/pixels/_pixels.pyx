@@ -107,7 +107,6 @@ cdef struct Job:
     int wide                  # the widest tiles
     bint fold                 # a row of taps is read as rows a vector long
     ptrdiff_t rows            # of output a tile takes,
-    ptrdiff_t met             # or fewer, where there are fewer,
     ptrdiff_t apart           # so far from each other,
     ptrdiff_t step            # and of input between two of them; counted in dilations when these are shared
     ptrdiff_t outer           # rows of taps that do not meet: the filter's depth, with its height when folded
@@ -135,9 +134,8 @@ cdef struct Job:
 
 cdef struct Scratch:
     # One thread's.
-    const char **rows         # every row of a box's input
+    const char **rows         # every row of a box's input; NULL: not found yet
     const char **input        # those of a tile
-    ptrdiff_t *found          # of every plane: how many of its rows
     char *tile                # planes of outputs that may not be stored as they are
     char *strip
 
@@ -157,7 +155,8 @@ cdef struct Run:
     const char *bias
     const char *outside       # a row of the padding constant
     int mode, activation, bare
-    double constant, low, high, low_limit, high_limit
+    double constant, low, high
+    double least, most        # of a tile's values: the clamp where that is not left to finish
     Call *call
 
 
@@ -176,7 +175,7 @@ cdef struct Box:
     ptrdiff_t extent[2]
     ptrdiff_t lead            # bytes before a strip's rows, so that the array's pixels start a vector
     ptrdiff_t unit            # columns that a tile of one vector takes: its rows', too, where a row is folded
-    Piece pieces[8]
+    Piece pieces[2]
     int npieces
     char *out                 # of its first output
     char *residual
@@ -223,7 +222,9 @@ cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptr
     cdef ptrdiff_t id = map_index(b.lo[0] + d, job.ax[0].size, r.mode), ih, at
     cdef const char *src
     cdef const char **row = s.rows + d * b.extent[1]
-    while h < end:
+    for h in range(h, end):
+        if row[h] != NULL:
+            continue
         ih = map_index(b.lo[1] + h, job.ax[1].size, r.mode)
         if id < 0 or ih < 0:
             row[h] = r.outside
@@ -235,36 +236,28 @@ cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptr
                 at = (d * b.extent[1] + h) % job.ring
                 row[h] = s.strip + at * job.row_bytes + b.lead
                 gather_row(r, job, b, src, s.strip + at * job.row_bytes + b.lead)
-        h += 1
 
 
 # ---- a row of tiles ---------------------------------------------------------------------------------------------
 
 cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
     """The widest tiles that fit; for what is left the narrowest that covers it, moved back."""
-    cdef ptrdiff_t at = 0, count = b.count[2], width
-    cdef int wide
+    cdef ptrdiff_t count = b.count[2], left
+    cdef int wide = job.wide
     cdef Piece *piece = b.pieces
     b.unit = r.k.lanes
     if job.fold:
         b.unit *= max(1, min(job.rows, count // r.k.lanes))
-    while at < count:
-        if at == 0:
-            wide = job.wide
-            while wide > 0 and r.k.wide[wide] * b.unit > count:
-                wide -= 1
-        else:
-            wide = 0
-            while wide < job.wide and r.k.wide[wide] * b.unit < count - at and r.k.wide[wide + 1] * b.unit <= count:
-                wide += 1
-        width = r.k.wide[wide] * b.unit
-        piece.wide, piece.first = wide, at
-        piece.tiles = max(1, (count - at) // width)
-        if count - at < width <= count:
-            piece.first = count - width
-        at += piece.tiles * width
-        piece += 1
-    b.npieces = <int> (piece - b.pieces)
+    while wide > 0 and r.k.wide[wide] * b.unit > count:
+        wide -= 1
+    piece.wide, piece.first, piece.tiles = wide, 0, max(1, count // (r.k.wide[wide] * b.unit))
+    left, b.npieces = count - piece.tiles * r.k.wide[wide] * b.unit, 1
+    if left > 0:
+        wide = 0
+        while r.k.wide[wide] * b.unit < left:
+            wide += 1
+        piece[1].wide, piece[1].first, piece[1].tiles = wide, count - r.k.wide[wide] * b.unit, 1
+        b.npieces = 2
 
 
 cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t first, ptrdiff_t filters, ptrdiff_t rows,
@@ -310,9 +303,7 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
     args.input, args.offset, args.out = s.input, job.offset[b.direct], target
     args.meetings, args.count = job.meetings[met], job.count[met]
     args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
-    args.low, args.high = r.low_limit, r.high_limit
-    if r.activation == CLAMP and not r.deferred:
-        args.low, args.high = r.low, r.high
+    args.low, args.high = r.least, r.most
     for i in range(job.inputs[met]):
         s.input[i] = row[source[i].d * b.extent[1] + source[i].h] + source[i].shift
     while first < r.mg:
@@ -348,24 +339,20 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
 cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) noexcept nogil:
     """Row of tiles by row of tiles; rows of input are found, or gathered, as they are needed."""
     cdef ptrdiff_t d, h, k, first, rows, block = job.apart * (1 if job.fold else job.rows), end, spent = 0
-    cdef ptrdiff_t *found = s.found
     cdef int i
     for i in range(2):
         b.lo[i] = b.start[i] * job.ax[i].stride - job.ax[i].lo
         b.extent[i] = span_of(&job.ax[i], b.count[i])
     b.lead = max(0, job.ax[2].lo - b.start[2]) * r.csize
     b.lead = (64 - b.lead % 64) % 64 if job.ax[2].stride == 1 else 0
-    memset(found, 0, b.extent[0] * sizeof(ptrdiff_t))
+    memset(s.rows, 0, b.extent[0] * b.extent[1] * sizeof(char *))
     cut_columns(r, job, b)
     for d in range(b.count[0]):
         h = 0
         while h < b.count[1]:
             end = span_of(&job.ax[1], min(h + block, b.count[1]))
             for k in range(job.ax[0].taps):
-                i = <int> (d * job.ax[0].stride + k * job.ax[0].dilation)
-                if found[i] < end:
-                    find_rows(r, job, b, i, found[i], end, s)
-                    found[i] = end
+                find_rows(r, job, b, d * job.ax[0].stride + k * job.ax[0].dilation, h * job.ax[1].stride, end, s)
             for first in range(min(job.apart, b.count[1] - h)):
                 rows = 1 if job.fold else min(job.rows, (b.count[1] - h - first + job.apart - 1) // job.apart)
                 run_rows(r, job, b, d, h + first, rows, s)
@@ -445,7 +432,8 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
         job.step = h.stride
     else:
         job.rows = 1
-    job.met = job.rows if job.fold else min(job.rows, ceil_div(h.out, job.apart))
+    if not job.fold:
+        job.rows = min(job.rows, ceil_div(h.out, job.apart))
     job.run = job.period * r.cg
     job.slots = ceil_div(w.taps, max(job.period, 1)) if job.fold else job.height
     if not job.fold and job.height > 1:  # a row by itself is packed alike, folded or not
@@ -464,7 +452,7 @@ cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *sourc
     # From one row of input to the next: in the array or, where a row of taps is folded, in the row.
     cdef ptrdiff_t down = 0 if job.fold else job.ax[1].dilation if job.step == 1 else 1
     cdef ptrdiff_t along = r.k.lanes * r.csize if job.fold else 0
-    cdef bint together = rows == job.rows and (job.tail > 0 if job.fold else job.height == 1)
+    cdef bint together = rows == r.k.rows[r.filters][job.wide] and (job.tail > 0 if job.fold else job.height == 1)
     cdef meeting *m0 = m
     cdef Source *source0 = source
     for outer in range(job.outer):
@@ -569,8 +557,7 @@ cdef ptrdiff_t lay_out(const Run *r, const Job *job, char *p, Scratch *s) noexce
     cdef ptrdiff_t planes = span_of(&job.ax[0], job.span[0].box), filters = r.mg if r.store == INTERLEAVED else r.filters
     s.rows = <const char **> p
     s.input = s.rows + planes * span_of(&job.ax[1], job.span[1].box)
-    s.found = <ptrdiff_t *> (s.input + most_inputs(job, job.met))
-    s.tile = p + aligned(<char *> (s.found + planes) - p)
+    s.tile = p + aligned(<char *> (s.input + most_inputs(job, job.rows)) - p)
     s.strip = s.tile + aligned(job.rows * job.tile_pitch * filters * r.csize)
     return s.strip - p + aligned(job.ring * job.row_bytes)
 
@@ -748,12 +735,14 @@ cdef class Pixels:
             if residual is not None:
                 residual = readable(residual, self.ndim, self.channels_last, &r.residual)
             r.activation, r.low, r.high = epilogue
-            r.low_limit, r.high_limit = -INFINITY, INFINITY
+            r.least, r.most = -INFINITY, INFINITY
             if self.dtype == 2:
-                r.low_limit, r.high_limit = -2147483648.0, 2147483647.0
-                r.low, r.high = max(r.low, r.low_limit), min(r.high, r.high_limit)
+                r.least, r.most = -2147483648.0, 2147483647.0
+                r.low, r.high = max(r.low, r.least), min(r.high, r.most)
             r.deferred = residual is not None or r.activation > CLAMP
             r.bare = bias is None and (r.deferred or r.activation != CLAMP)
+            if not r.deferred:
+                r.least, r.most = r.low, r.high
             self.choose_store(&r)
             begin(&call, raised)
             r.call = &call
@@ -810,7 +799,7 @@ cdef class Pixels:
         r.bias, r.own = base, 0
         for j in range(r.njobs):
             job = r.jobs + j
-            for n in range(1, job.met + 1):
+            for n in range(1, job.rows + 1):
                 i = most_inputs(job, n)
                 job.meetings[n] = <meeting *> (base + used)
                 job.source[n] = <Source *> (job.meetings[n] + i)

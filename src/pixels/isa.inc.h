@@ -16,7 +16,7 @@
 #define EACH_PRODUCT(X) BY_3(X, 1) BY_3(X, 2) BY_3(X, 3)
 #endif
 
-#define STORAGE(S) PACK(S) FINISH(S) PLANES(S)
+#define STORAGE(S) PACK(S) GATHER(S) FINISH(S) PLANES(S)
 #define KERNELS_H "kernels.inc.h"
 #include "types.inc.h"
 

@@ -296,17 +296,13 @@ INLINE void NAME(unzip)(T *restrict d, ptrdiff_t plane, const T *restrict s, ptr
                                  ptrdiff_t channels, ptrdiff_t sj)                                                     \
     {                                                                                                                  \
         const int same = __builtin_types_compatible_p(S, T);                                                           \
+        const int dense = channels > 1 && sj == sizeof(S) && si == channels * sj;                                      \
         T *restrict d = (T *)dst;                                                                                      \
-        if (si == sizeof(S)) {                                                                                         \
+        if (same && si == sizeof(S)) {                                                                                 \
             for (ptrdiff_t j = 0; j < channels; j++)                                                                   \
-                if (same)                                                                                              \
-                    NAME(copy_short)(d + j * plane, (const T *)(src + j * sj), count);                                       \
-                else                                                                                                   \
-                    for (ptrdiff_t i = 0; i < count; i++)                                                              \
-                        d[j * plane + i] = LOAD_##S((const S *)(src + j * sj) + i);                                    \
+                NAME(copy_short)(d + j * plane, (const T *)(src + j * sj), count);                                     \
             return;                                                                                                    \
         }                                                                                                              \
-        const int dense = channels > 1 && sj == sizeof(S) && si == channels * sj;                                      \
         switch (same && dense && count >= VL ? channels : 0) {                                                         \
         case 2: NAME(unzip)(d, plane, (const T *)src, count, 2); return;                                               \
         case 4: NAME(unzip)(d, plane, (const T *)src, count, 4); return;                                               \
@@ -317,11 +313,5 @@ INLINE void NAME(unzip)(T *restrict d, ptrdiff_t plane, const T *restrict s, ptr
         case 3: PLANES_OF(S, 3)                                                                                        \
         case 4: PLANES_OF(S, 4)                                                                                        \
         }                                                                                                              \
-        if (same && sj == sizeof(S) && count >= VL && channels >= 5)                                                   \
-            NAME(transposed)(d, plane, src, channels, count, si);                                                      \
-        else                                                                                                           \
-            for (ptrdiff_t i0 = 0; i0 < count; i0 += 16)                                                               \
-                for (ptrdiff_t j = 0; j < channels; j++)                                                               \
-                    for (ptrdiff_t i = i0; i < count && i < i0 + 16; i++)                                              \
-                        d[j * plane + i] = LOAD_##S(src + i * si + j * sj);                                            \
+        NAME(gather_##S)(dst, plane, 1, src, channels, sj, count, si);                                                 \
     }
