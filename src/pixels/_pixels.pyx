@@ -91,7 +91,7 @@ cdef enum Store:
 
 
 cdef struct Span:
-    # One axis of a job's boxes: [first, last) is cut into boxes, what is before and behind is a box each.
+    # One axis of the boxes: [first, last) is cut into boxes, what is before and behind is a box each.
     ptrdiff_t first, last, box, boxes
 
 
@@ -115,14 +115,6 @@ cdef struct Job:
     ptrdiff_t period          # taps before the next row: all, or a vector's lanes when folded
     ptrdiff_t tail            # taps that do not make a whole row when folded
     ptrdiff_t run             # taps and channels of a row
-    # How one call cuts it:
-    Span span[3]
-    bint direct               # rows are read where they lie, where no window leaves the input
-    ptrdiff_t pitch           # of a plane's row in a strip
-    ptrdiff_t row_bytes       # of all of its planes
-    ptrdiff_t ring            # rows that a strip holds
-    ptrdiff_t tile_pitch      # of a row of outputs that may not be stored as they are
-    ptrdiff_t unit, units     # its first, and how many
     ptrdiff_t panel           # where its packed filters start, in elements of a group's
     meeting *meetings[ROWS + 1]  # by output rows of the tile
     Source *source[ROWS + 1]
@@ -145,8 +137,17 @@ cdef struct Run:
     const pixel_kernels *k
     Job *jobs
     int njobs, dtype, size, csize, store, filters
-    bint direct, deferred
+    bint deferred
     ptrdiff_t groups, cg, mg, panel_group
+    # How one call cuts the windows of all jobs together:
+    JobAxis ax[3]
+    Span span[3]
+    bint direct               # rows are read where they lie, where no window leaves the input
+    ptrdiff_t rows, inputs    # of outputs and of input that any tile takes
+    ptrdiff_t pitch           # of a plane's row in a strip
+    ptrdiff_t row_bytes       # of all of its planes
+    ptrdiff_t ring            # rows that a strip holds
+    ptrdiff_t tile_pitch      # of a row of outputs that may not be stored as they are
     View x, out, residual
     const Filters *weights    # when they are packed by this call
     char *panels
@@ -168,12 +169,16 @@ cdef struct Piece:
 
 cdef struct Box:
     ptrdiff_t n, group
+    bint owner                # the thread that made the call computes it,
+    ptrdiff_t spent           # and has done so much since it last looked for signals
     ptrdiff_t start[3]
     ptrdiff_t count[3]
+    ptrdiff_t made[3]         # of these outputs, those that a job has
     bint direct
     ptrdiff_t lo[2]           # the first row of input, and how many from there on
     ptrdiff_t extent[2]
     ptrdiff_t lead            # bytes before a strip's rows, so that the array's pixels start a vector
+    ptrdiff_t ahead[3]        # how far the job's windows start behind those of all jobs
     ptrdiff_t unit            # columns that a tile of one vector takes: its rows', too, where a row is folded
     Piece pieces[2]
     int npieces
@@ -183,10 +188,10 @@ cdef struct Box:
 
 # ---- the input of a box -----------------------------------------------------------------------------------------
 
-cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src, char *dst) noexcept nogil:
+cdef void gather_row(const Run *r, const Box *b, const char *src, char *dst) noexcept nogil:
     """A row's pixels from the box's first window to its last, as planes, padding in place."""
-    cdef const JobAxis *a = &job.ax[2]
-    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = job.pitch
+    cdef const JobAxis *a = &r.ax[2]
+    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = r.pitch
     cdef ptrdiff_t extent = span_of(a, b.count[2]), end
     for phase in range(min(a.stride, extent)):
         count = ceil_div(extent - phase, a.stride) if a.stride > 1 else extent
@@ -213,36 +218,35 @@ cdef void gather_row(const Run *r, const Job *job, const Box *b, const char *src
         dst += r.cg * plane * r.csize
 
 
-cdef void find_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end,
-                    Scratch *s) noexcept nogil:
+cdef void find_rows(const Run *r, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t end, Scratch *s) noexcept nogil:
     """Where rows h up to end of the box's input start: in the array, in the strip that is filled here, or outside.
 
-    The strip is a ring where only one plane is read: a row takes the place of one that no later tile will read.
+    The strip is a ring where only one job reads only one plane: a row takes the place of one that no later tile will read.
     """
-    cdef ptrdiff_t id = map_index(b.lo[0] + d, job.ax[0].size, r.mode), ih, at
+    cdef ptrdiff_t id = map_index(b.lo[0] + d, r.ax[0].size, r.mode), ih, at
     cdef const char *src
     cdef const char **row = s.rows + d * b.extent[1]
     for h in range(h, end):
         if row[h] != NULL:
             continue
-        ih = map_index(b.lo[1] + h, job.ax[1].size, r.mode)
+        ih = map_index(b.lo[1] + h, r.ax[1].size, r.mode)
         if id < 0 or ih < 0:
             row[h] = r.outside
         else:
             src = r.x.data + b.n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + b.group * r.cg * r.x.sc
             if b.direct:
-                row[h] = src + (b.start[2] - job.ax[2].lo) * r.x.s[2]
+                row[h] = src + (b.start[2] - r.ax[2].lo) * r.x.s[2]
             else:
-                at = (d * b.extent[1] + h) % job.ring
-                row[h] = s.strip + at * job.row_bytes + b.lead
-                gather_row(r, job, b, src, s.strip + at * job.row_bytes + b.lead)
+                at = (d * b.extent[1] + h) % r.ring
+                row[h] = s.strip + at * r.row_bytes + b.lead
+                gather_row(r, b, src, s.strip + at * r.row_bytes + b.lead)
 
 
 # ---- a row of tiles ---------------------------------------------------------------------------------------------
 
 cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
     """The widest tiles that fit; for what is left the narrowest that covers it, moved back."""
-    cdef ptrdiff_t count = b.count[2], left
+    cdef ptrdiff_t count = b.made[2], left
     cdef int wide = job.wide
     cdef Piece *piece = b.pieces
     b.unit = r.k.lanes
@@ -267,15 +271,15 @@ cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t fir
     cdef char *place[ROWS]
     cdef char *added[ROWS]
     cdef finish_args end
-    end.pitch, end.rows, end.bias = job.tile_pitch, <int> rows, NULL
+    end.pitch, end.rows, end.bias = r.tile_pitch, <int> rows, NULL
     end.out, end.out_step = place, r.out.s[2] * job.ax[2].out_step
     end.residual, end.residual_step = added if r.residual.data != NULL else NULL, r.residual.s[2] * job.ax[2].out_step
     end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
     for m in range(filters):
         at = 0
-        while at < b.count[2]:
-            end.tile = s.tile + (m * job.rows * job.tile_pitch + at) * r.csize
-            end.columns = <int> min(most, b.count[2] - at)
+        while at < b.made[2]:
+            end.tile = s.tile + (m * r.rows * r.tile_pitch + at) * r.csize
+            end.columns = <int> min(most, b.made[2] - at)
             for i in range(rows):
                 place[i] = out[i] + (first + m) * r.out.sc + at * end.out_step
                 added[i] = residual[i] + (first + m) * r.residual.sc + at * end.residual_step
@@ -286,11 +290,13 @@ cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t fir
 cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows,
                    Scratch *s) noexcept nogil:
     """All filters of a group over output rows h, h + apart, ... of the box."""
-    cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = job.rows * job.tile_pitch * r.csize
+    cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = r.rows * r.tile_pitch * r.csize
     cdef ptrdiff_t down = job.ax[1].out_step * r.out.s[1], met = b.unit // r.k.lanes if job.fold else rows
-    cdef ptrdiff_t next_row = r.k.lanes * r.csize if job.fold else job.tile_pitch * r.csize
-    cdef int store = FINISHED if r.store == PLAIN and b.count[2] < r.k.lanes else r.store
-    cdef const char **row = s.rows + d * job.ax[0].stride * b.extent[1] + h * job.ax[1].stride
+    cdef ptrdiff_t next_row = r.k.lanes * r.csize if job.fold else r.tile_pitch * r.csize
+    cdef ptrdiff_t shift = b.ahead[2] * (r.x.s[2] if b.direct else r.csize)
+    cdef int store = FINISHED if r.store == PLAIN and b.made[2] < r.k.lanes else r.store
+    cdef const char **row = (s.rows + (b.ahead[0] + d * job.ax[0].stride) * b.extent[1]
+                             + b.ahead[1] + h * job.ax[1].stride)
     cdef const Source *source = job.source[met]
     cdef char *out[ROWS]
     cdef char *residual[ROWS]
@@ -305,7 +311,7 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
     args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
     args.low, args.high = r.least, r.most
     for i in range(job.inputs[met]):
-        s.input[i] = row[source[i].d * b.extent[1] + source[i].h] + source[i].shift
+        s.input[i] = row[source[i].d * b.extent[1] + source[i].h] + shift + source[i].shift
     while first < r.mg:
         filters = min(r.filters, r.mg - first)
         for m in range(filters):
@@ -332,73 +338,80 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
         first += filters
     if store == INTERLEAVED:
         for i in range(rows):
-            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, job.rows * job.tile_pitch,
-                           b.count[2], r.mg)
+            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, r.rows * r.tile_pitch,
+                           b.made[2], r.mg)
 
 
-cdef void run_box(const Run *r, const Job *job, Box *b, bint owner, Scratch *s) noexcept nogil:
-    """Row of tiles by row of tiles; rows of input are found, or gathered, as they are needed."""
-    cdef ptrdiff_t d, h, k, first, rows, block = job.apart * (1 if job.fold else job.rows), end, spent = 0
-    cdef int i
-    for i in range(2):
-        b.lo[i] = b.start[i] * job.ax[i].stride - job.ax[i].lo
-        b.extent[i] = span_of(&job.ax[i], b.count[i])
-    b.lead = max(0, job.ax[2].lo - b.start[2]) * r.csize
-    b.lead = (64 - b.lead % 64) % 64 if job.ax[2].stride == 1 else 0
-    memset(s.rows, 0, b.extent[0] * b.extent[1] * sizeof(char *))
+cdef void run_job(const Run *r, const Job *job, Box *b, Scratch *s) noexcept nogil:
+    """A job's outputs of a box, row of tiles by row of tiles; rows of input are found, or gathered, as they are needed."""
+    cdef ptrdiff_t d, h, k, first, rows, block = job.apart * (1 if job.fold else job.rows), end
+    cdef const JobAxis *a = &job.ax[0]
     cut_columns(r, job, b)
-    for d in range(b.count[0]):
+    for d in range(b.made[0]):
         h = 0
-        while h < b.count[1]:
-            end = span_of(&job.ax[1], min(h + block, b.count[1]))
-            for k in range(job.ax[0].taps):
-                find_rows(r, job, b, d * job.ax[0].stride + k * job.ax[0].dilation, h * job.ax[1].stride, end, s)
-            for first in range(min(job.apart, b.count[1] - h)):
-                rows = 1 if job.fold else min(job.rows, (b.count[1] - h - first + job.apart - 1) // job.apart)
+        while h < b.made[1]:
+            end = b.ahead[1] + span_of(&a[1], min(h + block, b.made[1]))
+            for k in range(a[0].taps):
+                find_rows(r, b, b.ahead[0] + d * a[0].stride + k * a[0].dilation, b.ahead[1] + h * a[1].stride, end, s)
+            for first in range(min(job.apart, b.made[1] - h)):
+                rows = 1 if job.fold else min(job.rows, (b.made[1] - h - first + job.apart - 1) // job.apart)
                 run_rows(r, job, b, d, h + first, rows, s)
-                if owner:
-                    spent += rows * b.count[2] * (job.taps * r.cg * r.mg // 16 + 1)
-                    if spent > 40000:
-                        spent = 0
+                if b.owner:
+                    b.spent += rows * b.made[2] * (job.taps * r.cg * r.mg // 16 + 1)
+                    if b.spent > 40000:
+                        b.spent = 0
                         poll(r.call)
                 if r.call.cancelled:
                     return
             h += block
 
 
+cdef inline char *output_at(const Run *r, const View *v, const Job *job, const Box *b) noexcept nogil:
+    """Where a job's outputs of a box start."""
+    cdef char *p = v.data + b.n * v.sn + b.group * r.mg * v.sc
+    cdef int i
+    for i in range(3):
+        p += (job.ax[i].out_start + b.start[i] * job.ax[i].out_step) * v.s[i]
+    return p
+
+
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
-    """One box of one job: all filters of a group."""
+    """One box of every job: all filters of a group. What they read is found, or gathered, once for all."""
     cdef const Run *r = <const Run *> task
     cdef Scratch s
-    cdef bint owner = thread == 0
-    cdef const Job *job = r.jobs
+    cdef const JobAxis *a
     cdef const Span *span
     cdef ptrdiff_t i, j, last
+    cdef const Job *job
     cdef Box b
-    while unit >= job.unit + job.units:
-        job += 1
-    unit -= job.unit
-    b.direct = job.direct
+    b.direct = r.direct
     for i in range(2, -1, -1):
-        span = &job.span[i]
+        span = &r.span[i]
+        a = &r.ax[i]
         j = unit % span.boxes - (span.first > 0)
         unit //= span.boxes
         b.start[i] = min(span.first + j * span.box, span.last) if j >= 0 else 0
-        last = span.first if j < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else job.ax[i].out
+        last = span.first if j < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else a.out
         b.count[i] = last - b.start[i]
         # A row outside the input has a place of its own; several channels of it have not.
-        if (i == 2 or r.cg > 1 and not r.mode) and not inside(&job.ax[i], b.start[i], b.count[i]):
+        if (i == 2 or r.cg > 1 and not r.mode) and not inside(a, b.start[i], b.count[i]):
             b.direct = False
+        if i < 2:
+            b.lo[i], b.extent[i] = b.start[i] * a.stride - a.lo, span_of(a, b.count[i])
     b.direct = b.direct and b.count[2] >= r.k.lanes
-    b.group, b.n = unit % r.groups, unit // r.groups
-    b.out = r.out.data + b.n * r.out.sn + b.group * r.mg * r.out.sc
-    b.residual = r.residual.data + b.n * r.residual.sn + b.group * r.mg * r.residual.sc
-    for i in range(3):
-        j = job.ax[i].out_start + b.start[i] * job.ax[i].out_step
-        b.out += j * r.out.s[i]
-        b.residual += j * r.residual.s[i]
-    lay_out(r, job, r.scratch + thread * r.own, &s)
-    run_box(r, job, &b, owner, &s)
+    b.lead = max(0, r.ax[2].lo - b.start[2]) * r.csize
+    b.lead = (64 - b.lead % 64) % 64 if r.ax[2].stride == 1 else 0
+    b.group, b.n, b.owner, b.spent = unit % r.groups, unit // r.groups, thread == 0, 0
+    lay_out(r, r.scratch + thread * r.own, &s)
+    memset(s.rows, 0, b.extent[0] * b.extent[1] * sizeof(char *))
+    for j in range(r.njobs):
+        job = r.jobs + j
+        for i in range(3):
+            b.made[i] = min(b.count[i], job.ax[i].out - b.start[i])
+            b.ahead[i] = r.ax[i].lo - job.ax[i].lo
+        if b.made[0] > 0 and b.made[1] > 0 and b.made[2] > 0:
+            b.out, b.residual = output_at(r, &r.out, job, &b), output_at(r, &r.residual, job, &b)
+            run_job(r, job, &b, &s)
 
 
 cdef inline bint inside(const JobAxis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
@@ -482,84 +495,118 @@ cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *sourc
     job.count[rows], job.inputs[rows] = m - m0, source - source0
 
 
-cdef void measure(const Run *r, Job *job) noexcept nogil:
+cdef void join(Run *r) noexcept nogil:
+    """The windows of all jobs as those of one."""
+    cdef const JobAxis *one
+    cdef JobAxis *a
+    cdef ptrdiff_t end
+    cdef int i, j
+    for i in range(3):
+        a = &r.ax[i]
+        a[0] = r.jobs.ax[i]
+        end = span_of(a, 1) - a.lo
+        for j in range(1, r.njobs):  # of stride 1, as the first
+            one = &r.jobs[j].ax[i]
+            a.out, a.lo, end = max(a.out, one.out), max(a.lo, one.lo), max(end, span_of(one, 1) - one.lo)
+        if r.njobs > 1:
+            a.taps, a.dilation = end + a.lo, 1
+
+
+cdef void measure(Run *r) noexcept nogil:
     """The strip that the boxes need: rows of planes, each an odd number of cache lines long, so that planes do not
     share the same sets of L1."""
-    cdef ptrdiff_t line = 64 // r.csize, columns = max(job.span[2].box, r.k.lanes), rows = job.span[1].box
-    job.tile_pitch = ceil_div(columns, r.k.lanes) * r.k.lanes
-    columns = ceil_div(span_of(&job.ax[2], columns), job.ax[2].stride)
-    job.pitch = (ceil_div(columns, line) + 1 | 1) * line
-    job.row_bytes = job.ax[2].stride * r.cg * job.pitch * r.csize
-    if job.ax[0].taps == 1:
+    cdef const Job *job = r.jobs
+    cdef ptrdiff_t line = 64 // r.csize, columns = max(r.span[2].box, r.k.lanes), rows = r.span[1].box
+    r.tile_pitch = ceil_div(columns, r.k.lanes) * r.k.lanes
+    columns = ceil_div(span_of(&r.ax[2], columns), r.ax[2].stride)
+    r.pitch = (ceil_div(columns, line) + 1 | 1) * line
+    r.row_bytes = r.ax[2].stride * r.cg * r.pitch * r.csize
+    if not read_again(r):
         rows = min(rows, job.apart * (1 if job.fold else job.rows))
-    job.ring = span_of(&job.ax[1], rows) * span_of(&job.ax[0], job.span[0].box)
+    r.ring = span_of(&r.ax[1], rows) * span_of(&r.ax[0], r.span[0].box)
 
 
-cdef void cut(const Run *r, Job *job, int threads) noexcept nogil:
+cdef inline bint read_again(const Run *r) noexcept nogil:
+    """Whether a row of a box is read when the next ones have been: by another plane of outputs, or another job."""
+    return r.ax[0].taps > 1 or r.njobs > 1
+
+
+cdef void cut(Run *r, int threads) noexcept nogil:
     """The boxes: rows as long as L1 holds a window of them, as many as the strip may hold and a thread may take."""
-    cdef ptrdiff_t widest = r.k.wide[job.wide] * r.k.lanes, each, pixels = 1, most
+    cdef ptrdiff_t widest = 0, each = 1, pixels = 1, most, flops = 0, strip = STRIP_BYTES if r.njobs == 1 else STRIP_LIMIT // 2
     cdef Span *span
-    cdef const JobAxis *a = &job.ax[2]
-    cdef int i
-    job.direct = r.direct and a.stride == 1
+    cdef const Job *job
+    cdef const JobAxis *a = &r.ax[2]
+    cdef int i, j
+    join(r)
+    r.direct = r.direct and a.stride == 1
     for i in range(3):
-        job.span[i].first, job.span[i].last, job.span[i].box = 0, job.ax[i].out, 1
-        pixels *= max(job.ax[i].out, 1)
+        r.span[i].first, r.span[i].last, r.span[i].box = 0, r.ax[i].out, 1
+        pixels *= max(r.ax[i].out, 1)
+    r.rows, span = 1, &r.span[1]
+    for j in range(r.njobs):
+        job = r.jobs + j
+        r.rows, flops = max(r.rows, job.rows), flops + 2 * job.taps * r.cg * r.mg
+        most = max(1, (job.rows - 1) * job.step + job.height) * max(1, job.ax[0].taps) * a.stride * r.cg
+        each = max(each, 1 if job.fold else most)
+        widest = max(widest, r.k.wide[job.wide] * r.k.lanes * (job.rows if job.fold else 1))
+        if not job.fold:
+            span.box = max(span.box, min(job.rows * job.apart, r.ax[1].out))
     most = pixels // (4 * threads) if threads > 1 else pixels
-    most = max(job.rows * widest, min(most, UNIT_FLOPS // max(1, 2 * job.taps * r.cg * r.mg)))
-    each = max(1, (job.rows - 1) * job.step + job.height) * max(1, job.ax[0].taps) * a.stride * r.cg * r.csize
-    if job.fold:
-        widest *= job.rows
-        each = r.csize
-    else:
-        job.span[1].box = min(job.rows * job.apart, job.ax[1].out)
-    span = &job.span[2]
-    span.box = min(max(widest, WINDOW_BYTES // each // widest * widest), a.out)
-    measure(r, job)
-    while span.box > r.k.lanes and job.ring * job.row_bytes > STRIP_LIMIT:
+    most = max(r.rows * widest, min(most, UNIT_FLOPS // max(1, flops)))
+    span = &r.span[2]
+    span.box = min(max(widest, WINDOW_BYTES // (each * r.csize) // widest * widest), a.out)
+    measure(r)
+    while span.box > r.k.lanes and r.ring * r.row_bytes > STRIP_LIMIT:
         span.box = ceil_div(span.box, 2 * r.k.lanes) * r.k.lanes
-        measure(r, job)
-    if job.direct:
+        measure(r)
+    if r.direct:
         # Where no window leaves the input, whole vectors of it: only what is left and right of that needs a strip.
         span.first = min(a.out, ceil_div(max(a.lo, 0), r.k.lanes) * r.k.lanes)
         span.last = a.size - max(a.taps - 1, 0) * a.dilation + a.lo
         span.last = a.out if span.last >= a.out else min(span.last, a.out - r.k.lanes)
         if span.last - span.first < DIRECT_PIXELS or max(span.first, a.out - span.last) > span.box:
-            job.direct = job.direct and job.fold
+            r.direct = r.jobs.fold
             span.first, span.last = 0, a.out
     # Rows first, then planes of a volume: as long as each shares more of its input than it adds.
-    pixels = span.box * job.span[1].box
+    pixels = span.box * r.span[1].box
     while pixels < most:
         i = 1
-        if job.span[0].box < job.ax[0].out and job.ax[0].taps > 1 and (
-                job.span[1].box >= job.ax[1].out or job.span[1].box >= 4 * job.ax[1].taps * job.span[0].box):
+        if r.span[0].box < r.ax[0].out and r.ax[0].taps > 1 and (
+                r.span[1].box >= r.ax[1].out or r.span[1].box >= 4 * r.ax[1].taps * r.span[0].box):
             i = 0
-        each = job.span[i].box
-        if each >= job.ax[i].out:
+        each = r.span[i].box
+        if each >= r.ax[i].out:
             break
-        job.span[i].box = min(job.ax[i].out, 2 * each)
-        measure(r, job)
-        if (job.ring * job.row_bytes > STRIP_BYTES and job.ax[0].taps > 1 and not (job.direct and r.cg == 1)
-                or span_of(&job.ax[0], job.span[0].box) > ROWS_MOST // span_of(&job.ax[1], job.span[1].box)):
-            job.span[i].box = each
-            measure(r, job)
+        r.span[i].box = min(r.ax[i].out, 2 * each)
+        measure(r)
+        if (r.ring * r.row_bytes > strip and read_again(r) and not (r.direct and r.cg == 1)
+                or span_of(&r.ax[0], r.span[0].box) > ROWS_MOST // span_of(&r.ax[1], r.span[1].box)):
+            r.span[i].box = each
+            measure(r)
             break
-        pixels = pixels // each * job.span[i].box
-    job.units = r.x.n * r.groups
+        pixels = pixels // each * r.span[i].box
+
+
+cdef ptrdiff_t count_units(Run *r) noexcept nogil:
+    cdef ptrdiff_t units = r.x.n * r.groups
+    cdef Span *span
+    cdef int i
     for i in range(3):
-        span = &job.span[i]
-        span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < job.ax[i].out)
-        job.units *= span.boxes
+        span = &r.span[i]
+        span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < r.ax[i].out)
+        units *= span.boxes
+    return units
 
 
-cdef ptrdiff_t lay_out(const Run *r, const Job *job, char *p, Scratch *s) noexcept nogil:
-    """One thread's scratch for a job, from p on; returns its bytes."""
-    cdef ptrdiff_t planes = span_of(&job.ax[0], job.span[0].box), filters = r.mg if r.store == INTERLEAVED else r.filters
+cdef ptrdiff_t lay_out(const Run *r, char *p, Scratch *s) noexcept nogil:
+    """One thread's scratch from p on; returns its bytes."""
+    cdef ptrdiff_t planes = span_of(&r.ax[0], r.span[0].box), filters = r.mg if r.store == INTERLEAVED else r.filters
     s.rows = <const char **> p
-    s.input = s.rows + planes * span_of(&job.ax[1], job.span[1].box)
-    s.tile = p + aligned(<char *> (s.input + most_inputs(job, job.rows)) - p)
-    s.strip = s.tile + aligned(job.rows * job.tile_pitch * filters * r.csize)
-    return s.strip - p + aligned(job.ring * job.row_bytes)
+    s.input = s.rows + planes * span_of(&r.ax[1], r.span[1].box)
+    s.tile = p + aligned(<char *> (s.input + r.inputs) - p)
+    s.strip = s.tile + aligned(r.rows * r.tile_pitch * filters * r.csize)
+    return s.strip - p + aligned(r.ring * r.row_bytes)
 
 
 cdef inline ptrdiff_t most_inputs(const Job *job, ptrdiff_t rows) noexcept nogil:
@@ -701,7 +748,7 @@ cdef class Pixels:
             no_memory(&memory)
             self.describe(&r, isa, &memory)
             r.direct, r.store = direct, FINISHED if self.mg > INTERLEAVED_MOST else INTERLEAVED
-            self.cut_all(&r, threads)
+            cut(&r, threads)
             most = max(most, self.place(&r, NULL, threads))
             give_back(&memory)
         return most + aligned(self.njobs * sizeof(Job))
@@ -747,7 +794,8 @@ cdef class Pixels:
             begin(&call, raised)
             r.call = &call
             team = team_of(self.flops, threads, prepare)
-            units = self.cut_all(&r, team)
+            cut(&r, team)
+            units = count_units(&r)
             self.place(&r, take(&memory, self.place(&r, NULL, team), self.op, "scratch"), team)
             if bias is not None:
                 memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
@@ -781,24 +829,16 @@ cdef class Pixels:
         elif native and r.out.sc == r.size and 1 < r.mg <= INTERLEAVED_MOST:
             r.store = INTERLEAVED
 
-    cdef ptrdiff_t cut_all(self, Run *r, int threads) noexcept:
-        cdef ptrdiff_t units = 0
-        cdef int j
-        for j in range(r.njobs):
-            cut(r, r.jobs + j, threads)
-            r.jobs[j].unit = units
-            units += r.jobs[j].units
-        return units
-
     cdef ptrdiff_t place(self, Run *r, char *base, int threads) except -1:
         """Lay out a call's memory; with base NULL only count its bytes."""
-        cdef ptrdiff_t used = aligned((r.groups * r.mg + FILTERS) * r.csize), i, n, q, phase, outside = 0
+        cdef ptrdiff_t used = aligned((r.groups * r.mg + FILTERS) * r.csize), i, n, q, phase, outside = r.row_bytes
         cdef int j
         cdef Job *job
         cdef Scratch s
-        r.bias, r.own = base, 0
+        r.bias, r.inputs = base, 0
         for j in range(r.njobs):
             job = r.jobs + j
+            r.inputs = max(r.inputs, most_inputs(job, job.rows))
             for n in range(1, job.rows + 1):
                 i = most_inputs(job, n)
                 job.meetings[n] = <meeting *> (base + used)
@@ -813,10 +853,8 @@ cdef class Pixels:
                     n = q // r.cg * job.ax[2].dilation
                     phase = n % job.ax[2].stride
                     job.offset[i][q] = (n * r.size + q % r.cg * r.x.sc if i else
-                                        ((phase * r.cg + q % r.cg) * job.pitch + n // job.ax[2].stride) * r.csize)
-            outside = max(outside, job.row_bytes)
-            r.own = max(r.own, lay_out(r, job, NULL, &s))
-        used = aligned(used)
+                                        ((phase * r.cg + q % r.cg) * r.pitch + n // job.ax[2].stride) * r.csize)
+        used, r.own = aligned(used), lay_out(r, NULL, &s)
         r.outside, r.scratch = base + used, base + used + aligned(outside)
         if base != NULL:
             memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)

@@ -20,7 +20,6 @@ cdef enum:
 cdef struct Gradient:
     # Everything a unit of work needs to know.
     Run r                     # as a row of input is gathered: every group's channels
-    Job job
     View g
     ptrdiff_t groups, cg, mg
     ptrdiff_t along, steps    # parts of a tap that move x and that move g,
@@ -38,7 +37,7 @@ cdef struct Gradient:
 cdef void gather_chunk(const Gradient *t, ptrdiff_t n, ptrdiff_t d, Box *b, char *x, char *g) noexcept nogil:
     """The planes of a chunk: of x for every tap along the depth, [tap][channel], and of g."""
     cdef const Run *r = &t.r
-    cdef const JobAxis *a = &t.job.ax[0]
+    cdef const JobAxis *a = &t.r.ax[0]
     cdef ptrdiff_t k, i, id, ih, j, extent = b.count[1] + (a[1].taps - 1) * a[1].dilation, size = r.csize
     for k in range(a[0].taps):
         id = map_index(d * a[0].stride + k * a[0].dilation - a[0].lo, a[0].size, r.mode)
@@ -48,7 +47,7 @@ cdef void gather_chunk(const Gradient *t, ptrdiff_t n, ptrdiff_t d, Box *b, char
                 for j in range(r.cg):
                     r.k.fill(x + (j * t.x_plane + i * t.pitch) * size, t.pitch, r.constant)
             else:
-                gather_row(r, &t.job, b, r.x.data + n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1], x + i * t.pitch * size)
+                gather_row(r, b, r.x.data + n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1], x + i * t.pitch * size)
         x += r.cg * t.x_plane * size
     memset(g, 0, t.groups * t.mg * t.g_plane * size)
     for i in range(b.count[1]):
@@ -76,7 +75,7 @@ cdef void multiply_planes(const Gradient *t, ptrdiff_t group, ptrdiff_t count, c
             for q in range(rows):
                 at = (row + q) // t.along  # tap along the depth and channel
                 at = at // t.cg * t.groups * t.cg + group * t.cg + at % t.cg
-                at = at * t.x_plane + (row + q) % t.along * t.job.ax[2].dilation + least
+                at = at * t.x_plane + (row + q) % t.along * t.r.ax[2].dilation + least
                 args.x[q] = x + at * size
             args.sums = sums + (row * t.columns + column) * lanes * size
             t.r.k.product[rows][columns](&args)
@@ -85,7 +84,7 @@ cdef void multiply_planes(const Gradient *t, ptrdiff_t group, ptrdiff_t count, c
 cdef void run_part(const void *task, ptrdiff_t part, int thread) noexcept nogil:
     """Some chunks' sums."""
     cdef const Gradient *t = <const Gradient *> task
-    cdef const JobAxis *a = &t.job.ax[0]
+    cdef const JobAxis *a = &t.r.ax[0]
     cdef char *x = t.scratch + thread * t.each
     cdef char *g = x + aligned(a[0].taps * t.r.cg * t.x_plane * t.r.csize)
     cdef char *sums = g + aligned(t.groups * t.mg * t.g_plane * t.r.csize)
@@ -128,11 +127,11 @@ cdef class PixelsGradient:
         t.groups, t.r.cg = problem.groups, problem.in_channels  # a row is gathered with every group's channels
         t.cg, t.mg = t.r.cg // t.groups, problem.out_channels // t.groups
         for i, axis in enumerate(problem.jobs[0]):
-            copy_axis(axis, &t.job.ax[i])
+            copy_axis(axis, &t.r.ax[i])
 
     cdef bint describe(self, Gradient *t, int isa) noexcept:
         """How the sums are cut, by the problem alone; False where they do not fit the scratch."""
-        cdef const JobAxis *a = t.job.ax
+        cdef const JobAxis *a = t.r.ax
         cdef ptrdiff_t lanes, planes, most, extent
         cdef int i
         t.r.k = pixel_kernels_of(isa) + compute_type(t.r.dtype)
@@ -161,7 +160,7 @@ cdef class PixelsGradient:
             t.chunks[i] = ceil_div(a[i + 1].out, t.count[i])
             t.all *= t.chunks[i]
         t.parts = max(1, min(t.all, PARTS))
-        t.job.pitch = t.x_plane
+        t.r.pitch = t.x_plane
         return True
 
     def run(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray out, int threads, int isa):
@@ -177,7 +176,7 @@ cdef class PixelsGradient:
             return
         x = readable(x, self.ndim, self.channels_last, &t.r.x)
         g = readable(g, self.ndim, self.channels_last, &t.g)
-        totals = np.empty((t.parts, t.groups, t.job.ax[0].taps, t.cg, t.along, t.steps, t.mg),
+        totals = np.empty((t.parts, t.groups, t.r.ax[0].taps, t.cg, t.along, t.steps, t.mg),
                           ("f4", "f8", "i4")[compute_type(t.r.dtype)])
         begin(&call, raised)
         t.r.call, t.totals = &call, <char *> cnp.PyArray_DATA(totals)
@@ -195,7 +194,7 @@ cdef class PixelsGradient:
             # [depth][step][along][channel][group][filter]
             sums = totals.sum(axis=0, dtype=totals.dtype).transpose(1, 4, 3, 2, 0, 5)
             if not t.by_height:
-                sums = sums.reshape(t.job.ax[0].taps, -1, t.cg, t.groups, t.mg)[:, :t.job.ax[2].taps]
+                sums = sums.reshape(t.r.ax[0].taps, -1, t.cg, t.groups, t.mg)[:, :t.r.ax[2].taps]
             if totals.dtype.kind == "i" or np.isfinite(sums).all():
                 out.reshape(sums.shape)[...] = sums
                 return
