@@ -175,15 +175,14 @@ cdef struct Box:
     ptrdiff_t count[3]
     ptrdiff_t made[3]         # of these outputs, those that a job has
     bint direct
-    ptrdiff_t lo[2]           # the first row of input, and how many from there on
-    ptrdiff_t extent[2]
+    ptrdiff_t lo[3]           # the first input, and how many from there on
+    ptrdiff_t extent[3]
     ptrdiff_t lead            # bytes before a strip's rows, so that the array's pixels start a vector
     ptrdiff_t ahead[3]        # how far the job's windows start behind those of all jobs
     ptrdiff_t unit            # columns that a tile of one vector takes: its rows', too, where a row is folded
     Piece pieces[2]
     int npieces
-    char *out                 # of its first output
-    char *residual
+    View out, residual        # a job's part of them
 
 
 # ---- the input of a box -----------------------------------------------------------------------------------------
@@ -191,8 +190,7 @@ cdef struct Box:
 cdef void gather_row(const Run *r, const Box *b, const char *src, char *dst) noexcept nogil:
     """A row's pixels from the box's first window to its last, as planes, padding in place."""
     cdef const JobAxis *a = &r.ax[2]
-    cdef ptrdiff_t start = b.start[2] * a.stride - a.lo, phase, count, i, j, first, last, at, plane = r.pitch
-    cdef ptrdiff_t extent = span_of(a, b.count[2]), end
+    cdef ptrdiff_t start = b.lo[2], extent = b.extent[2], phase, count, i, j, first, last, at, end, plane = r.pitch
     for phase in range(min(a.stride, extent)):
         count = ceil_div(extent - phase, a.stride) if a.stride > 1 else extent
         first, last = -start - phase, a.size - start - phase
@@ -235,7 +233,7 @@ cdef void find_rows(const Run *r, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdif
         else:
             src = r.x.data + b.n * r.x.sn + id * r.x.s[0] + ih * r.x.s[1] + b.group * r.cg * r.x.sc
             if b.direct:
-                row[h] = src + (b.start[2] - r.ax[2].lo) * r.x.s[2]
+                row[h] = src + b.lo[2] * r.x.s[2]
             else:
                 at = (d * b.extent[1] + h) % r.ring
                 row[h] = s.strip + at * r.row_bytes + b.lead
@@ -264,16 +262,16 @@ cdef void cut_columns(const Run *r, const Job *job, Box *b) noexcept nogil:
         b.npieces = 2
 
 
-cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t first, ptrdiff_t filters, ptrdiff_t rows,
-                       char *const *out, char *const *residual, Scratch *s) noexcept nogil:
+cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t filters, ptrdiff_t rows, char *out,
+                       char *residual, Scratch *s) noexcept nogil:
     """Some filters' planes into the output as it is: any strides, any dtype, residual, activation."""
     cdef ptrdiff_t m, at, most = TILE_WIDE * r.k.lanes, i
     cdef char *place[ROWS]
     cdef char *added[ROWS]
     cdef finish_args end
     end.pitch, end.rows, end.bias = r.tile_pitch, <int> rows, NULL
-    end.out, end.out_step = place, r.out.s[2] * job.ax[2].out_step
-    end.residual, end.residual_step = added if r.residual.data != NULL else NULL, r.residual.s[2] * job.ax[2].out_step
+    end.out, end.out_step = place, b.out.s[2]
+    end.residual, end.residual_step = added if r.residual.data != NULL else NULL, b.residual.s[2]
     end.activation, end.low, end.high = r.activation if r.deferred else NONE, r.low, r.high
     for m in range(filters):
         at = 0
@@ -281,8 +279,8 @@ cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t fir
             end.tile = s.tile + (m * r.rows * r.tile_pitch + at) * r.csize
             end.columns = <int> min(most, b.made[2] - at)
             for i in range(rows):
-                place[i] = out[i] + (first + m) * r.out.sc + at * end.out_step
-                added[i] = residual[i] + (first + m) * r.residual.sc + at * end.residual_step
+                place[i] = out + m * b.out.sc + i * job.apart * b.out.s[1] + at * end.out_step
+                added[i] = residual + m * b.residual.sc + i * job.apart * b.residual.s[1] + at * end.residual_step
             r.k.finish[r.dtype](&end)
             at += most
 
@@ -290,22 +288,22 @@ cdef void finish_block(const Run *r, const Job *job, const Box *b, ptrdiff_t fir
 cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrdiff_t h, ptrdiff_t rows,
                    Scratch *s) noexcept nogil:
     """All filters of a group over output rows h, h + apart, ... of the box."""
-    cdef ptrdiff_t m, i, filters, first = 0, panel = 0, plane = r.rows * r.tile_pitch * r.csize
-    cdef ptrdiff_t down = job.ax[1].out_step * r.out.s[1], met = b.unit // r.k.lanes if job.fold else rows
-    cdef ptrdiff_t next_row = r.k.lanes * r.csize if job.fold else r.tile_pitch * r.csize
+    cdef ptrdiff_t m, i, filters, first = 0, met = b.unit // r.k.lanes if job.fold else rows
     cdef ptrdiff_t shift = b.ahead[2] * (r.x.s[2] if b.direct else r.csize)
     cdef int store = FINISHED if r.store == PLAIN and b.made[2] < r.k.lanes else r.store
     cdef const char **row = (s.rows + (b.ahead[0] + d * job.ax[0].stride) * b.extent[1]
                              + b.ahead[1] + h * job.ax[1].stride)
     cdef const Source *source = job.source[met]
-    cdef char *out[ROWS]
-    cdef char *residual[ROWS]
+    cdef char *out = b.out.data + d * b.out.s[0] + h * b.out.s[1]
+    cdef char *residual = b.residual.data + d * b.residual.s[0] + h * b.residual.s[1]
+    # Where the first filter's first row goes, and how far the next filter's and the next row are.
+    cdef char *to = out if store == PLAIN else s.tile
+    cdef ptrdiff_t plane = b.out.sc if store == PLAIN else r.rows * r.tile_pitch * r.csize
+    cdef ptrdiff_t down = job.apart * b.out.s[1] if store == PLAIN else r.tile_pitch * r.csize
     cdef char *target[FILTERS * ROWS]
     cdef tile_args args
-    for i in range(rows):
-        out[i] = b.out + d * job.ax[0].out_step * r.out.s[0] + (h + i * job.apart) * down
-        residual[i] = b.residual + (d * job.ax[0].out_step * r.residual.s[0]
-                                    + (h + i * job.apart) * job.ax[1].out_step * r.residual.s[1])
+    if job.fold:
+        down = r.k.lanes * r.csize
     args.input, args.offset, args.out = s.input, job.offset[b.direct], target
     args.meetings, args.count = job.meetings[met], job.count[met]
     args.rows, args.next, args.next_tap, args.bare = <int> met, b.unit, job.slots, r.bare
@@ -316,13 +314,8 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
         filters = min(r.filters, r.mg - first)
         for m in range(filters):
             for i in range(met):
-                if store != PLAIN:
-                    target[m * ROWS + i] = s.tile + ((first if store == INTERLEAVED else 0) + m) * plane + i * next_row
-                elif job.fold:
-                    target[m * ROWS + i] = out[0] + (first + m) * r.out.sc + i * next_row
-                else:
-                    target[m * ROWS + i] = out[i] + (first + m) * r.out.sc
-        args.filters = r.panels + (b.group * r.panel_group + job.panel + panel) * r.csize
+                target[m * ROWS + i] = to + m * plane + i * down
+        args.filters = r.panels + (b.group * r.panel_group + job.panel + first * job.outer * job.run * job.slots) * r.csize
         args.bias = r.bias + (b.group * r.mg + first) * r.csize
         for i in range(b.npieces):
             args.first, args.tiles, args.advance = b.pieces[i].first, b.pieces[i].tiles, r.k.wide[b.pieces[i].wide] * b.unit
@@ -333,12 +326,13 @@ cdef void run_rows(const Run *r, const Job *job, const Box *b, ptrdiff_t d, ptrd
             else:
                 r.k.tile[filters][b.pieces[i].wide](&args)
         if store == FINISHED:
-            finish_block(r, job, b, first, filters, rows, out, residual, s)
-        panel += filters * job.outer * job.run * job.slots
+            finish_block(r, job, b, filters, rows, out + first * b.out.sc, residual + first * b.residual.sc, s)
+        else:
+            to += filters * plane
         first += filters
     if store == INTERLEAVED:
         for i in range(rows):
-            r.k.interleave(out[i], r.out.s[2] * job.ax[2].out_step, s.tile + i * next_row, r.rows * r.tile_pitch,
+            r.k.interleave(out + i * job.apart * b.out.s[1], b.out.s[2], s.tile + i * down, r.rows * r.tile_pitch,
                            b.made[2], r.mg)
 
 
@@ -366,13 +360,14 @@ cdef void run_job(const Run *r, const Job *job, Box *b, Scratch *s) noexcept nog
             h += block
 
 
-cdef inline char *output_at(const Run *r, const View *v, const Job *job, const Box *b) noexcept nogil:
-    """Where a job's outputs of a box start."""
-    cdef char *p = v.data + b.n * v.sn + b.group * r.mg * v.sc
+cdef inline View outputs_of(const Run *r, View v, const Job *job, const Box *b) noexcept nogil:
+    """A job's outputs of a box in an array."""
     cdef int i
+    v.data += b.n * v.sn + b.group * r.mg * v.sc
     for i in range(3):
-        p += (job.ax[i].out_start + b.start[i] * job.ax[i].out_step) * v.s[i]
-    return p
+        v.data += (job.ax[i].out_start + b.start[i] * job.ax[i].out_step) * v.s[i]
+        v.s[i] *= job.ax[i].out_step
+    return v
 
 
 cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
@@ -394,10 +389,9 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         last = span.first if j < 0 else min(b.start[i] + span.box, span.last) if b.start[i] < span.last else a.out
         b.count[i] = last - b.start[i]
         # A row outside the input has a place of its own; several channels of it have not.
-        if (i == 2 or r.cg > 1 and not r.mode) and not inside(a, b.start[i], b.count[i]):
+        b.lo[i], b.extent[i] = b.start[i] * a.stride - a.lo, span_of(a, b.count[i])
+        if (i == 2 or r.cg > 1 and not r.mode) and not 0 <= b.lo[i] <= a.size - b.extent[i]:
             b.direct = False
-        if i < 2:
-            b.lo[i], b.extent[i] = b.start[i] * a.stride - a.lo, span_of(a, b.count[i])
     b.direct = b.direct and b.count[2] >= r.k.lanes
     b.lead = max(0, r.ax[2].lo - b.start[2]) * r.csize
     b.lead = (64 - b.lead % 64) % 64 if r.ax[2].stride == 1 else 0
@@ -410,13 +404,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
             b.made[i] = min(b.count[i], job.ax[i].out - b.start[i])
             b.ahead[i] = r.ax[i].lo - job.ax[i].lo
         if b.made[0] > 0 and b.made[1] > 0 and b.made[2] > 0:
-            b.out, b.residual = output_at(r, &r.out, job, &b), output_at(r, &r.residual, job, &b)
+            b.out, b.residual = outputs_of(r, r.out, job, &b), outputs_of(r, r.residual, job, &b)
             run_job(r, job, &b, &s)
-
-
-cdef inline bint inside(const JobAxis *a, ptrdiff_t start, ptrdiff_t count) noexcept nogil:
-    """Whether no window of these outputs leaves the input."""
-    return start * a.stride >= a.lo and start * a.stride - a.lo + span_of(a, count) <= a.size
 
 
 # ---- how a job is cut -------------------------------------------------------------------------------------------
@@ -531,9 +520,10 @@ cdef inline bint read_again(const Run *r) noexcept nogil:
     return r.ax[0].taps > 1 or r.njobs > 1
 
 
-cdef void cut(Run *r, int threads) noexcept nogil:
-    """The boxes: rows as long as L1 holds a window of them, as many as the strip may hold and a thread may take."""
-    cdef ptrdiff_t widest = 0, each = 1, pixels = 1, most, flops = 0, strip = STRIP_BYTES if r.njobs == 1 else STRIP_LIMIT // 2
+cdef ptrdiff_t cut(Run *r, int threads) noexcept nogil:
+    """The boxes: rows as long as L1 holds a window of them, as many as the strip may hold and a thread may take. Returns
+    how many."""
+    cdef ptrdiff_t units, widest = 0, each = 1, pixels = 1, most, flops = 0, strip = STRIP_BYTES if r.njobs == 1 else STRIP_LIMIT // 2
     cdef Span *span
     cdef const Job *job
     cdef const JobAxis *a = &r.ax[2]
@@ -586,12 +576,7 @@ cdef void cut(Run *r, int threads) noexcept nogil:
             measure(r)
             break
         pixels = pixels // each * r.span[i].box
-
-
-cdef ptrdiff_t count_units(Run *r) noexcept nogil:
-    cdef ptrdiff_t units = r.x.n * r.groups
-    cdef Span *span
-    cdef int i
+    units = r.x.n * r.groups
     for i in range(3):
         span = &r.span[i]
         span.boxes = ceil_div(span.last - span.first, span.box) + (span.first > 0) + (span.last < r.ax[i].out)
@@ -794,8 +779,7 @@ cdef class Pixels:
             begin(&call, raised)
             r.call = &call
             team = team_of(self.flops, threads, prepare)
-            cut(&r, team)
-            units = count_units(&r)
+            units = cut(&r, team)
             self.place(&r, take(&memory, self.place(&r, NULL, team), self.op, "scratch"), team)
             if bias is not None:
                 memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)

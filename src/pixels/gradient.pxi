@@ -38,11 +38,11 @@ cdef void gather_chunk(const Gradient *t, ptrdiff_t n, ptrdiff_t d, Box *b, char
     """The planes of a chunk: of x for every tap along the depth, [tap][channel], and of g."""
     cdef const Run *r = &t.r
     cdef const JobAxis *a = &t.r.ax[0]
-    cdef ptrdiff_t k, i, id, ih, j, extent = b.count[1] + (a[1].taps - 1) * a[1].dilation, size = r.csize
+    cdef ptrdiff_t k, i, id, ih, j, size = r.csize
     for k in range(a[0].taps):
         id = map_index(d * a[0].stride + k * a[0].dilation - a[0].lo, a[0].size, r.mode)
-        for i in range(extent):
-            ih = map_index(b.start[1] - a[1].lo + i, a[1].size, r.mode)
+        for i in range(b.extent[1]):
+            ih = map_index(b.lo[1] + i, a[1].size, r.mode)
             if id < 0 or ih < 0:
                 for j in range(r.cg):
                     r.k.fill(x + (j * t.x_plane + i * t.pitch) * size, t.pitch, r.constant)
@@ -98,6 +98,7 @@ cdef void run_part(const void *task, ptrdiff_t part, int thread) noexcept nogil:
         for i in range(1, -1, -1):
             b.start[i + 1] = rest % t.chunks[i] * t.count[i]
             b.count[i + 1] = min(t.count[i], a[i + 1].out - b.start[i + 1])
+            b.lo[i + 1], b.extent[i + 1] = b.start[i + 1] - a[i + 1].lo, span_of(&a[i + 1], b.count[i + 1])
             rest //= t.chunks[i]
         gather_chunk(t, rest // a[0].out, rest % a[0].out, &b, x, g)
         for group in range(t.groups):
