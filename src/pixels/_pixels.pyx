@@ -448,6 +448,11 @@ cdef void arrange(const Run *r, Job *job) noexcept nogil:
         job.image = r.k.image[w.taps]
 
 
+cdef inline ptrdiff_t slot_of(const Job *job, ptrdiff_t row) noexcept nogil:
+    """Where a row of the filter is packed: next to those that meet the same row of input."""
+    return row % job.step * (job.slots // job.step) + row // job.step
+
+
 cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *source) noexcept nogil:
     """The meetings of a tile of so many output rows, in the order of the taps, and their sources."""
     cdef ptrdiff_t outer, d, h, i, first, last, tap, filters
@@ -468,7 +473,7 @@ cdef void meet(const Run *r, Job *job, ptrdiff_t rows, meeting *m, Source *sourc
                 continue
             tap = i - first * job.step
             m.range, m.taps = <int> (first * ROWS + last), <int> job.run
-            m.filter = filters + tap % job.step * (job.slots // job.step) + tap // job.step
+            m.filter = filters + slot_of(job, tap)
             source.d, source.h, source.shift = d, h + i * down, i * along
             m += 1
             source += 1
@@ -608,7 +613,7 @@ cdef void pack_block(const void *task, ptrdiff_t item, int thread) noexcept nogi
     cdef ptrdiff_t blocks = ceil_div(r.mg, r.filters), block = item % blocks, group = item // blocks % r.groups
     cdef const Job *job = r.jobs + item // (blocks * r.groups)
     cdef ptrdiff_t first = block * r.filters, filters = min(r.filters, r.mg - first)
-    cdef ptrdiff_t outer_size = job.run * job.slots, at, c
+    cdef ptrdiff_t outer_size = job.run * job.slots, outer, row, at, c
     cdef ptrdiff_t[3] k
     cdef const char *w
     cdef char *dst = r.panels + (group * r.panel_group + job.panel + first * job.outer * outer_size) * r.csize
@@ -619,13 +624,11 @@ cdef void pack_block(const void *task, ptrdiff_t item, int thread) noexcept nogi
                 w = f.data + group * f.group + first * f.column
                 for c in range(3):
                     w += (job.ax[c].tap_start + k[c] * job.ax[c].tap_step) * f.s[c]
+                outer, row = k[0], k[1]
+                if job.fold:
+                    outer, row = k[0] * job.ax[1].taps + k[1], k[2] // job.period
                 for c in range(r.cg):
-                    if job.fold:
-                        at = ((k[0] * job.ax[1].taps + k[1]) * outer_size + (k[2] % job.period * r.cg + c) * job.slots
-                              + k[2] // job.period)
-                    else:
-                        at = (k[0] * outer_size + (k[2] * r.cg + c) * job.slots
-                              + k[1] % job.step * (job.slots // job.step) + k[1] // job.step)
+                    at = outer * outer_size + (k[2] % job.period * r.cg + c) * job.slots + slot_of(job, row)
                     finite &= r.k.pack[r.dtype](dst + at * filters * r.csize, filters, w + c * f.row, 1, 0, filters,
                                                 f.column) != 0
     if not finite:
