@@ -51,7 +51,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
-    """Show which algorithm a call takes, why the faster ones were refused, and what it costs."""
+    """Show which algorithm a call takes, why it is none of the others, and what it costs."""
 
     def value(text: str) -> Any:
         try:

@@ -1,7 +1,7 @@
-"""The table of algorithms: best first, the general one last, the first that accepts a problem computes it.
+"""The table of algorithms: of those that accept a problem the one that is estimated to be the fastest computes it.
 
-A row is a name and a function from a Problem to a driver, or to the reason why it refuses, in words. A driver is immutable
-and has
+A row is a name and a function from a Problem to a driver and its estimated time, or to the reason why it refuses, in words.
+A driver is immutable and has
 
     pack(filters, isa)              the filters in the driver's own order, with .nbytes
     run(x, filters or packed, bias, residual, epilogue, out, threads, isa)
@@ -18,9 +18,10 @@ those.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil, isqrt, prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
+from cyconv import _estimate as estimate
 from cyconv import _geometry as geometry
 from cyconv import _isa
 from cyconv._depthwise import Depthwise
@@ -33,18 +34,31 @@ from cyconv._runtime import MOST_THREADS
 from cyconv._winograd import Winograd
 
 
+class Candidate(NamedTuple):
+    """A driver of a problem, and the nanoseconds it is estimated to take."""
+
+    driver: Any
+    time: float
+
+
 class Algorithm(NamedTuple):
-    """A row of the table: make(problem, forced) is a driver, or the reason why there is none.
+    """A row of the table: make(problem, forced) is a candidate, or the reason why there is none.
 
     One that is forced need not be faster.
     """
 
     name: str
-    make: Callable[[Problem, bool], Any]
+    make: Callable[[Problem, bool], Candidate | str]
 
 
 # Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
+
+
+def _candidate(name: str, problem: Problem, driver: Any) -> Candidate:
+    """With the estimate of that name in _estimate.py."""
+    lanes = _LANES // 2 if problem.dtype == 1 else _LANES
+    return Candidate(driver, estimate.nanoseconds(name, getattr(estimate, name)(problem, lanes), lanes))
 
 
 def _scratch(driver: Any) -> int:
@@ -59,7 +73,6 @@ _TRANSFORMS = {
     6: [(6, 4, 3)], 7: [(6, 3, 4)], 8: [(6, 3, 4)], 9: [(6, 4, 3)],
 }  # fmt: skip
 _LONG_TRANSFORMS = [(6, 4, 3), (6, 3, 4)]
-WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out the rows of taps outside
 MOST_TAPS = 32
 MOST_SQUARED_TAPS = 9
 MOST_ALL_TAPS = 1 << 16  # with those along the depth, and of every phase of the stride
@@ -87,8 +100,8 @@ def _vector_fmas(driver: Winograd, jobs: int) -> tuple[float, float]:
 
 def _transform(
     problem: Problem, job: tuple[JobAxis, JobAxis, JobAxis], forced: bool
-) -> tuple[Sequence[int], int, int, int] | str:
-    """Axes, alpha, m, r of a job where Winograd is estimated to take less time than the direct driver, or why not.
+) -> tuple[float, tuple[Sequence[int], int, int, int]] | str:
+    """Its estimate, and axes, alpha, m, r, of a job where Winograd is estimated to take less time than the direct driver, or why not.
 
     A plain call transforms its filters, where the direct driver packs them, and may take 1.1 of the direct time.
     """
@@ -108,18 +121,13 @@ def _transform(
     channels, columns = problem.in_channels // problem.groups, problem.out_channels // problem.groups / _LANES
     packed = channels * ceil(columns) * prod(a.taps for a in job)
     direct = channels * (columns if problem.jobs[1:] else ceil(columns))  # phases of few outputs share vectors
-    for i, a in enumerate(job):
-        if problem.zeros_outside and i < 2 and job[2].out >= WHOLE_TILE:
-            direct *= geometry.terms_inside(a)
-        else:
-            direct *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
-    direct = 1.08 * direct + 3800
+    direct = 1.08 * direct * estimate.terms(problem, job) + 3800
     best: tuple[float, Any] = (float("inf") if forced else 0.95 * direct, None)
     for transform in sorted({t for n in taps for t in _TRANSFORMS.get(n, _LONG_TRANSFORMS)}):
         fmas, made = _vector_fmas(Winograd(problem._replace(jobs=(job,)), (axes, *transform)), len(problem.jobs))
         if forced or fmas + made < 1.1 * (direct + 3 * packed):
             best = min(best, (fmas, (axes, *transform)), key=lambda b: b[0])
-    return best[1] or "the image is too small, or the channels too few, for it to be faster"
+    return best if best[1] else "the image is too small, or the channels too few, for it to be faster"
 
 
 def _winograd(problem: Problem, forced: bool) -> Any:
@@ -130,20 +138,21 @@ def _winograd(problem: Problem, forced: bool) -> Any:
         return "each channel has a filter of its own"
     if not problem.jobs or any(axis.taps == 0 for job in problem.jobs for axis in job):
         return "some phases of this transposed convolution have no taps, or there are none"
-    c, m = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-    if (c < 12 or 2 * m < _LANES) and not forced:
-        return f"few channels ({c} in, {m} out): the transforms would take longer than they save"
     jobs_of: dict[Any, list[Any]] = {}
     transforms: dict[tuple[int, ...], Any] = {}
+    fmas = 0.0
     for job in problem.jobs:
         taps = tuple(axis.taps for axis in job)
-        transforms[taps] = transform = transforms.get(taps) or _transform(problem, job, forced)
-        jobs_of.setdefault("direct" if isinstance(transform, str) else (taps, transform), []).append(job)
+        transforms[taps] = found = transforms.get(taps) or _transform(problem, job, forced)
+        jobs_of.setdefault("direct" if isinstance(found, str) else (taps, found[1]), []).append(job)
+        fmas += 0 if isinstance(found, str) else found[0]
     if list(jobs_of) == ["direct"]:
         return next(iter(transforms.values()))
     parts = {key: problem._replace(jobs=tuple(jobs)) for key, jobs in jobs_of.items()}
     drivers = [Convolution(p) if key == "direct" else Winograd(p, key[1]) for key, p in parts.items()]
-    return Phases(drivers) if drivers[1:] else drivers[0]
+    time = estimate.nanoseconds("winograd", estimate.winograd(problem, fmas), _LANES)
+    time += _candidate("direct", parts["direct"], None).time if "direct" in parts else 0
+    return Candidate(Phases(drivers) if drivers[1:] else drivers[0], time)
 
 
 class Phases:
@@ -193,10 +202,6 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
     channels = problem.in_channels // problem.groups
     if problem.groups == 1 or (channels > 1 and not problem.small_groups):
         return "channels are summed"
-    if channels > 1 and not forced:
-        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
-        if 2 * channels > lanes or (2 * channels == lanes and any(job[2].taps > 3 for job in problem.jobs)):
-            return "a group's filters fill half a vector or more: the general driver's tiles are faster"
     if channels > 1 and problem.in_channels < _LANES:
         return "the groups do not fill a vector"
     if not problem.jobs or not all(axis.taps for job in problem.jobs for axis in job):
@@ -209,7 +214,10 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
         return "the transposed convolution of a multiplier sums channels, or spreads them"
     if max(prod(axis.taps for axis in job) for job in problem.jobs) * channels > MOST_DEPTHWISE_TAPS:
         return f"windows of more than {MOST_DEPTHWISE_TAPS} taps do not fit its scratch"
-    return Depthwise(problem)
+    alone = channels == 1 and problem.out_channels >= _LANES or not problem.channels_last
+    if alone and not forced and any(axis.stride > axis.taps for job in problem.jobs for axis in job):
+        return "no two windows meet the same input"
+    return _candidate("depthwise", problem, Depthwise(problem))
 
 
 MOST_PIXEL_SCRATCH = 3 << 19
@@ -219,44 +227,20 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     """Vectors along the pixels of a row where a group's filters are too few to fill the general driver's vectors."""
     if not problem.jobs or not problem.in_channels:
         return "there are no products"
-    if not forced:
-        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
-        channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        if problem.small_groups and problem.channels_last and not isinstance(_depthwise(problem, False), str):
-            return "groups that fill vectors: sliding windows are faster"
-        rows = [job[2] for job in problem.jobs]
-        strided = any(row.stride > 1 for row in rows)
-        if any(row.out < (12 if 2 * filters < lanes else 16) * row.stride for row in rows):
-            return "rows of too few pixels"
-        if 2 * filters >= lanes and all(job[0].out * job[1].out == 1 and job[2].out < 256 for job in problem.jobs):
-            return "one short row: making planes of it would take longer than it saves"
-        # The general driver's vectors hold these filters and are else empty, a row's last vector of pixels may be, too; the
-        # more channels there are, the more it takes to make planes of them.
-        few = lanes * (6 if channels <= 16 else 4 if channels <= 64 else 3) // 8
-        if any(filters * -(-row.out // lanes) * lanes > few * row.out for row in rows):
-            return f"more than {few} filters a group ({channels} in, {filters} out), counting what a row's last vector lacks"
-        if all(axis.taps == 1 for job in problem.jobs for axis in job) and (
-            channels > 32 or (channels > 4 and filters > 3)
-        ):
-            return "each pixel is read once: making planes of pixels would take longer than it saves"
-        if 2 * filters >= lanes and channels * filters >= 16 * lanes and not isinstance(_winograd(problem, False), str):
-            return "there are enough channels for Winograd's transforms"
-        # Sliding windows gather each input once for each of its filters.
-        multiplied = channels == 1 < problem.groups <= 4 < filters
-        if strided and (any(row.taps <= row.stride for row in rows) and not multiplied or problem.taps[0] > 1):
-            return "strided windows that do not overlap, or of volumes"
-        # Channels that lie apart are turned round for sliding windows and back, unless they lie a page apart and share sets of L1.
-        turned = problem.in_channels >= lanes and prod(problem.sizes) % 512
-        short = min(row.out for row in rows) < 32
-        slide = not multiplied if strided else problem.channels_last or turned or short
-        if channels == 1 < problem.groups and slide:
-            return "each channel by itself: sliding windows are faster"
+    one = all(axis.taps == 1 for job in problem.jobs for axis in job)
+    if (
+        one
+        and problem.channels_last
+        and not forced
+        and estimate.turns(problem, _LANES // 2 if problem.dtype == 1 else _LANES)
+    ):
+        return "each pixel is read once, and the general driver's lanes are pixels, too"
     driver = Pixels(problem)
     # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.
     window = max(prod(geometry.effective(max(axis.taps, 1), axis.dilation) for axis in job) for job in problem.jobs)
     if window > MOST_PIXEL_SCRATCH or _scratch(driver) > MOST_PIXEL_SCRATCH:
         return "its windows span too many rows, or too long ones, for its scratch"
-    return driver
+    return _candidate("pixels", problem, driver)
 
 
 MOST_COLUMN_SCRATCH = 1 << 21
@@ -275,28 +259,14 @@ def _columns(problem: Problem, forced: bool) -> Any:
     strided = any(axis.stride > 1 for axis in problem.axes)
     if strided and not problem.filters.endswith("transposed"):
         return "of a stride, most products of a pixel and a tap belong to no output"
-    if not forced:
-        lanes = _LANES // 2 if problem.dtype == 1 else _LANES
-        channels, filters = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        few = lanes // 2 if strided else min(lanes // 2, 4)
-        row = problem.sizes[2]
-        if row < 8:
-            return "rows of too few pixels"
-        lacking = -(-row // lanes) * lanes / row  # of a row's last vector
-        if filters * lacking > few:
-            return f"more than {few} filters a group ({filters}), counting what a row's last vector lacks"
-        if all(axis.taps < 2 for axes in problem.jobs for axis in axes):
-            return "no two taps meet the same output"
-        if problem.dtype > 2 and not strided:
-            return "values of 16 bits are made columns one by one, which takes longer than it saves"
-        columns, each = filters * prod(problem.taps) / prod(axis.stride for axis in problem.axes), 1 if strided else 2
-        least = int(lacking * max((5 if strided else 16) * filters, isqrt(int(each * lanes * columns))))
-        if channels < least:
-            return f"fewer than {least} channels a group ({channels}): adding products up would take longer than making them"
+    if not forced and all(axis.taps < 2 for axes in problem.jobs for axis in axes):
+        return "no two taps meet the same output"
+    if problem.dtype > 2 and not strided and not forced:
+        return "values of 16 bits are made columns one by one, which takes longer than it saves"
     driver = Columns(problem)
     if _scratch(driver) > MOST_COLUMN_SCRATCH:
         return "its filters have too many taps, or channels, for its scratch"
-    return driver
+    return _candidate("columns", problem, driver)
 
 
 def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
@@ -309,13 +279,13 @@ def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
     return int(max(d.workspace(team, isa) for d in drivers for team in teams))
 
 
-#: Best first. Each is equal to reference.py within its documented bound; direct takes everything.
+#: Each is equal to reference.py within its documented bound; direct takes everything.
 ALGORITHMS = (
     Algorithm("columns", _columns),
     Algorithm("pixels", _pixels),
     Algorithm("depthwise", _depthwise),
     Algorithm("winograd", _winograd),
-    Algorithm("direct", lambda problem, forced: Convolution(problem)),
+    Algorithm("direct", lambda problem, forced: _candidate("direct", problem, Convolution(problem))),
 )
 NAMES = tuple(row.name for row in ALGORITHMS)
 

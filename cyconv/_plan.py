@@ -67,7 +67,7 @@ def algorithm(name: str) -> Iterator[None]:
 
 
 class Choice(NamedTuple):
-    """The driver of a problem, and why the rows before it were passed over."""
+    """The driver of a problem, and why it is none of the others."""
 
     name: str
     driver: Any
@@ -76,16 +76,18 @@ class Choice(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def choose(problem: Problem | SeparableProblem, forced: str | None) -> Choice:
-    """The first row that accepts the problem, or the forced one if it does; two stages have one driver."""
+    """The forced algorithm if it accepts the problem, or the one estimated to be the fastest; two stages have one driver."""
     if isinstance(problem, SeparableProblem):
         return Choice("separable", Separable(problem), ())
-    refused: list[tuple[str, str]] = []
-    for name, make in sorted(ALGORITHMS, key=lambda row: row.name != forced):
-        driver = make(problem, name == forced)
-        if not isinstance(driver, str):
-            return Choice(name, driver, tuple(refused))
-        refused.append((name, driver))
-    raise AssertionError("the last row takes everything")
+    made = {name: make(problem, name == forced) for name, make in ALGORITHMS}
+    found = {name: row for name, row in made.items() if not isinstance(row, str)}
+    best = forced if forced in found else min(found, key=lambda name: found[name].time)
+    refused = [
+        (name, row if isinstance(row, str) else f"estimated at {row.time / found[best].time:.2g} of the time")
+        for name, row in made.items()
+        if name != best
+    ]
+    return Choice(best, found[best].driver, tuple(refused))
 
 
 # ---- one call ---------------------------------------------------------------------------------------------------
@@ -400,7 +402,7 @@ class Plan(_runtime.Quick):
         return most_scratch(problem, driver, self._wanted(num_threads), _isa.current())
 
     def explain(self, shape: Any, num_threads: int | None = None) -> Explanation:
-        """The algorithm for an input of that shape, why faster ones were refused, and what it costs."""
+        """The algorithm for an input of that shape, why none of the others, and what it costs."""
         problem, filters, isa = self._problem(shape), self._recipe.filters, _isa.current()
         check(problem, filters.dtype, self._recipe.bias, self._recipe.activation, None, None)
         name, driver, refused = choose(problem, forced_algorithm())
@@ -461,7 +463,7 @@ def plan(op: Callable[..., Any], *filters: Any, **arguments: Any) -> Plan:
 
 
 def explain(op: Callable[..., Any], input: Any, *filters: Any, **arguments: Any) -> Explanation:
-    """What a call would do: the algorithm and why faster ones were refused, FLOPs, bytes, scratch, threads, time.
+    """What a call would do: the algorithm and why none of the others, FLOPs, bytes, scratch, threads, time.
 
     Parameters
     ----------

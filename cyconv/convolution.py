@@ -86,7 +86,7 @@ def convolution(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    nor memory layout, and rounded once to half precisions. float32 may go through Winograd's
     transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
     far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
@@ -177,7 +177,7 @@ def conv1d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    nor memory layout, and rounded once to half precisions. float32 may go through Winograd's
     transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
     far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
@@ -278,7 +278,7 @@ def conv2d() -> None:
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    nor memory layout, and rounded once to half precisions. float32 may go through Winograd's
     transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
     far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
@@ -352,7 +352,7 @@ def conv3d() -> None:
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    nor memory layout, and rounded once to half precisions. float32 may go through Winograd's
     transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
     far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 
@@ -438,7 +438,7 @@ def atrous_conv2d(
     Notes
     -----
     Each output is one sum in float32 (float64, int32 modulo 2^32), in an order that depends on neither threads, batch
-    nor memory layout, and rounded once to half precisions. float32 of twelve channels or more may go through Winograd's
+    nor memory layout, and rounded once to half precisions. float32 may go through Winograd's
     transforms, within 2e-5 of the sum of the terms' magnitudes, the largest of a tile's (of at most 5 x 5 outputs): what is
     far larger than its neighbours costs these their last digits. ``cyconv.algorithm("direct")`` avoids them.
 

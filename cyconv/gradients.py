@@ -194,7 +194,7 @@ def conv1d_backprop_input() -> None:
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
-    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
+    float32 may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -297,7 +297,7 @@ def conv2d_backprop_input() -> None:
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
-    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
+    float32 may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------
@@ -400,7 +400,7 @@ def conv3d_backprop_input() -> None:
     The phases of the transposed op: every element is one sum, written once. Under a padding mode that reads other
     positions, what lies in the margins is added to where it was read, in order of position; float16 and bfloat16 are
     rounded after that.
-    float32 of twelve channels or more may go through Winograd's transforms, as in `conv2d`.
+    float32 may go through Winograd's transforms, as in `conv2d`.
 
     References
     ----------

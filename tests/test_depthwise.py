@@ -245,7 +245,8 @@ def test_a_plan_takes_arrays_that_start_anywhere():
     for channels in (1, 7, 16, 90, 144):
         f = rng.standard_normal((3, 3, channels, 1), dtype=np.float32)
         bias = rng.standard_normal(channels, dtype=np.float32)
-        plan = nn.plan(nn.depthwise_conv2d, f, strides=(1, 1, 1, 1), padding="SAME", bias=bias)
+        with nn.algorithm("depthwise"):
+            plan = nn.plan(nn.depthwise_conv2d, f, strides=(1, 1, 1, 1), padding="SAME", bias=bias)
         memory = [rng.standard_normal(13 * 11 * channels + 16, dtype=np.float32) for _ in range(2)]
 
         def place(i, memory=memory, channels=channels):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from ops import OPS, draw
 
 import cyconv as nn
 from cyconv import _plan, _runtime
@@ -251,6 +252,64 @@ def test_the_isa_in_force_does_not_choose():
         with nn.isa(isa):
             names.append(plan.explain((1, 300, 200, 8)).algorithm)
     assert len(set(names)) == 1, names
+
+
+# Where one driver is far ahead on any machine: op, input, filters, arguments; what it shall be, or shall not.
+FAR_AHEAD = [
+    (nn.conv2d, (1, 56, 56, 64), (3, 3, 64, 64), {}, ("winograd",)),
+    (nn.conv2d, (1, 56, 56, 64), (1, 1, 64, 64), {}, ("direct",)),
+    (nn.conv2d, (1, 480, 640, 1), (5, 5, 1, 1), {}, ("pixels",)),
+    (nn.conv2d, (1, 400, 400, 128), (1, 1, 128, 1), {}, ("direct",)),
+    (nn.conv2d, (4, 14, 14, 32), (1, 1, 32, 2), {}, ("direct",)),  # by pixels 6 times as long
+    (nn.conv3d, (1, 16, 16, 16, 8), (4, 4, 4, 8, 320), {}, ("winograd",)),  # direct 5 times
+    (nn.depthwise_conv2d, (1, 56, 56, 128), (3, 3, 128, 1), {}, ("depthwise",)),
+    (nn.depthwise_conv2d, (1, 50, 50, 32), (1, 1, 32, 1), {"strides": 2}, ("direct",)),
+    (
+        nn.depthwise_conv2d,
+        (1, 160, 104, 40),
+        (7, 7, 160, 2),
+        {"dilations": 4, "data_format": "NCHW"},
+        ("pixels",),
+    ),  # 33 times
+    (nn.conv2d_transpose, (1, 64, 64, 3), (2, 2, 3, 64), {"strides": 2}, ("direct", "winograd")),
+    (
+        nn.conv_transpose,
+        (1, 320, 64, 64),
+        (4, 4, 1, 320),
+        {"strides": 4, "data_format": "NCHW"},
+        ("columns", "pixels"),
+    ),  # direct 8 times
+]
+
+
+@pytest.mark.parametrize("row", FAR_AHEAD, ids=lambda row: f"{row[0].__name__}-{row[1]}-{row[2]}")
+def test_the_choice_where_one_driver_is_far_ahead(row):
+    op, shape, filters, arguments, names = row
+    if op is nn.conv2d_transpose:
+        arguments = arguments | {"output_shape": (1, 128, 128, 3)}
+        shape = (1, 64, 64, 64)
+    if op is nn.depthwise_conv2d:
+        stride = arguments.get("strides", 1)
+        arguments = arguments | {"strides": (1, stride, stride, 1)}
+        if "data_format" in arguments:
+            arguments["dilations"] = (arguments["dilations"],) * 2
+    made = nn.plan(op, np.ones(filters, np.float32), **{"strides": 1, "padding": "SAME"} | arguments).explain(shape)
+    assert made.algorithm in names, made
+    assert all(why for _, why in made.refused)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("bias_add", "separable_conv2d")])
+def test_the_choice_does_not_depend_on_the_batch(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        _plan, "choose", lambda problem, forced, choose=_plan.choose: asked.append(problem) or choose(problem, forced)
+    )
+    for seed in range(60):
+        draw(OPS[name], seed).call()
+        problem = asked[-1]
+        if 0 not in problem.out_shape:
+            more = problem._replace(batch=(7, 5), out_shape=(7, 5, *problem.out_shape[len(problem.batch) :]))
+            assert _plan.choose(more, None).name == _plan.choose(problem, None).name
 
 
 def test_a_plan_notices_what_changes_between_calls():

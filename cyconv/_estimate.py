@@ -1,0 +1,158 @@
+"""How long each driver is estimated to take for a problem: counts of what it does, by what one of these takes.
+
+Only ratios matter: they choose the algorithm (_algorithms.py). What takes time is counted as in the drivers: terms of sums in
+vectors, outputs, and the values that are moved because they do not lie as the driver needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from cyconv import _geometry as geometry
+from cyconv._geometry import JobAxis
+from cyconv._problem import Problem
+
+WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out the rows of taps outside
+
+Counts = Mapping[str, float]
+
+#: Nanoseconds of each count, by vectors of 16 floats and of fewer: least squares of the ratios over 2,900 random problems each,
+#: on one core of AMD Zen 4 (benchmarks/estimates.py). Half of the estimates are within 10 to 20 % of what is measured.
+UNITS: dict[str, dict[str, tuple[float, float]]] = {
+    "direct": {
+        "calls": (1362, 1390), "jobs": (242, 368), "written": (0.235, 1.08), "stepped": (0.735, 0.32),
+        "read": (0.169, 0.164), "terms": (0.637, 0.384), "pixels": (2.27, 2.7), "taps": (0.087, 0.209),
+        "few": (0.302, 0.293), "copied": (0.665, 0.393), "repeated": (0.0565, 0.0531), "pairs": (0.287, 0.149),
+        "single": (0.286, 0.216), "ends": (1.65, 1.47), "runs": (0.0931, 0.0752), "thin": (1.38, 0.716),
+        "turned": (2.73, 1.36), "narrow": (0.337, 0.28), "apart": (0.394, 1.07),
+    },
+    "pixels": {
+        "calls": (1870, 1730), "jobs": (0, 0), "rows": (9.9, 14.6), "taps": (0.128, 0), "terms": (0.276, 0.282),
+        "loads": (0.12, 0), "inputs": (50.6, 46.4), "planes": (0.851, 1.8), "turned": (0.128, 0.0862),
+        "spread": (0.534, 0.562), "written": (0.639, 0.683), "stepped": (0.57, 0.731),
+    },
+    "depthwise": {
+        "jobs": (1710, 1632), "pixels": (1.75, 1.38), "loads": (0.28, 0.17), "still": (0.227, 0.168),
+        "read": (0.0498, 0.189), "written": (0.378, 0.442), "few": (0.245, 0.181), "copied": (0.612, 0.379),
+        "apart": (0.891, 0.188), "repeated": (0.0336, 0.0769), "strided": (0.353, 0.256), "thin": (0.287, 0.552),
+    },
+    "columns": {
+        "calls": (1522, 1644), "rows": (117, 132), "read": (0.128, 0.128), "terms": (0.27, 0.14),
+        "added": (2.72, 1.74), "written": (0.509, 0.845), "stepped": (0.322, 0.381), "turned": (1.12, 1.55),
+    },
+    "winograd": {
+        "calls": (1088, 2070), "fmas": (0.226, 0.128), "read": (0.315, 0.355), "written": (0.373, 0.672),
+    },
+}  # fmt: skip
+
+
+def nanoseconds(name: str, counts: Counts, lanes: int) -> float:
+    """Of a driver that does so much."""
+    units, column = UNITS[name], 0 if lanes == 16 else 1
+    return sum(units[what][column] * count for what, count in counts.items() if count)
+
+
+def terms(problem: Problem, job: tuple[JobAxis, JobAxis, JobAxis]) -> int:
+    """Pixels times taps of a job that the direct driver multiplies: it leaves out some that lie outside the input."""
+    count = 1
+    for i, a in enumerate(job):
+        if problem.zeros_outside and i < 2 and job[2].out >= WHOLE_TILE:
+            count *= geometry.terms_inside(a)
+        else:
+            count *= sum(z.out * z.taps for z in (geometry.zones(a) if problem.zeros_outside else [a]))
+    return count
+
+
+def turns(p: Problem, lanes: int) -> bool:
+    """Whether pixels are the direct driver's lanes: of few filters and vectors of channels."""
+    return 4 * (p.out_channels // p.groups) <= lanes and p.in_channels // p.groups >= lanes * (2 if lanes == 16 else 1)
+
+
+def direct(p: Problem, lanes: int) -> Counts:
+    """Vectors along output channels; of few, pixels are the lanes; each channel by itself, its filters are."""
+    channels, filters = p.in_channels // p.groups, p.out_channels // p.groups
+    first, alone = not p.channels_last, channels == 1 < p.groups
+    blocks = -(-(p.out_channels if alone else filters) // lanes)
+    pixels, summed = prod(p.outs), sum(terms(p, job) for job in p.jobs)
+    found = sum(prod(a.out * a.taps for a in job) for job in p.jobs)
+    inputs, outputs = prod(p.sizes) * p.in_channels, pixels * p.out_channels
+    moved: dict[str, float] = {
+        "calls": 1, "jobs": len(p.jobs), "written": outputs * first, "stepped": outputs * first * (len(p.jobs) > 1),
+        "read" if p.in_channels >= 8 else "thin": inputs * first,
+    }  # fmt: skip
+    if alone:
+        repeated = inputs * filters * (filters > 1)
+        return moved | {
+            "terms": summed * blocks, "pixels": pixels * blocks, "taps": found, "few": outputs * (blocks == 1),
+            "copied" if first else "repeated": repeated,
+        }  # fmt: skip
+    if turns(p, lanes):
+        return moved | {"turned": summed * p.in_channels / lanes, "narrow": summed * p.in_channels * filters / lanes}
+    return moved | {
+        "pairs": summed * p.in_channels * (blocks - blocks % 2), "single": summed * p.in_channels * (blocks % 2),
+        "ends": pixels * p.groups * -(-blocks // 2),
+        "runs" if channels > 8 or all(job[2].dilation == 1 for job in p.jobs) else "apart": found * p.groups,
+    }  # fmt: skip
+
+
+def pixels(p: Problem, lanes: int) -> Counts:
+    """Vectors along a row, four filters at a time, over planes of the input."""
+    fours, last = -(-(p.out_channels // p.groups) // 4), p.channels_last
+    outputs, vectors, rows, found, planes, spread = prod(p.outs) * p.out_channels, 0, 0, 0, 0, 0
+    for d, h, w in p.jobs:
+        read = min(d.size, d.out * d.stride + d.taps) * min(h.size, h.out * h.stride + h.taps)
+        vectors += d.out * h.out * -(-w.out // lanes) * d.taps * h.taps * w.taps
+        rows += d.out * h.out
+        found += d.out * h.out * d.taps * h.taps * w.taps
+        planes += read
+        spread += read * w.size * (w.stride > 1)
+    return {
+        "calls": 1, "jobs": len(p.jobs), "rows": rows * p.groups * fours, "taps": found * p.in_channels * fours,
+        "terms": vectors * p.in_channels * (p.out_channels // p.groups), "loads": vectors * p.in_channels * fours,
+        "inputs": planes * p.groups, "planes": planes * p.in_channels,
+        "turned": planes * p.sizes[2] * p.in_channels * last, "spread": spread * p.in_channels * (not last),
+        "written": outputs * last, "stepped": outputs * (len(p.jobs) > 1 and not last),
+    }  # fmt: skip
+
+
+def depthwise(p: Problem, lanes: int) -> Counts:
+    """Vectors along channels, or pixels folded into them, whose windows slide; over a strip where they do not lie so."""
+    channels, filters = p.in_channels // p.groups, p.out_channels // p.groups
+    first, outputs, inputs = not p.channels_last, prod(p.outs) * p.out_channels, prod(p.sizes) * p.in_channels
+    d, h, w = p.jobs[0]
+    few, repeated = p.out_channels < lanes, inputs * filters if channels == 1 < filters else 0
+    vectors = p.out_channels / lanes if few and not first and w.dilation == 1 else -(-p.out_channels // lanes)
+    strip = first or few or repeated > 0
+    # A box's rows, and how often a row of the input is gathered for one.
+    height, line = (h.taps - 1) * h.dilation + 1, 16 * lanes * (w.out * w.stride + (w.taps - 1) * w.dilation)
+    rows = max(1, min(h.out, ((1 << 18) // line - height) // h.stride + 1))
+    again = max(1.0, ((rows - 1) * h.stride + height) / (rows * h.stride)) * (d.taps if strip else 1)
+    met = sum(prod(a.out for a in job) * job[0].taps * job[1].taps * job[2].stride for job in p.jobs)
+    return {
+        "jobs": len(p.jobs), "pixels": prod(p.outs) * vectors, "loads": met * vectors * channels,
+        "still" if w.stride == 1 else "strided": sum(terms(p, job) for job in p.jobs) * vectors * channels,
+        "read": inputs * again * first, "written": outputs * first, "few" if w.stride == 1 else "thin": inputs * again * few,
+        "copied" if first else "repeated": repeated * again,
+        "apart": prod(p.sizes) * -(-p.in_channels * (filters if channels == 1 else 1) // lanes) * (strip and w.stride > 1),
+    }  # fmt: skip
+
+
+def columns(p: Problem, lanes: int) -> Counts:
+    """Vectors of pixels by columns (tap, filter), which are added to their outputs."""
+    rows, made = p.sizes[0] * p.sizes[1], p.out_channels // p.groups * prod(p.taps)
+    vectors, outputs = rows * -(-p.sizes[2] // lanes), prod(p.outs) * p.out_channels
+    return {
+        "calls": 1, "rows": p.groups * rows, "read": prod(p.sizes) * p.in_channels,
+        "terms": p.in_channels * -(-made // 2) * 2 * vectors, "added": p.groups * made * vectors,
+        "turned" if p.channels_last else "written": outputs, "stepped": outputs * (len(p.jobs) > 1),
+    }  # fmt: skip
+
+
+def winograd(p: Problem, fmas: float) -> Counts:
+    """By what its transforms and products are estimated to take, in vector FMAs of a group."""
+    first = not p.channels_last
+    return {
+        "calls": 1, "fmas": fmas * p.groups, "read": prod(p.sizes) * p.in_channels * first,
+        "written": prod(p.outs) * p.out_channels * first,
+    }  # fmt: skip
