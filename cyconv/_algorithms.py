@@ -55,9 +55,14 @@ class Algorithm(NamedTuple):
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
 
+def _lanes(problem: Problem) -> int:
+    """Of a vector of the problem's compute type."""
+    return _LANES // 2 if problem.dtype == 1 else _LANES
+
+
 def _candidate(name: str, problem: Problem, driver: Any) -> Candidate:
     """With the estimate of that name in _estimate.py."""
-    lanes = _LANES // 2 if problem.dtype == 1 else _LANES
+    lanes = _lanes(problem)
     return Candidate(driver, estimate.nanoseconds(name, getattr(estimate, name)(problem, lanes), lanes))
 
 
@@ -227,13 +232,8 @@ def _pixels(problem: Problem, forced: bool) -> Any:
     """Vectors along the pixels of a row where a group's filters are too few to fill the general driver's vectors."""
     if not problem.jobs or not problem.in_channels:
         return "there are no products"
-    one = all(axis.taps == 1 for job in problem.jobs for axis in job)
-    if (
-        one
-        and problem.channels_last
-        and not forced
-        and estimate.turns(problem, _LANES // 2 if problem.dtype == 1 else _LANES)
-    ):
+    one_tap = all(axis.taps == 1 for job in problem.jobs for axis in job)
+    if one_tap and problem.channels_last and not forced and estimate.turns(problem, _lanes(problem)):
         return "each pixel is read once, and the general driver's lanes are pixels, too"
     driver = Pixels(problem)
     # What is gathered of one window; of far dilations the driver's own numbers would not fit an integer.
@@ -249,8 +249,8 @@ MOST_COLUMN_SCRATCH = 1 << 21
 def _columns(problem: Problem, forced: bool) -> Any:
     """Every pixel multiplied once by all taps where few outputs leave the vectors of the others empty.
 
-    A product takes as long to be added to its output as a few channels take to be multiplied: it pays from so many
-    channels on. Of a stride the others gather the input again for every phase, which takes longer still.
+    A product takes as long to be added to its output as a few channels take to be multiplied: it pays where there are many
+    channels, or phases for each of which the others would gather the input again.
     """
     if not problem.zeros_outside:
         return "what lies outside the input is not zeros"
