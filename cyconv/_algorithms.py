@@ -60,10 +60,14 @@ def _lanes(problem: Problem) -> int:
     return _LANES // 2 if problem.dtype == 1 else _LANES
 
 
-def _candidate(name: str, problem: Problem, driver: Any) -> Candidate:
-    """With the estimate of that name in _estimate.py."""
+def _time(name: str, problem: Problem) -> float:
+    """By the estimate of that name in _estimate.py."""
     lanes = _lanes(problem)
-    return Candidate(driver, estimate.nanoseconds(name, getattr(estimate, name)(problem, lanes), lanes))
+    return estimate.nanoseconds(name, getattr(estimate, name)(problem, lanes), lanes)
+
+
+def _candidate(name: str, problem: Problem, driver: Any) -> Candidate:
+    return Candidate(driver, _time(name, problem))
 
 
 def _scratch(driver: Any) -> int:
@@ -156,7 +160,7 @@ def _winograd(problem: Problem, forced: bool) -> Any:
     parts = {key: problem._replace(jobs=tuple(jobs)) for key, jobs in jobs_of.items()}
     drivers = [Convolution(p) if key == "direct" else Winograd(p, key[1]) for key, p in parts.items()]
     time = estimate.nanoseconds("winograd", estimate.winograd(problem, fmas), _LANES)
-    time += _candidate("direct", parts["direct"], None).time if "direct" in parts else 0
+    time += _time("direct", parts["direct"]) if "direct" in parts else 0
     return Candidate(Phases(drivers) if drivers[1:] else drivers[0], time)
 
 

@@ -125,7 +125,7 @@ def depthwise(p: Problem, lanes: int) -> Counts:
     vectors = p.out_channels / lanes if few and not first and w.dilation == 1 else -(-p.out_channels // lanes)
     strip = first or few or repeated > 0
     # A box's rows, and how often a row of the input is gathered for one.
-    height, line = (h.taps - 1) * h.dilation + 1, 16 * lanes * (w.out * w.stride + (w.taps - 1) * w.dilation)
+    height, line = geometry.effective(h.taps, h.dilation), 16 * lanes * (w.out * w.stride + (w.taps - 1) * w.dilation)
     rows = max(1, min(h.out, ((1 << 18) // max(1, line) - height) // h.stride + 1))
     again = max(1.0, ((rows - 1) * h.stride + height) / (rows * h.stride)) * (d.taps if strip else 1)
     met = sum(prod(a.out for a in job) * job[0].taps * job[1].taps * job[2].stride for job in p.jobs)

@@ -20,7 +20,7 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from common cimport (
     L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll, poll_after,
+    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll_after,
     read_filters, readable, run_units, span_of, storage_bytes, take, take_large, team_of, vector_block,
     vector_blocks, view_of
 )

@@ -171,7 +171,7 @@ cdef void store_sums(const Spreading *s, const SumBox *b) noexcept nogil:
 cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """One box of one group's outputs."""
     cdef const Spreading *s = <const Spreading *> task
-    cdef ptrdiff_t id, ih, spent = 0
+    cdef ptrdiff_t id, ih
     cdef SumBox b
     cdef int i
     for i in range(2, -1, -1):
@@ -186,11 +186,7 @@ cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nog
     for id in range(first_from(&s.ax[0], b.start[0]), end_before(&s.ax[0], b.start[0] + b.count[0])):
         for ih in range(first_from(&s.ax[1], b.start[1]), end_before(&s.ax[1], b.start[1] + b.count[1])):
             spread_row(s, &b, id, ih)
-            if thread == 0:
-                spent += s.columns * s.ax[2].size * (s.cg + 16)
-                if spent > 4000000:
-                    spent = 0
-                    poll(s.call)
+            poll_after(s.call, thread, s.columns * s.ax[2].size * (s.cg + 16) // 100)
             if s.call.cancelled:
                 return
     store_sums(s, &b)

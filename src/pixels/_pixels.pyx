@@ -21,7 +21,7 @@ import numpy as np
 cimport numpy as cnp
 from common cimport (
     Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    give_back, leaves_input, map_index, no_memory, output, poll, read_filters, readable, run_units, span_of, storage_bytes,
+    give_back, leaves_input, map_index, no_memory, output, poll, poll_after, read_filters, readable, run_units, span_of, storage_bytes,
     take, team_of, view_of
 )
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
@@ -169,8 +169,7 @@ cdef struct Piece:
 
 cdef struct Box:
     ptrdiff_t n, group
-    bint owner                # the thread that made the call computes it,
-    ptrdiff_t spent           # and has done so much since it last looked for signals
+    int thread                # that computes it
     ptrdiff_t start[3]
     ptrdiff_t count[3]
     ptrdiff_t made[3]         # of these outputs, those that a job has
@@ -350,11 +349,7 @@ cdef void run_job(const Run *r, const Job *job, Box *b, Scratch *s) noexcept nog
             for first in range(min(job.apart, b.made[1] - h)):
                 rows = 1 if job.fold else min(job.rows, (b.made[1] - h - first + job.apart - 1) // job.apart)
                 run_rows(r, job, b, d, h + first, rows, s)
-                if b.owner:
-                    b.spent += rows * b.made[2] * (job.taps * r.cg * r.mg // 16 + 1)
-                    if b.spent > 40000:
-                        b.spent = 0
-                        poll(r.call)
+                poll_after(r.call, b.thread, rows * b.made[2] * (job.taps * r.cg * r.mg // 16 + 1))
                 if r.call.cancelled:
                     return
             h += block
@@ -395,7 +390,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     b.direct = b.direct and b.count[2] >= r.k.lanes
     b.lead = max(0, r.ax[2].lo - b.start[2]) * r.csize
     b.lead = (64 - b.lead % 64) % 64 if r.ax[2].stride == 1 else 0
-    b.group, b.n, b.owner, b.spent = unit % r.groups, unit // r.groups, thread == 0, 0
+    b.group, b.n, b.thread = unit % r.groups, unit // r.groups, thread
     lay_out(r, r.scratch + thread * r.own, &s)
     memset(s.rows, 0, b.extent[0] * b.extent[1] * sizeof(char *))
     for j in range(r.njobs):
