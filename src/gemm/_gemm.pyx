@@ -129,6 +129,9 @@ cdef inline ptrdiff_t block_start(const Run *r, ptrdiff_t columns, ptrdiff_t b, 
     if r.depthwise:  # their loads are of inputs
         return vector_block(columns, r.k.lanes, b, wide)
     wide[0] = 2 if columns - b * 2 * r.k.lanes > r.k.lanes else 1
+    if r.filters_in_place and (b + 1) * 2 * r.k.lanes > columns >= 2 * r.k.lanes:
+        wide[0] = 2  # moved back rather than cut: what follows a filter may be no memory
+        return columns - 2 * r.k.lanes
     return b * 2 * r.k.lanes
 
 
@@ -259,8 +262,8 @@ cdef class Convolution:
             t.panel, t.columns = total, r.mg * self.jobs[j].together
             t.blocks = vector_blocks(t.columns, r.k.lanes) if r.depthwise else ceil_div(t.columns, 2 * r.k.lanes)
             t.packed = 0
-            if r.filters_in_place:  # but for a last block that is not whole: what follows it is no filter
-                t.packed = t.columns // r.k.lanes // 2 if t.columns % (2 * r.k.lanes) != r.k.lanes else t.blocks
+            if r.filters_in_place and (t.columns >= 2 * r.k.lanes or t.columns == r.k.lanes):
+                t.packed = t.blocks
             total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * (t.blocks - t.packed)
         r.panel_group = total
         return total * r.groups

@@ -88,7 +88,7 @@ cdef void cut(const Run *r, const Job *job, int threads, Tiling *t) noexcept nog
     if t.fold:  # rows of a strip that two boxes share are gathered twice
         most *= 4
     t.together = max(1, t.blocks)
-    if t.blocks * filter_bytes(r, job) > ALL_FILTERS:
+    if t.blocks * filter_bytes(r, job) > ALL_FILTERS and pixels > 2:  # a broad tile's are read once
         t.together = max(1, min(t.blocks, SOME_FILTERS // filter_bytes(r, job)))
         t.together = ceil_div(t.blocks, ceil_div(t.blocks, t.together))
     if not t.strip and t.together < t.blocks:  # the input is read again for the next blocks

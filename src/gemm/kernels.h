@@ -4,7 +4,8 @@
 #include "move.h"
 
 #define TILE_ROWS 14    /* the most pixels a register tile holds; the pitch of a column of row pointers */
-#define TILE_WIDE 2     /* the most vectors a register tile is wide */
+#define TILE_WIDE 2     /* the most vectors a register tile is wide, */
+#define TILE_BROAD 8    /* but for tiles of one row and of two, which are four blocks wide and two */
 #define NARROW 4        /* columns at most of a tile whose lanes are pixels */
 #define FEW_VECTORS 320 /* of filters that stay in L1 from tile to tile */
 
@@ -31,7 +32,7 @@ typedef struct {
     int spare; /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it; AVX-512 leaves
                   any */
     /* For tiles side by side: a[0], out[0] and added[0] are their first row's, the next lies so many bytes on. Each is
-     * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart */
+     * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart, as a broad tile's */
     ptrdiff_t tiles, pixel, out_pixel, added_pixel, blocks, panel;
     /* Fetch what the next tile reads, whose rows lie `pixel` bytes apart as this one's, meanwhile: for tiles side by
      * side 1 where the one run lies dense, else 2 */
@@ -52,6 +53,7 @@ typedef struct {
     int lanes;                                  /* elements a vector */
     int rows[TILE_WIDE + 1];                    /* pixels of a full tile that is 1, 2 vectors wide */
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
+    tile_fn broad[3];                           /* [rows]: 8 / rows vectors */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     tile_fn along[TILE_WIDE + 1][TILE_ROWS + 1]; /* tiles side by side */
     tile_fn narrow[NARROW + 1]; /* [columns]: the same, of `lanes` pixels, and runs of `lanes` channels at least */

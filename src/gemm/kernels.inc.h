@@ -7,7 +7,7 @@
 
 /* ---- register tiles ------------------------------------------------------------------------------------------- */
 
-INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
+INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], const int rows, const int wide)
 {
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < wide; j++)
@@ -40,7 +40,7 @@ INLINE V NAME(load_last)(const char *p, int spare)
 #endif
 }
 
-INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_WIDE], const char *biases, const int rows, const int wide)
+INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_BROAD], const char *biases, const int rows, const int wide)
 {
     UNROLL for (int j = 0; j < wide; j++) {
         const V bias = LOAD((const T *)biases + j * VL);
@@ -58,7 +58,7 @@ INLINE void NAME(row_add)(V *acc, const char *added, int spare, const int wide)
 
 /* Row i goes to out[i], or, with out NULL, to first + i*next, worked out where it is wanted: the compiler would keep all
  * those addresses in memory and step each from tile to tile, 6 % of the time of 24 channels. */
-INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], char *const *out, char *first,
+INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], char *const *out, char *first,
                              ptrdiff_t next, const int rows, const int wide)
 {
     const int last = wide - 1;
@@ -92,7 +92,7 @@ INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], ch
 #undef EACH_ROW
 }
 
-INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const int rows, const int wide)
+INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], const int rows, const int wide)
 {
     NAME(tile_bias)(acc, t->bias, rows, wide);
     if (t->added)
@@ -103,17 +103,18 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], cons
 
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
  * 15 of AVX2's 16. A step of k is rows + wide loads for rows*wide FMAs; the filters stream from L2, wide vectors a step.
- * Input larger than L2 is fetched a tile ahead, a line of every row at a time (3x3 stride 2 of 112x112x64: 80 % of the
+ * One or two rows are as many blocks wide as keep the FMAs busy; to fetch ahead would take loads of theirs, which go at
+ * the rate of L2 or L3 (1280 channels to 1000: 67 GB/s with it, 89 without, on a Zen 4 whose L3 gives a core 98). Input larger than L2 is fetched a tile ahead, a line of every row at a time (3x3 stride 2 of 112x112x64: 80 % of the
  * FMA peak became 95). */
 INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 {
-    V acc[TILE_ROWS][TILE_WIDE];
+    V acc[TILE_ROWS][TILE_BROAD];
     NAME(tile_start)(t, acc, rows, wide);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < wide; j++)
             __builtin_prefetch(t->out[i] + j * VBYTES, 1);
     const T *b = (const T *)t->b;
-    const ptrdiff_t run = t->run, ldb = t->ldb, ahead = t->ahead ? rows * t->pixel : 0;
+    const ptrdiff_t panel = t->panel / (ptrdiff_t)sizeof(T), run = t->run, ldb = t->ldb, ahead = t->ahead ? rows * t->pixel : 0;
     for (ptrdiff_t r = 0; r < t->runs; r++) {
         const T *a[TILE_ROWS];
         UNROLL for (int i = 0; i < rows; i++)
@@ -124,10 +125,11 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
                 UNROLL for (int i = 0; i < rows; i++)
                     __builtin_prefetch((const char *)(a[i] + k) + ahead);
             for (; k < line; k++, b += ldb) {
-                V w[TILE_WIDE];
+                V w[TILE_BROAD];
                 UNROLL for (int j = 0; j < wide; j++) {
-                    w[j] = LOAD(b + j * VL);
-                    __builtin_prefetch(b + 16 * ldb + j * VL);
+                    w[j] = LOAD(b + j / 2 * panel + j % 2 * VL);
+                    if (rows > 2)
+                        __builtin_prefetch(b + 16 * ldb + j * VL);
                 }
                 UNROLL for (int i = 0; i < rows; i++)
                     UNROLL for (int j = 0; j < wide; j++)
@@ -142,7 +144,7 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
  * not to be worked out again for each. With few channels that took as long as the FMAs. What is fetched meanwhile: `soon`,
  * the next tile's outputs, a row a step (all at once, they would take the few places where misses wait from the loads);
  * `later`, what comes then; `next`, the next tile's input, line by line or a line of every row (ahead 1 and 2). */
-INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base,
+INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], const char *base,
                                   const ptrdiff_t *offset, const char **a, const T *b, ptrdiff_t k, ptrdiff_t end,
                                   const char *next, const char *later, const char *soon, const int rows,
                                   const int wide, const int each, const int fetch, const int ahead, const int outputs)
@@ -182,7 +184,7 @@ INLINE const T *NAME(along_steps)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE
 
 /* Some steps of a run. The first `left` fetch outputs, in a loop of their own: to ask each step took 4 % of the time on a
  * Zen 4. */
-INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE], const char *base,
+INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], const char *base,
                                 const ptrdiff_t *offset, const char **a, const T *b, ptrdiff_t steps, const char *next,
                                 const char *later, const char *soon, ptrdiff_t left, const int rows, const int wide,
                                 const int each, const int fetch, const int ahead)
@@ -198,7 +200,7 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_WIDE],
 
 /* The last step and the end of a tile, row by row, so that its stores do not come all at once: they would keep the next
  * tile's first steps waiting. */
-INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_WIDE], const char *const *a, ptrdiff_t pixel, const T *b,
+INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_BROAD], const char *const *a, ptrdiff_t pixel, const T *b,
                              const char *bias, char *out, ptrdiff_t next, double low, double high, const int rows,
                              const int wide, const int clamp)
 {
@@ -229,7 +231,7 @@ INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide
     char *start = t->out[0];
     for (ptrdiff_t n = 0; n < t->tiles; n++) {
         for (ptrdiff_t c = 0; c < t->blocks; c++) {
-            V acc[TILE_ROWS][TILE_WIDE];
+            V acc[TILE_ROWS][TILE_BROAD];
             UNROLL for (int i = 0; i < rows; i++)
                 UNROLL for (int j = 0; j < wide; j++)
                     acc[i][j] = (V){0};
@@ -338,7 +340,7 @@ static void NAME(narrow_4)(const tile_args *t) { NAME(narrow)(t, 4); }
 /* Channel by channel: a load of input and an FMA for every element. */
 INLINE void NAME(depthwise)(const tile_args *t, const int rows, const int wide)
 {
-    V acc[TILE_ROWS][TILE_WIDE];
+    V acc[TILE_ROWS][TILE_BROAD];
     NAME(tile_start)(t, acc, rows, wide);
     const T *b = (const T *)t->b;
     for (ptrdiff_t r = 0; r < t->runs; r++, b += t->ldb) {
@@ -413,6 +415,7 @@ static void NAME(add)(const add_args *a)
     SHORT(kind, 1, 1, 1) SHORT(kind, 2, 2, 1) SHORT(kind, 4, 4, 1) SHORT(kind, 8, 8, 1) FULL(kind, full, ROWS_1, 1)    \
     SHORT(kind, 1, 1, 2) SHORT(kind, 2, 2, 2) SHORT(kind, 4, 4, 2) EIGHT_ROWS(SHORT, kind) FULL(kind, full, ROWS_2, 2)
 TILES(TILE, TILE, gemm)
+TILE(gemm, 1, 1, 8) TILE(gemm, 2, 2, 4)
 TILES(TILE, TILE, depthwise)
 TILES(SHORT_ALONG, ALONG, along)
 #undef TILE

@@ -306,11 +306,13 @@ cdef inline void end_tiles(const Run *r, const Box *b, Block *of, bint plain, bi
     args.accumulate, args.spare = 0, of.spare if plain else 0
 
 
-cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, tile_args *pointed, bint in_pieces,
-                   Scratch *s) noexcept nogil:
-    """One block of columns of a tile, and its end: stored as it is, or through a buffer."""
+cdef ptrdiff_t run_tile(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t end, Tile *tile, tile_args *pointed,
+                        bint in_pieces, Scratch *s) noexcept nogil:
+    """A tile's next block of columns, or several of one row or two, and their end: stored as they are, or through a buffer.
+    Returns how many."""
     cdef Block block
     cdef ptrdiff_t row = 2 * r.k.lanes * r.csize
+    cdef ptrdiff_t broad = 4 // tile.rows if tile.rows < 3 else 1
     cdef bint plain
     cdef tile_fn *kernels
     cdef char *out[TILE_ROWS]
@@ -320,6 +322,12 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
     find_block(r, b, number, &block, &args)
     kernels = <tile_fn *> r.k.depthwise[block.wide] if r.depthwise else <tile_fn *> r.k.gemm[block.wide]
     plain = r.plain_store and block.spare >= 0 and not in_pieces
+    if (broad == 1 or not plain or r.depthwise or (number + broad) * 2 * r.k.lanes > b.t.columns or number + broad > end
+            or number < b.t.packed < number + broad):
+        broad = 1
+    if broad > 1:
+        kernels = <tile_fn *> r.k.broad
+    args.panel = filter_bytes(r, b.job) if number >= b.t.packed else row
     end_tiles(r, b, &block, plain, in_pieces, residual, &args)
     if r.residual.data != NULL:
         for i in range(tile.full):
@@ -342,10 +350,11 @@ cdef void run_tile(const Run *r, const Box *b, ptrdiff_t number, Tile *tile, til
         args.b += tile.first_run * args.run * args.ldb * r.csize
         kernels[tile.rows](&args)
     if plain:
-        return
+        return broad
     for i in range(tile.rows):
         out[i] = tile.out[i] + block.start * r.out.sc
     finish(r, s.tile, tile.rows, block.taken, out, residual, block.bias)
+    return 1
 
 
 cdef inline ptrdiff_t tile_steps(ptrdiff_t pixels, int full) noexcept nogil:
@@ -532,8 +541,9 @@ cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) 
             locate(r, b, c, &tile)
             if not in_pieces:
                 point(r, b.job, &tile, 0, t.runs, &args, s)
-            for number in range(b0, b0 + together):
-                run_tile(r, b, number, &tile, &args, in_pieces, s)
+            number = b0
+            while number < b0 + together:
+                number += run_tile(r, b, number, b0 + together, &tile, &args, in_pieces, s)
                 poll_after(r.call, b.thread, steps_of(r, b, tile.rows))
                 if r.call.cancelled:
                     return
