@@ -17,14 +17,19 @@ static int any_spare(int type, const conv_kernels *k)
     return spare[between(0, k->lanes >= 4 ? 2 : 1)];
 }
 
+/* Tiles of more than TILE_WIDE vectors are broad ones, whose blocks of filters lie one after the other or side by side.
+ */
 static void check_tile(const char *isa, int type, const conv_kernels *k, int depthwise, int wide, int wanted)
 {
-    const int steps[] = {1, 2, 4, 8, k->rows[wide]}, size = sizes[type], columns = wide * k->lanes;
-    int rows = k->rows[wide];
+    const int broad = wide > TILE_WIDE, full = broad ? wanted : k->rows[wide], steps[] = {1, 2, 4, 8, full};
+    const int size = sizes[type], columns = wide * k->lanes, apart = broad && between(0, 1);
+    const int block_columns = broad ? TILE_WIDE * k->lanes : columns;
+    int rows = full;
     for (int i = 4; i >= 0; i--)
         rows = steps[i] >= wanted && steps[i] <= rows ? steps[i] : rows;
     const int runs = between(0, MAX_RUNS), run = depthwise ? 1 : between(1, MAX_RUN), shared = between(0, 1);
-    const int ldb = columns + between(0, 3), column = depthwise ? between(0, 5) : 0, width = run + column + columns;
+    const int ldb = (apart ? block_columns : columns) + between(0, 3), panel = apart ? runs * run * ldb : block_columns;
+    const int column = depthwise ? between(0, 5) : 0, width = run + column + columns;
     BUFFER input[MAX_RUNS * TILE_ROWS * (MAX_RUN + 8 + MAX_COLUMNS) * 8], filters[64 * MAX_COLUMNS * 8];
     BUFFER bias[MAX_COLUMNS * 8], block[TILE_ROWS * (MAX_COLUMNS * 8 + 2 * ROOM)], before[sizeof block];
     BUFFER more[TILE_ROWS * MAX_COLUMNS * 8];
@@ -33,7 +38,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     ptrdiff_t offset[MAX_RUNS];
     const int big = type == I32; /* integers wrap: any will do */
     fill_with(type, input, runs * TILE_ROWS * width);
-    fill_with(type, filters, runs * run * ldb);
+    fill_with(type, filters, (apart ? columns / block_columns : 1) * runs * run * ldb);
     fill_with(type, bias, columns);
     fill_with(type, more, TILE_ROWS * columns);
     for (int r = 0; r < runs; r++) {
@@ -56,6 +61,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
                    .column = column,
                    .b = filters,
                    .ldb = ldb,
+                   .panel = panel * size,
                    .out = out,
                    .bias = bias,
                    .added = between(0, 1) ? added : NULL,
@@ -66,16 +72,17 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     if (!t.accumulate)
         t.spare = any_spare(type, k);
     const int stored = columns - t.spare / size;
-    (depthwise ? k->depthwise : k->gemm)[wide][wanted](&t);
+    (broad ? k->broad : (depthwise ? k->depthwise : k->gemm)[wide])[wanted](&t);
     for (int i = 0; i < TILE_ROWS; i++) {
         const char *old = before + (out[i] - block);
         for (int j = 0; j < (i < rows ? stored : 0); j++) {
+            const char *w = filters + (j / block_columns * panel + j % block_columns) * size;
             int64_t sum = (int64_t)get(type, bias + j * size) + (t.accumulate ? (int64_t)get(type, old + j * size) : 0);
             sum += t.added ? (int64_t)get(type, added[i] + j * size) : 0;
             for (int r = 0; r < runs; r++)
                 for (int p = 0; p < run; p++) {
                     const char *x = a[r * t.a_step + i] + offset[r] + (depthwise ? column + j : p) * size;
-                    sum += (int64_t)get(type, x) * (int64_t)get(type, filters + ((r * run + p) * ldb + j) * size);
+                    sum += (int64_t)get(type, x) * (int64_t)get(type, w + (r * run + p) * ldb * size);
                 }
             double right = big ? (int32_t)(uint32_t)sum : (double)sum, found = get(type, out[i] + j * size);
             if (t.clamp)
@@ -375,6 +382,8 @@ int main(int argc, char **argv)
                     for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
                         for (int round = 0; round < 40; round++)
                             check_tile(isa_names[isa], type, k, depthwise, wide, wanted);
+            for (int round = 0; round < 80; round++)
+                check_tile(isa_names[isa], type, k, 0, TILE_BROAD / (1 + round % 2), 1 + round % 2);
             const int narrow = k->lanes < NARROW ? k->lanes : NARROW;
             for (int round = 0; round < 400; round++) {
                 check_along(isa_names[isa], type, k, 1 + round % 2, 0);

@@ -32,7 +32,8 @@ typedef struct {
     int spare; /* bytes of each row's last vector that are not stored: 0, a half or three quarters of it; AVX-512 leaves
                   any */
     /* For tiles side by side: a[0], out[0] and added[0] are their first row's, the next lies so many bytes on. Each is
-     * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart, as a broad tile's */
+     * computed for so many blocks of columns, side by side too, whose filters lie `panel` bytes apart, as a broad
+     * tile's */
     ptrdiff_t tiles, pixel, out_pixel, added_pixel, blocks, panel;
     /* Fetch what the next tile reads, whose rows lie `pixel` bytes apart as this one's, meanwhile: for tiles side by
      * side 1 where the one run lies dense, else 2 */
