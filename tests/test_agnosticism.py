@@ -164,6 +164,8 @@ def test_pixels_that_share_a_set_of_the_cache(x_shape, f_shape, strides):
         ((1, 5, 5, 12), (5, 5, 12, 80), {"padding_mode": "reflect", "padding": "SAME"}),
         ((1, 4, 7, 40), (1, 1, 40, 1024), {}),  # rows of filters share sets of L1: so many pixels, but not more
         ((1, 29, 1, 40), (1, 1, 40, 1024), {}),
+        ((1, 1, 2, 300), (1, 1, 300, 150), {}),  # blocks by several, the last one moved back
+        ((1, 3, 3, 32), (3, 3, 16, 300), {"groups": 2}),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
