@@ -72,7 +72,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     if (!t.accumulate)
         t.spare = any_spare(type, k);
     const int stored = columns - t.spare / size;
-    (broad ? k->broad : (depthwise ? k->depthwise : k->gemm)[wide])[wanted](&t);
+    (broad ? k->broad[wide / TILE_WIDE] : (depthwise ? k->depthwise : k->gemm)[wide])[wanted](&t);
     for (int i = 0; i < TILE_ROWS; i++) {
         const char *old = before + (out[i] - block);
         for (int j = 0; j < (i < rows ? stored : 0); j++) {
@@ -382,8 +382,8 @@ int main(int argc, char **argv)
                     for (int wanted = 1; wanted <= k->rows[wide]; wanted++)
                         for (int round = 0; round < 40; round++)
                             check_tile(isa_names[isa], type, k, depthwise, wide, wanted);
-            for (int round = 0; round < 80; round++)
-                check_tile(isa_names[isa], type, k, 0, TILE_BROAD / (1 + round % 2), 1 + round % 2);
+            for (int round = 0; round < 120; round++)
+                check_tile(isa_names[isa], type, k, 0, round % 3 ? 4 : TILE_BROAD, 1 + round % 3 / 2);
             const int narrow = k->lanes < NARROW ? k->lanes : NARROW;
             for (int round = 0; round < 400; round++) {
                 check_along(isa_names[isa], type, k, 1 + round % 2, 0);

@@ -32,7 +32,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         int lanes
         int rows[3]
         tile_fn gemm[3][15]
-        tile_fn broad[3]
+        tile_fn broad[5][3]
         tile_fn depthwise[3][15]
         tile_fn along[3][15]
         tile_fn narrow[5]

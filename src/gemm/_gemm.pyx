@@ -87,7 +87,7 @@ cdef struct Tiling:
     ptrdiff_t panel          # where its packed filters start, in elements of a group's
     ptrdiff_t columns        # of a group, and blocks of them
     ptrdiff_t blocks
-    ptrdiff_t packed         # the first of those whose filters are not read where they lie
+    bint in_place            # whose filters are read where they lie
     ptrdiff_t together       # blocks at a time, as many as keep their filters in L2
 
 
@@ -139,14 +139,14 @@ cdef inline ptrdiff_t panel_place(const Run *r, const Job *job, const Tiling *t,
                                   ptrdiff_t block) noexcept nogil:
     """Where a block's packed filters start, in bytes."""
     cdef ptrdiff_t rows = job.taps * (1 if r.depthwise else r.cg)
-    return (group * r.panel_group + t.panel + (block - t.packed) * rows * 2 * r.k.lanes) * r.csize
+    return (group * r.panel_group + t.panel + block * rows * 2 * r.k.lanes) * r.csize
 
 
 cdef inline const char *filters_at(const Run *r, const Job *job, const Tiling *t, ptrdiff_t group, ptrdiff_t block,
                                    ptrdiff_t start, ptrdiff_t width, ptrdiff_t *ldb) noexcept nogil:
     """A block's filters, packed or not, and the elements from one of their rows to the next."""
     cdef const Filters *f
-    if block >= t.packed:
+    if not t.in_place:
         ldb[0] = width
         return r.panels + panel_place(r, job, t, group, block)
     f = r.filters + (job - r.jobs)
@@ -261,10 +261,9 @@ cdef class Convolution:
             t = &r.tilings[j]
             t.panel, t.columns = total, r.mg * self.jobs[j].together
             t.blocks = vector_blocks(t.columns, r.k.lanes) if r.depthwise else ceil_div(t.columns, 2 * r.k.lanes)
-            t.packed = 0
-            if r.filters_in_place and (t.columns >= 2 * r.k.lanes or t.columns == r.k.lanes):
-                t.packed = t.blocks
-            total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * (t.blocks - t.packed)
+            t.in_place = r.filters_in_place and (t.columns >= 2 * r.k.lanes or t.columns == r.k.lanes)
+            if not t.in_place:
+                total += self.jobs[j].taps * (1 if r.depthwise else r.cg) * 2 * r.k.lanes * t.blocks
         r.panel_group = total
         return total * r.groups
 

@@ -150,12 +150,11 @@ cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     tap_of(job, tap, k)
     for i in range(3):
         w += k[i] * f.s[i]
-    first_block, last_block = t.packed, t.blocks
+    first_block, last_block = 0, 0 if t.in_place else t.blocks
     if f.column == r.size:  # a filter's row lies whole in memory: read it whole, a few rows at a time
         first, last, some = rows * part // parts, rows * (part + 1) // parts, 4
     else:
-        first_block += (t.blocks - t.packed) * part // parts
-        last_block = t.packed + (t.blocks - t.packed) * (part + 1) // parts
+        first_block, last_block = last_block * part // parts, last_block * (part + 1) // parts
     while first < last:
         some = min(some, last - first)
         for block in range(first_block, last_block):

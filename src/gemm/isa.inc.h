@@ -21,8 +21,8 @@
 #endif
 #define KERNELS(tn, type)                                                                                              \
     .lanes = VBYTES / sizeof(type), .rows = {0, ROWS_1, ROWS_2}, .gemm = TILES_OF(gemm, tn),                           \
-    .broad = {0, JOIN(gemm_1x8, tn, ISA), JOIN(gemm_2x4, tn, ISA)}, .depthwise = TILES_OF(depthwise, tn),              \
-    .along = TILES_OF(along, tn),                                                                                      \
+    .broad = {[2] = {0, JOIN(gemm_1x4, tn, ISA), JOIN(gemm_2x4, tn, ISA)}, [4] = {0, JOIN(gemm_1x8, tn, ISA)}},        \
+    .depthwise = TILES_OF(depthwise, tn), .along = TILES_OF(along, tn),                                                \
     .narrow = {0, JOIN(narrow_1, tn, ISA), JOIN(narrow_2, tn, ISA), JOIN(narrow_3, tn, ISA), JOIN(narrow_4, tn, ISA)}, \
     .add = JOIN(add, tn, ISA), .fill = JOIN(fill, tn, ISA)
 #define OF(f, tn, S) JOIN(f##_##S, tn, ISA)

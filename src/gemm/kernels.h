@@ -5,7 +5,7 @@
 
 #define TILE_ROWS 14    /* the most pixels a register tile holds; the pitch of a column of row pointers */
 #define TILE_WIDE 2     /* the most vectors a register tile is wide, */
-#define TILE_BROAD 8    /* but for tiles of one row and of two, which are four blocks wide and two */
+#define TILE_BROAD 8    /* but for tiles of one row or two, which are up to four blocks wide */
 #define NARROW 4        /* columns at most of a tile whose lanes are pixels */
 #define FEW_VECTORS 320 /* of filters that stay in L1 from tile to tile */
 
@@ -54,7 +54,7 @@ typedef struct {
     int lanes;                                  /* elements a vector */
     int rows[TILE_WIDE + 1];                    /* pixels of a full tile that is 1, 2 vectors wide */
     tile_fn gemm[TILE_WIDE + 1][TILE_ROWS + 1]; /* [vectors][rows wanted]: the smallest tile that holds them */
-    tile_fn broad[3];                           /* [rows]: 8 / rows vectors */
+    tile_fn broad[5][3];                        /* [blocks][rows]: 4 of one row, 2 of one or two */
     tile_fn depthwise[TILE_WIDE + 1][TILE_ROWS + 1];
     tile_fn along[TILE_WIDE + 1][TILE_ROWS + 1]; /* tiles side by side */
     tile_fn narrow[NARROW + 1]; /* [columns]: the same, of `lanes` pixels, and runs of `lanes` channels at least */

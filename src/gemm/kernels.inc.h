@@ -415,7 +415,7 @@ static void NAME(add)(const add_args *a)
     SHORT(kind, 1, 1, 1) SHORT(kind, 2, 2, 1) SHORT(kind, 4, 4, 1) SHORT(kind, 8, 8, 1) FULL(kind, full, ROWS_1, 1)    \
     SHORT(kind, 1, 1, 2) SHORT(kind, 2, 2, 2) SHORT(kind, 4, 4, 2) EIGHT_ROWS(SHORT, kind) FULL(kind, full, ROWS_2, 2)
 TILES(TILE, TILE, gemm)
-TILE(gemm, 1, 1, 8) TILE(gemm, 2, 2, 4)
+TILE(gemm, 1, 1, 4) TILE(gemm, 1, 1, 8) TILE(gemm, 2, 2, 4)
 TILES(TILE, TILE, depthwise)
 TILES(SHORT_ALONG, ALONG, along)
 #undef TILE

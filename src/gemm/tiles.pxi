@@ -306,13 +306,28 @@ cdef inline void end_tiles(const Run *r, const Box *b, Block *of, bint plain, bi
     args.accumulate, args.spare = 0, of.spare if plain else 0
 
 
+cdef inline ptrdiff_t broad_blocks(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t end, int rows,
+                                   Block *of) noexcept nogil:
+    """How many blocks a tile of one row or two takes at a time, so that eight FMAs are under way; 1 where they are too few."""
+    cdef ptrdiff_t blocks = 4 // rows, columns = 2 * r.k.lanes, left = b.t.columns - of.start, spare
+    while blocks > 1:
+        # The last one packed as wide as the others, or, in place, not moved back.
+        if number + blocks <= end and left > blocks * columns - (1 if b.t.in_place else r.k.lanes):
+            spare = spare_bytes(r.k, min(left, blocks * columns), 2 * blocks, r.csize)
+            if spare >= 0:
+                of.taken, of.spare = min(left, blocks * columns), spare
+                break
+        blocks //= 2
+    return blocks
+
+
 cdef ptrdiff_t run_tile(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t end, Tile *tile, tile_args *pointed,
                         bint in_pieces, Scratch *s) noexcept nogil:
     """A tile's next block of columns, or several of one row or two, and their end: stored as they are, or through a buffer.
     Returns how many."""
     cdef Block block
     cdef ptrdiff_t row = 2 * r.k.lanes * r.csize
-    cdef ptrdiff_t broad = 4 // tile.rows if tile.rows < 3 else 1
+    cdef ptrdiff_t blocks = 1
     cdef bint plain
     cdef tile_fn *kernels
     cdef char *out[TILE_ROWS]
@@ -321,13 +336,12 @@ cdef ptrdiff_t run_tile(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t 
     cdef int i
     find_block(r, b, number, &block, &args)
     kernels = <tile_fn *> r.k.depthwise[block.wide] if r.depthwise else <tile_fn *> r.k.gemm[block.wide]
-    plain = r.plain_store and block.spare >= 0 and not in_pieces
-    if (broad == 1 or not plain or r.depthwise or (number + broad) * 2 * r.k.lanes > b.t.columns or number + broad > end
-            or number < b.t.packed < number + broad):
-        broad = 1
-    if broad > 1:
-        kernels = <tile_fn *> r.k.broad
-    args.panel = filter_bytes(r, b.job) if number >= b.t.packed else row
+    plain = r.plain_store and not in_pieces
+    if plain and tile.rows < 3 and not r.depthwise:
+        blocks = broad_blocks(r, b, number, end, tile.rows, &block)
+        kernels = <tile_fn *> r.k.broad[blocks] if blocks > 1 else kernels
+    plain &= block.spare >= 0
+    args.panel = row if b.t.in_place else filter_bytes(r, b.job)
     end_tiles(r, b, &block, plain, in_pieces, residual, &args)
     if r.residual.data != NULL:
         for i in range(tile.full):
@@ -350,7 +364,7 @@ cdef ptrdiff_t run_tile(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t 
         args.b += tile.first_run * args.run * args.ldb * r.csize
         kernels[tile.rows](&args)
     if plain:
-        return broad
+        return blocks
     for i in range(tile.rows):
         out[i] = tile.out[i] + block.start * r.out.sc
     finish(r, s.tile, tile.rows, block.taken, out, residual, block.bias)
@@ -401,12 +415,12 @@ cdef void find_pass(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t bloc
     of.number, of.rows = number, r.k.lanes if of.narrow else r.k.rows[block.wide]
     of.plain = r.plain_store and (r.residual.data == NULL if of.narrow else block.spare >= 0)
     end_tiles(r, b, block, of.plain, False, &of.some.residual, args)
-    args.blocks, args.panel = blocks, filter_bytes(r, b.job) if number >= b.t.packed else row
+    args.blocks, args.panel = blocks, row if b.t.in_place else filter_bytes(r, b.job)
     args.pixel, args.added_pixel, args.out_pixel = b.step[3], b.residual_step[3], b.out_step[3] if of.plain else row
     args.a, args.out = &of.some.base, &of.place
     # Meanwhile, the next block's filters come to L2 by and by: at once they would take what L3 gives.
     args.later, args.later_step, of.later = args.b, 0, 0
-    if b.t.packed <= number < b.t.blocks - 1:
+    if number < b.t.blocks - 1 and not b.t.in_place:
         args.later, of.later = args.b + b.job.taps * r.cg * row, row * of.rows
 
 
