@@ -220,6 +220,17 @@ def phase(axis: Axis, r: int) -> JobAxis:
     return JobAxis(axis.out, count, out, 1, dilation, -((r + axis.lo - last * d) // s), last, -tap_step, r, s)
 
 
+def pairs_of_outputs(axis: Axis) -> JobAxis:
+    """Both phases of an axis of stride 2 and dilation 1 as one stride-1 job: what the outputs 2*q and 2*q + 1 meet.
+
+    By tap k, g[i] comes to output 2*i + k - lo: with first = lo mod 2 and i = q + (lo - first)/2 + j, to 2*q + t with
+    t + first - 2*j = k. So j goes from -((taps - 1 - first)//2) to first.
+    """
+    first = axis.lo % 2
+    before = (axis.taps - 1 - first) // 2
+    return JobAxis(axis.out, before + 1 + first, -(-axis.size // 2), 1, 1, before - axis.lo // 2, 0, 1, 0, 2)
+
+
 def phases(axis: Axis) -> list[JobAxis]:
     """The adjoint of a forward axis: a job for each residue of the output modulo the stride."""
     return [phase(axis, r) for r in range(min(axis.stride, axis.size))]

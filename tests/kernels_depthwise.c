@@ -108,6 +108,68 @@ static void check_slide(const char *isa, int type, const depthwise_kernels *d, i
     expect(untouched(last, block + sizeof block), isa, what, type_names[type], "wrote beside", rows, pixels);
 }
 
+/* Pairs of outputs of a row, of K taps at stride 2: each product of a column and a tap goes where it belongs. */
+static void check_up(const char *isa, int type, const depthwise_kernels *d, int lanes, int K, int first, int pairs)
+{
+    BUFFER x[2 * ROWS * 2 * SPAN * LANES * 8], w[2 * 7 * SLIDE_UP * LANES * 8], bias[LANES * 8];
+    BUFFER block[ROWS * 2 * SLIDE_PIXELS * 2 * LANES * 8 + 2 * ROOM];
+    const int before = (K - 1 - first) / 2, width = pairs + before + first, size = sizes[type], half = between(0, 1);
+    const int planes = between(1, 2), taps_h = between(1, 7), rows = between(1, ROWS), height = rows - 1 + taps_h;
+    const int top = between(-2, taps_h - 1), bottom = between(rows, height + 2), met = before + 1 + first;
+    const int left = between(-2, met - 1), right = between(pairs, width + 2), next = lanes + between(0, lanes);
+    fill_with(type, bias, lanes);
+    fill_with(type, w, planes * taps_h * K * lanes);
+    fill_with(type, x, planes * height * width * lanes);
+    for (int j = 0; j < planes * height * width; j++)
+        for (int c = 0; c < lanes; c++)
+            if (!INSIDE(j / width % height, j % width))
+                put(type, x + (j * lanes + c) * size, NAN);
+    char *out = canaries(block, sizeof block - 2 * ROOM);
+    const char *end = block;
+    const ptrdiff_t at = 0;
+    slide_args s = {.x = x,
+                    .plane = height * width * lanes * size,
+                    .row = width * lanes * size,
+                    .column = lanes * size,
+                    .planes = planes,
+                    .top = top,
+                    .bottom = bottom,
+                    .left = left,
+                    .right = right,
+                    .each = 1,
+                    .rows = rows,
+                    .taps_h = taps_h,
+                    .stride_h = 1,
+                    .w = w,
+                    .at = &at,
+                    .blocks = 1,
+                    .out = out,
+                    .out_row = 2 * pairs * next * size,
+                    .out_column = next * size,
+                    .bias = bias,
+                    .half = half};
+    d->up[K - 3][first][pairs](&s);
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < 2 * pairs - half; t++) {
+            const char *pixel = out + (r * 2 * pairs + t) * next * size;
+            for (int c = 0; c < lanes; c++) {
+                double sum = get(type, bias + c * size);
+                for (int n = 0; n < planes * taps_h * width; n++) {
+                    const int p = n / width / taps_h, i = n / width % taps_h, j = n % width;
+                    const int tap = t + first - 2 * (j - before);
+                    if (tap >= 0 && tap < K && INSIDE(r + i, j))
+                        sum += get(type, x + (((p * height + r + i) * width + j) * lanes + c) * size) *
+                               get(type, w + (((p * taps_h + i) * K + tap) * lanes + c) * size);
+                }
+                expect(same(get(type, pixel + c * size), sum), isa, "up", type_names[type], "value",
+                       get(type, pixel + c * size), sum);
+            }
+            expect(untouched(end, pixel), isa, "up", type_names[type], "wrote between", r, t);
+            end = pixel + lanes * size;
+        }
+    expect(untouched(end, block + sizeof block), isa, "up", type_names[type], "wrote beside", rows, pairs);
+}
+
 int main(void)
 {
     const int pixels[] = {1, 2, 4, 7};
@@ -120,6 +182,8 @@ int main(void)
                     check_slide(isa_names[isa], type, d, lanes, 0, 0, pixels[n]);
                     for (int which = 0; which < (type == I32 ? 0 : 6); which++)
                         check_slide(isa_names[isa], type, d, lanes, 3 + which / 2 * 2, 1 + which % 2, pixels[n]);
+                    for (int which = 0; which < (type == I32 ? 0 : 6); which++)
+                        check_up(isa_names[isa], type, d, lanes, 3 + which / 2, which % 2, pixels[n]);
                 }
             printf("slide any arrange %-4s %s\n", type_names[type], isa_names[isa]);
         }

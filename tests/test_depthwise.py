@@ -276,7 +276,7 @@ def test_a_plan_takes_arrays_that_start_anywhere():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_phases_equal_the_general_driver(seed):
-    """Input gradients of strided filters: several jobs, box by box in turn."""
+    """Input gradients of strided filters, and transposes with an epilogue: several jobs, box by box in turn."""
     rng, done = np.random.default_rng(seed), 0
     while done < 15:
         channels, taps = int(rng.integers(16, 90)), [int(t) for t in rng.choice([2, 3, 4, 5, 7], 2)]
@@ -292,16 +292,28 @@ def test_phases_equal_the_general_driver(seed):
         except ValueError:
             continue
         g = values(rng, shape, dtype)
-        if dtype is not np.int32 and rng.random() < 0.2:
+        if dtype is not np.int32 and rng.random() < 0.2 and 0 not in shape:
             for a in (f, g):
                 a.flat[rng.integers(a.size)] = rng.choice([1, math.inf, math.nan])
+        out = x.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3) if rng.random() < 0.3 else None
+        gradient = (nn.depthwise_conv2d_backprop_input, x.shape, f, g)
+        transpose = (nn.conv2d_transpose, g, f.reshape(*taps, 1, channels), x.shape)
+        epilogue = {"groups": channels, "activation": "relu6" if dtype is np.int32 or rng.random() < 0.5 else "gelu"}
+        if rng.random() < 0.5:
+            epilogue["residual"] = values(rng, x.shape, dtype)
+        (op, *operands), more = [(gradient, {}), (transpose, epilogue)][rng.integers(2)]
         with nn.isa(ISAS[rng.integers(len(ISAS))]):
             with nn.algorithm("direct"):
-                expected = nn.depthwise_conv2d_backprop_input(x.shape, f, g, **arguments, num_threads=1)
-            out = x.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3) if rng.random() < 0.3 else None
-            threads = int(rng.integers(1, 5))
-            made = nn.depthwise_conv2d_backprop_input(x.shape, f, g, **arguments, num_threads=threads, out=out)
-        assert np.array_equal(_float(made), _float(expected), equal_nan=True), (x.shape, f.shape, arguments, dtype)
+                expected = op(*operands, **arguments, **more, num_threads=1)
+            made = op(*operands, **arguments, **more, num_threads=int(rng.integers(1, 5)), out=out)
+        assert np.array_equal(_float(made), _float(expected), equal_nan=True), (
+            op,
+            x.shape,
+            f.shape,
+            arguments,
+            dtype,
+            more,
+        )
         done += 1
 
 

@@ -11,7 +11,8 @@ Groups of 2, 4 or 8 channels and as many filters are such windows, too, some for
 channel under all outputs of its group, once for all the taps that it meets (`each`; the order: plane, row, channel, column).
 
 A strided transposed convolution is several stride-1 jobs, each with some of the taps and every so many outputs; units of
-one box go through all of them in turn, while its input and the lines of its outputs are in cache.
+one box go through all of them in turn, while its input and the lines of its outputs are in cache. Along the row, the two
+phases of a stride of 2 may be one job of two outputs a position (`up`).
 
 Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
 make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`). Of a stride, a
@@ -36,6 +37,7 @@ from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, spare_bytes, tile
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._gemm import _kernels_of
+from cyconv._geometry import pairs_of_outputs
 from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
@@ -43,7 +45,7 @@ cnp.import_array()
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
-    enum: SLIDE_PIXELS, SLIDE_ROWS
+    enum: SLIDE_PIXELS, SLIDE_ROWS, SLIDE_UP
     ctypedef struct slide_args:
         const char *x
         ptrdiff_t plane, row, column
@@ -61,11 +63,13 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t added_row, added_column
         int clamp
         double low, high
+        int half
         ptrdiff_t residues, residue
     ctypedef void (*slide_fn)(const slide_args *) noexcept nogil
     ctypedef struct depthwise_kernels:
         const slide_fn slide[3][2][8]
         const slide_fn any[8]
+        const slide_fn up[3][2][8]
         void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
     const depthwise_kernels *depthwise_kernels_of(int isa)
 
@@ -129,6 +133,9 @@ cdef struct Run:
     ptrdiff_t boxes[3]
     ptrdiff_t units
     ptrdiff_t phases                       # jobs of the call, whose Runs follow each other
+    ptrdiff_t up                           # outputs of a row for each position: 2 where both phases of a stride go together,
+    bint half                              # the last of which may not be there
+    int first                              # of the taps that the first output of a position meets
     View x, out, residual
     const ptrdiff_t *at
     const char *w
@@ -254,6 +261,7 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
             a.out = place(r, &r.out, b, d, h, o, lag)
             if r.residual.data != NULL:
                 a.added = place(r, &r.residual, b, d, h, o, lag)
+            a.half = r.half and o + pixels == r.ax[2].out
             r.slides[pixels](a)
 
 
@@ -285,8 +293,8 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
     a.residues, a.residue = r.residues, source.residue
     a.each, a.w_block = r.each, r.taps * r.k.lanes * r.csize
     a.at, a.blocks = r.at + b.chunk, b.blocks
-    a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2]
-    a.added, a.added_row, a.added_column = NULL, r.step[1] * r.residual.s[1], r.step[2] * r.residual.s[2]
+    a.out_row, a.out_column = r.step[1] * r.out.s[1], r.step[2] * r.out.s[2] // r.up
+    a.added, a.added_row, a.added_column = NULL, r.step[1] * r.residual.s[1], r.step[2] * r.residual.s[2] // r.up
     a.bias = r.zeros if r.deferred else r.bias
     a.clamp, a.low, a.high = r.activation == CLAMP and not r.deferred, r.low, r.high
     for d in range(b.start[0], b.start[0] + b.count[0]):
@@ -319,7 +327,7 @@ cdef inline ptrdiff_t stage_bytes(const Run *r) noexcept nogil:
     """Of a box that cannot be stored as it is. Where the last pixels are computed twice, they may start a position early."""
     if r.plain_store or r.product != NULL:
         return 0
-    return aligned(r.box[1] * (r.box[2] + 1) * stage_pitch(r) * r.csize)
+    return aligned(r.box[1] * (r.box[2] + 1) * r.up * stage_pitch(r) * r.csize)
 
 
 cdef void finish_box(const Run *r, const Box *b, const View *stage) noexcept nogil:
@@ -362,6 +370,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef Scratch s
     cdef Box b, all
     cdef Run stage
+    cdef Run one
     cdef ptrdiff_t row
     cdef int i
     r += unit % r.phases
@@ -383,7 +392,8 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         return
     stage, row = r[0], stage_pitch(r) * r.csize
     memset(&stage.residual, 0, sizeof(View))  # it is added when the box is finished
-    stage.out.sn, stage.out.s[0], stage.out.s[1], stage.out.s[2], stage.out.sc = 0, 0, (b.count[2] + 1) * row, row, r.csize
+    stage.out.sn, stage.out.s[0], stage.out.s[2], stage.out.sc = 0, 0, row * r.up, r.csize
+    stage.out.s[1] = (b.count[2] + 1) * stage.out.s[2]
     stage.out.data = s.middle + row - r.at[b.chunk] * r.csize
     if p != NULL:
         stage.out.s[1], stage.out.s[2] = row_pixels(r, &b) * p.pitch * r.csize, r.fold * p.pitch * r.csize
@@ -397,8 +407,12 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         b.blocks = min(r.chunk, r.blocks - b.chunk)
     if r.call.cancelled:
         return
-    if p == NULL:
-        finish_box(r, &b, &stage.out)
+    if p == NULL:  # output by output
+        one, all = r[0], b
+        one.out.s[2], one.residual.s[2], stage.out.s[2] = r.out.s[2] // r.up, r.residual.s[2] // r.up, stage.out.s[2] // r.up
+        all.start[2], all.count[2] = b.start[2] * r.up, b.count[2] * r.up
+        all.count[2] -= r.half and b.start[2] + b.count[2] == r.ax[2].out
+        finish_box(&one, &all, &stage.out)
         return
     if r.deferred:  # where it is, pixel by pixel of the image
         all = b
@@ -492,7 +506,7 @@ cdef void cut(Run *r, int threads) noexcept nogil:
             shrink(&r.chunk, r, 1)
     if r.phases > 1:  # enough for each thread to have all phases of some boxes
         r.box[1] = ceil_div(r.box[1], threads)
-        r.box[1] = min(r.box[1], max(2 * SLIDE_ROWS, PHASE_BYTES // (r.phases * r.box[2] * r.columns * r.csize)))
+        r.box[1] = min(r.box[1], max(2 * SLIDE_ROWS, PHASE_BYTES // (r.phases * r.up * r.box[2] * r.columns * r.csize)))
     r.pitch = strip_pitch(r)
     r.chunks = 1 if pixels else ceil_div(r.blocks, r.chunk)
     r.units = r.x.n * r.chunks
@@ -562,6 +576,14 @@ cdef class Panels:
         return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
+cdef bint in_pairs(axis, int dtype):
+    """Whether a kernel knows both phases of a row, none of whose windows may lie outside as a whole."""
+    if axis.stride != 2 or axis.dilation != 1 or not 3 <= axis.taps <= SLIDE_UP or axis.size < 2 or dtype > 1:
+        return False
+    pairs = pairs_of_outputs(axis)
+    return 0 < pairs.size and pairs.lo < pairs.taps and pairs.out - 1 - pairs.lo < pairs.size
+
+
 cdef class Depthwise:
     """A depthwise Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Run common          # what it is for every ISA and call
@@ -574,7 +596,8 @@ cdef class Depthwise:
     cdef readonly object layout
     cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
-    def __cinit__(self, problem):
+    def __cinit__(self, problem, pairs=None):
+        """Of `pairs`, the forward axis of the rows, both phases in one."""
         cdef int i
         cdef Run *r = &self.common
         self.problem, self.ndim, self.channels_last = problem, problem.ndim, problem.channels_last
@@ -583,20 +606,30 @@ cdef class Depthwise:
         r.channels, r.columns = problem.in_channels, problem.out_channels
         r.each = r.taps = r.channels // problem.groups
         r.repeat = r.columns // max(1, r.channels)
-        r.fold = r.phases = r.residues = 1
+        r.fold = r.phases = r.residues = r.up = 1
         r.mode, r.constant = problem.padding_mode, problem.padding_value
         r.x.n = prod(problem.batch)
         self.flops = self.work = problem.flops
         self.whole = True
-        for i, axis in enumerate(problem.jobs[0]):
+        job = problem.jobs[0]
+        taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in job]
+        if pairs is not None:
+            r.up, r.half, r.first = 2, pairs.size % 2, pairs.lo % 2
+            job, taps[2] = (*job[:2], pairs_of_outputs(pairs)), range(pairs.taps)
+        for i, axis in enumerate(job):
             copy_axis(axis, &r.ax[i])
-            r.taps *= axis.taps
+            r.taps *= len(taps[i])
             self.whole &= not leaves_input(&r.ax[i])
             r.step[i] = r.ax[i].dilation if r.ax[i].stride == 1 else 1
+        r.taps_w = len(taps[2])
         r.clipped = self.whole or r.mode == 0 and r.constant == 0
         if len(problem.jobs) > 1:
-            self.phases = [Depthwise(problem._replace(jobs=(job,))) for job in problem.jobs]
-        taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in problem.jobs[0]]
+            pairs, jobs = problem.axes[2], problem.jobs
+            if r.clipped and r.each == 1 and in_pairs(pairs, r.dtype):
+                jobs = [job for job in jobs if job[2].out_start == 0]
+            else:
+                pairs = None
+            self.phases = [Depthwise(problem._replace(jobs=(job,)), pairs) for job in jobs]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
         self.out_shape = problem.out_shape
@@ -607,12 +640,13 @@ cdef class Depthwise:
         cdef const Axis *w = &r.ax[2]
         r[0] = self.common
         r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
-        r.taps_w = w.taps
         r.rows = 1 if r.ax[1].stride > 1 and r.ax[1].dilation > 1 else SLIDE_ROWS if w.stride == 1 else SLIDE_ROWS - 1
         # Kernels that know their windows do not expect one that lies outside as a whole.
-        if (w.taps in (3, 5, 7) and (r.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
+        if (r.up == 1 and w.taps in (3, 5, 7) and (r.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
+        elif r.up > 1:
+            r.slides, r.column = r.d.up[r.taps_w - 3][r.first], 1
         else:
             r.slides, r.column, r.step[2] = r.d.any, 1, 1
 

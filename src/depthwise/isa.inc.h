@@ -6,12 +6,14 @@
 #include "types.inc.h"
 
 #define PIXELS(windows, tn)                                                                                            \
-    {[1] = JOIN(slide_##windows##_1, tn, ISA),                                                                         \
-     [2] = JOIN(slide_##windows##_2, tn, ISA),                                                                         \
-     [4] = JOIN(slide_##windows##_4, tn, ISA),                                                                         \
-     [7] = JOIN(slide_##windows##_7, tn, ISA)}
-#define STRIDES(K, tn) {PIXELS(K##_1, tn), PIXELS(K##_2, tn)}
-#define ANY(tn) .any = PIXELS(0_0, tn), .arrange = JOIN(arrange, tn, ISA)
-#define WINDOWS(tn) .slide = {STRIDES(3, tn), STRIDES(5, tn), STRIDES(7, tn)}, ANY(tn)
+    {[1] = JOIN(windows##_1, tn, ISA),                                                                                 \
+     [2] = JOIN(windows##_2, tn, ISA),                                                                                 \
+     [4] = JOIN(windows##_4, tn, ISA),                                                                                 \
+     [7] = JOIN(windows##_7, tn, ISA)}
+#define TWO(windows, one, other, tn) {PIXELS(windows##_##one, tn), PIXELS(windows##_##other, tn)}
+#define ANY(tn) .any = PIXELS(slide_0_0, tn), .arrange = JOIN(arrange, tn, ISA)
+#define WINDOWS(tn)                                                                                                    \
+    .slide = {TWO(slide_3, 1, 2, tn), TWO(slide_5, 1, 2, tn), TWO(slide_7, 1, 2, tn)},                                 \
+    .up = {TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, ANY(tn)
 
 TABLE(depthwise_kernels) = {[F32] = {WINDOWS(f32)}, [F64] = {WINDOWS(f64)}, [I32] = {ANY(i32)}};

@@ -5,6 +5,7 @@
 
 #define SLIDE_PIXELS 7 /* the most outputs of a row that a tile holds: 7, 14, 28, 56, 112 are whole tiles */
 #define SLIDE_SOME 4   /* taps of a row of any other windows that go together */
+#define SLIDE_UP 5     /* the most taps of windows that slide over the outputs instead, two of them for each input */
 #define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
 
 /* A tile of outputs, a vector of channels after the other:
@@ -32,6 +33,7 @@ typedef struct {
     ptrdiff_t added_row, added_column;
     int clamp;
     double low, high;
+    int half; /* for slide_up: the last output is not there */
     /* For slide_any: columns lie together by what is left of them after so many, one residue's so many bytes behind the
      * other's; else 1 and 0. */
     ptrdiff_t residues, residue;
@@ -45,6 +47,9 @@ typedef void (*arrange_fn)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t p
 typedef struct {
     slide_fn slide[3][2][SLIDE_PIXELS + 1]; /* [3, 5, 7 taps][stride 1, 2][pixels: 1, 2, 4, 7]; floats only */
     slide_fn any[SLIDE_PIXELS + 1];         /* any taps, stride and dilation along the row */
+    /* A transposed convolution of stride 2 along the row: [3, 4, 5 taps][first][pairs of outputs: 1, 2, 4, 7]. Output t
+     * of a tile is the sum of x[c] * w[k] with t + first - 2*c = k; column 0 is the first that the first pair meets. */
+    slide_fn up[SLIDE_UP - 2][2][SLIDE_PIXELS + 1];
     arrange_fn arrange;
 } depthwise_kernels;
 

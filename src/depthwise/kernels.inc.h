@@ -257,6 +257,42 @@ INLINE void NAME(slide_windows)(const slide_args *s, const int pixels, const int
         }
 }
 
+/* Two outputs for each input, whose vector is loaded once for all the taps of the row: each phase by itself would store
+ * every other output, which takes half as long again as to store one after the other, and again as long to sum. */
+INLINE void NAME(slide_up)(const slide_args *s, const int K, const int first, const int pairs)
+{
+    const int before = (K - 1 - first) / 2, met = before + 1 + first; /* columns that a pair meets: some before its own */
+    const char *w_block = s->w;
+    for (ptrdiff_t b = 0; b < s->blocks; b++, w_block += s->w_block)
+        for (ptrdiff_t r = 0; r < s->rows; r++) {
+            const ptrdiff_t start = r * s->stride_h, top = s->top > start ? s->top - start : 0;
+            const ptrdiff_t bottom = s->bottom - start < s->taps_h ? s->bottom - start : s->taps_h;
+            const T *w = (const T *)w_block;
+            const char *plane = s->x + s->at[b] * (ptrdiff_t)sizeof(T) + start * s->row;
+            V a[2 * SLIDE_PIXELS] = {{0}};
+            for (ptrdiff_t p = 0; p < s->planes; p++, plane += s->plane, w += s->taps_h * K * VL)
+                for (ptrdiff_t i = top; i < bottom; i++) {
+                    const char *x = plane + i * s->row;
+                    V k[SLIDE_UP];
+                    NAME(slide_load)(k, w + i * K * VL, K);
+                    UNROLL for (int c = 0; c < pairs - 1 + met; c++) {
+                        if ((c < met - 1 && c < s->left) || (c > pairs - 1 && c >= s->right))
+                            continue;
+                        const V v = LOAD((const T *)(x + c / 3 * (3 * s->column) + c % 3 * s->column));
+                        UNROLL for (int t = 0; t < 2 * pairs; t++) {
+                            const int tap = t + first - 2 * (c - before);
+                            if (tap >= 0 && tap < K)
+                                a[t] += v * k[tap];
+                        }
+                    }
+                }
+            if (s->half)
+                NAME(slide_end)(s, a, s->at[b], r, 2 * pairs - 1);
+            else
+                NAME(slide_end)(s, a, s->at[b], r, 2 * pairs);
+        }
+}
+
 static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at, ptrdiff_t blocks)
 {
     T *d = (T *)dst;
@@ -310,3 +346,17 @@ SLIDES(7, 1)
 SLIDES(7, 2)
 #undef SLIDES
 #undef SLIDE
+#define UP(K, first, pairs)                                                                                            \
+    static __attribute__((unused)) void NAME(up_##K##_##first##_##pairs)(const slide_args *s)                          \
+    {                                                                                                                  \
+        NAME(slide_up)(s, K, first, pairs);                                                                            \
+    }
+#define UPS(K, first) UP(K, first, 1) UP(K, first, 2) UP(K, first, 4) UP(K, first, 7)
+UPS(3, 0)
+UPS(3, 1)
+UPS(4, 0)
+UPS(4, 1)
+UPS(5, 0)
+UPS(5, 1)
+#undef UPS
+#undef UP
