@@ -642,7 +642,8 @@ cdef class Depthwise:
         r.k, r.d = conv_kernels_of(isa) + k, depthwise_kernels_of(isa) + k
         r.rows = 1 if r.ax[1].stride > 1 and r.ax[1].dilation > 1 else SLIDE_ROWS if w.stride == 1 else SLIDE_ROWS - 1
         # Kernels that know their windows do not expect one that lies outside as a whole.
-        if (r.up == 1 and w.taps in (3, 5, 7) and (r.each == 1 or w.taps == 3) and (w.stride == 1 or w.stride == 2 and w.dilation == 1) and k < 2 and
+        if (r.up == 1 and w.taps in (3, 5, 7) and (r.each == 1 or w.taps == 3) and k < 2 and
+                (w.stride == 1 or w.stride == 2 and w.dilation == 1) and
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
         elif r.up > 1:
