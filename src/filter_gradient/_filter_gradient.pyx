@@ -131,7 +131,7 @@ cdef struct Task:
 
 cdef struct Unit:
     # One unit of work, and the chunk it is at.
-    ptrdiff_t group, t0, t1, r0, r1, b0, b1, row0
+    ptrdiff_t group, t0, t1, r0, r1, b0, b1, row0, column0
     pixel_run *runs
     ptrdiff_t *lists         # where each tap group's runs start
     char *sum                # of tap group t0, row row0, tile b0
@@ -314,7 +314,8 @@ cdef void multiply(const Task *t, Unit *u, ptrdiff_t group, ptrdiff_t row, ptrdi
     u.later_left -= u.later_tile
     if u.later_left <= 0:
         u.later, u.later_left = u.later_still, <ptrdiff_t> INTPTR_MAX
-    args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch + (b - u.b0) * 2 * t.k.lanes) * t.csize
+    args.out = u.sum + ((group - u.t0) * u.tap_pitch + (row - u.row0) * u.pitch
+                        + (start - u.column0 if t.in_place else (b - u.b0) * 2 * t.k.lanes)) * t.csize
     args.pitch = u.pitch
     if t.depthwise:
         t.k.depthwise[t.slide if rows // high <= SLIDES else 0][high][wide][rows // high](&args)
@@ -386,7 +387,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef const Task *t = <const Task *> task
     cdef Unit u
     cdef ptrdiff_t part = unit % t.splits, chunk, rest, row, group
-    cdef int i
+    cdef int i, wide
     unit //= t.splits
     u.b0 = unit % ceil_div(t.column_tiles, t.by_columns) * t.by_columns
     unit //= ceil_div(t.column_tiles, t.by_columns)
@@ -396,7 +397,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     u.group = unit // ceil_div(t.tap_groups, t.by_taps)
     u.b1, u.r1 = min(u.b0 + t.by_columns, t.column_tiles), min(u.r0 + t.by_rows, t.row_tiles)
     u.t1 = min(u.t0 + t.by_taps, t.tap_groups)
-    u.row0, u.thread = row_start(t, u.r0), thread
+    u.row0, u.column0, u.thread = row_start(t, u.r0), tile_start(t, u.b0, &wide), thread
     channels_of(t, &u)
     rest = row_start(t, u.r1) - u.row0
     u.x.room = t.scratch + thread * t.each
@@ -409,7 +410,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     if t.in_place:
         u.pitch = t.groups * t.mg
         u.tap_pitch = t.rows * u.pitch
-        u.sum = t.out + (u.t0 * u.tap_pitch + u.row0 * u.pitch + u.group * t.mg + u.b0 * 2 * t.k.lanes) * t.size
+        u.sum = t.out + (u.t0 * u.tap_pitch + u.row0 * u.pitch + u.group * t.mg + u.column0) * t.size
     elif t.splits > 1:
         u.pitch = t.column_tiles * 2 * t.k.lanes
         u.tap_pitch = t.rows * u.pitch
@@ -568,7 +569,9 @@ cdef void cut_units(Task *t, int threads) noexcept nogil:
             and t.turns < MANY_TURNS
             and (t.x.s[2] == t.cg * t.size or not t.fold) and (t.columns >= t.k.lanes or not t.depthwise)):
         t.source = DIRECT
-    t.in_place = t.dtype < 3 and not t.swap and t.turns == 1 and t.splits == 1 and t.columns % t.k.lanes == 0
+    # Tiles that overlap have the same sums, which may be stored twice, but not added to.
+    t.in_place = t.dtype < 3 and not t.swap and t.turns == 1 and t.splits == 1 and (
+        t.columns % t.k.lanes == 0 or t.chunks == 1 and t.columns >= t.k.lanes and not t.depthwise)
     t.g_direct = t.dtype < 3 and t.turns < MANY_TURNS and (t.g.sc == t.size or t.swap and t.mg == 1) and (t.swap or t.columns >= t.k.lanes)
     t.by_taps, t.by_rows, t.by_columns = t.tap_groups, t.row_tiles, t.column_tiles
     if apart:
