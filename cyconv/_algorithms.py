@@ -217,8 +217,6 @@ def _depthwise(problem: Problem, forced: bool) -> Any:
         return "some phases of this transposed convolution have no taps, or there are none"
     if len(problem.jobs) > MOST_PHASES:
         return f"this transposed convolution has more than {MOST_PHASES} phases"
-    if len(problem.jobs) > 1 and (not problem.channels_last or problem.out_channels < _LANES or problem.dtype > 2):
-        return "the phases of this transposed convolution cannot be stored in whole vectors"
     if problem.filters.endswith("transposed") and problem.out_channels != problem.in_channels:
         return "the transposed convolution of a multiplier sums channels, or spreads them"
     if max(prod(axis.taps for axis in job) for job in problem.jobs) * channels > MOST_DEPTHWISE_TAPS:

@@ -17,29 +17,30 @@ WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out t
 
 Counts = Mapping[str, float]
 
-#: Nanoseconds of each count, by vectors of 16 floats and of fewer: least squares of the ratios over 2,900 random problems each,
+#: Nanoseconds of each count, by vectors of 16 floats and of fewer: least squares of the ratios over 7,000 random problems each,
 #: on one core of AMD Zen 4 (benchmarks/estimates.py). Half of the estimates are within 10 to 20 % of what is measured.
 UNITS: dict[str, dict[str, tuple[float, float]]] = {
     "direct": {
-        "calls": (1362, 1390), "jobs": (242, 368), "written": (0.235, 1.08), "stepped": (0.735, 0.32),
-        "read": (0.169, 0.164), "terms": (0.637, 0.384), "pixels": (2.27, 2.7), "taps": (0.087, 0.209),
-        "few": (0.302, 0.293), "copied": (0.665, 0.393), "repeated": (0.0565, 0.0531), "pairs": (0.287, 0.149),
-        "single": (0.286, 0.216), "ends": (1.65, 1.47), "runs": (0.0931, 0.0752), "thin": (1.38, 0.716),
-        "turned": (2.73, 1.36), "narrow": (0.337, 0.28), "apart": (0.394, 1.07),
+        "apart": (0.573, 1), "calls": (1366, 1412), "copied": (0.494, 0.434), "ends": (1.53, 1.83),
+        "few": (0.275, 0.341), "jobs": (191, 291), "narrow": (0.232, 0.13), "pairs": (0.289, 0.149),
+        "pixels": (2.56, 2.9), "read": (0.168, 0.166), "repeated": (0.0576, 0.0522), "runs": (0.099, 0.0736),
+        "single": (0.293, 0.217), "stepped": (0.888, 0.286), "taps": (0.122, 0.16), "terms": (0.611, 0.404),
+        "thin": (1.05, 1.04), "turned": (3.23, 1.56), "written": (0.243, 1.02),
     },
     "pixels": {
-        "calls": (1870, 1730), "jobs": (0, 0), "rows": (9.9, 14.6), "taps": (0.128, 0), "terms": (0.276, 0.282),
-        "loads": (0.12, 0), "inputs": (50.6, 46.4), "planes": (0.851, 1.8), "turned": (0.128, 0.0862),
-        "spread": (0.534, 0.562), "written": (0.639, 0.683), "stepped": (0.57, 0.731),
+        "calls": (1332, 1391), "inputs": (30.8, 29.9), "jobs": (171, 112), "loads": (0.102, 0),
+        "planes": (4.43, 3.74), "rows": (14.4, 14.2), "spread": (0.601, 0.581), "stepped": (0.54, 0.609),
+        "taps": (0.154, 0.056), "terms": (0.26, 0.263), "turned": (0.205, 0.159), "written": (0.788, 0.908),
     },
     "depthwise": {
-        "jobs": (1710, 1632), "pixels": (1.75, 1.38), "loads": (0.28, 0.17), "still": (0.227, 0.168),
-        "read": (0.0498, 0.189), "written": (0.378, 0.442), "few": (0.245, 0.181), "copied": (0.612, 0.379),
-        "apart": (0.891, 0.188), "repeated": (0.0336, 0.0769), "strided": (0.353, 0.256), "thin": (0.287, 0.552),
+        "apart": (1.14, 0.174), "copied": (0.458, 0.466), "few": (0.147, 0.307), "finished": (0.609, 1.09),
+        "jobs": (1353, 1229), "loads": (0.239, 0.245), "paired": (1.07, 0.82), "pixels": (1.99, 1.53),
+        "read": (0.0593, 0.189), "repeated": (0.0289, 0.0746), "stepped": (0.804, 0.833), "still": (0.224, 0.149),
+        "strided": (0.391, 0.27), "thin": (0.259, 0.459), "written": (0.349, 0.402),
     },
     "columns": {
-        "calls": (1522, 1644), "rows": (117, 132), "read": (0.128, 0.128), "terms": (0.27, 0.14),
-        "added": (2.72, 1.74), "written": (0.509, 0.845), "stepped": (0.322, 0.381), "turned": (1.12, 1.55),
+        "added": (2.96, 1.97), "calls": (1146, 1443), "read": (0.146, 0.159), "rows": (118, 116),
+        "stepped": (0.424, 0.341), "terms": (0.256, 0.127), "turned": (1.29, 1.78), "written": (0.62, 1.07),
     },
     "winograd": {
         "calls": (1088, 2070), "fmas": (0.226, 0.128), "read": (0.315, 0.355), "written": (0.373, 0.672),
@@ -97,21 +98,20 @@ def direct(p: Problem, lanes: int) -> Counts:
 
 
 def pixels(p: Problem, lanes: int) -> Counts:
-    """Vectors along a row, four filters at a time, over planes of the input."""
+    """Vectors along a row, four filters at a time, over planes of the input, which are made once for all phases."""
     fours, last = -(-(p.out_channels // p.groups) // 4), p.channels_last
-    outputs, vectors, rows, found, planes, spread = prod(p.outs) * p.out_channels, 0, 0, 0, 0, 0
+    outputs, vectors, rows, found, read = prod(p.outs) * p.out_channels, 0, 0, 0, 0
     for d, h, w in p.jobs:
-        read = min(d.size, d.out * d.stride + d.taps) * min(h.size, h.out * h.stride + h.taps)
+        read = max(read, min(d.size, d.out * d.stride + d.taps) * min(h.size, h.out * h.stride + h.taps))
         vectors += d.out * h.out * -(-w.out // lanes) * d.taps * h.taps * w.taps
         rows += d.out * h.out
         found += d.out * h.out * d.taps * h.taps * w.taps
-        planes += read
-        spread += read * w.size * (w.stride > 1)
+    spread = read * p.sizes[2] * (not last and p.jobs[0][2].stride > 1)
     return {
         "calls": 1, "jobs": len(p.jobs), "rows": rows * p.groups * fours, "taps": found * p.in_channels * fours,
         "terms": vectors * p.in_channels * (p.out_channels // p.groups), "loads": vectors * p.in_channels * fours,
-        "inputs": planes * p.groups, "planes": planes * p.in_channels,
-        "turned": planes * p.sizes[2] * p.in_channels * last, "spread": spread * p.in_channels * (not last),
+        "inputs": read * p.groups, "planes": read * p.in_channels,
+        "turned": read * p.sizes[2] * p.in_channels * last, "spread": spread * p.in_channels,
         "written": outputs * last, "stepped": outputs * (len(p.jobs) > 1 and not last),
     }  # fmt: skip
 
@@ -121,18 +121,23 @@ def depthwise(p: Problem, lanes: int) -> Counts:
     channels, filters = p.in_channels // p.groups, p.out_channels // p.groups
     first, outputs, inputs = not p.channels_last, prod(p.outs) * p.out_channels, prod(p.sizes) * p.in_channels
     d, h, w = p.jobs[0]
+    paired = len(p.jobs) > 1 and channels == 1 and p.dtype < 2 and geometry.in_pairs(p.axes[2])
+    jobs = [job for job in p.jobs if not paired or job[2].out_start == 0]
     few, repeated = p.out_channels < lanes, inputs * filters if channels == 1 < filters else 0
-    vectors = p.out_channels / lanes if few and not first and w.dilation == 1 else -(-p.out_channels // lanes)
+    folded = few and not first and w.dilation == 1 and not p.jobs[1:]
+    vectors = p.out_channels / lanes if folded else -(-p.out_channels // lanes)
     strip = first or few or repeated > 0
     # A box's rows, and how often a row of the input is gathered for one.
     height, line = geometry.effective(h.taps, h.dilation), 16 * lanes * (w.out * w.stride + (w.taps - 1) * w.dilation)
     rows = max(1, min(h.out, ((1 << 18) // max(1, line) - height) // h.stride + 1))
     again = max(1.0, ((rows - 1) * h.stride + height) / (rows * h.stride)) * (d.taps if strip else 1)
-    met = sum(prod(a.out for a in job) * job[0].taps * job[1].taps * job[2].stride for job in p.jobs)
+    met = sum(prod(a.out for a in job) * job[0].taps * job[1].taps * job[2].stride for job in jobs)
     return {
-        "jobs": len(p.jobs), "pixels": prod(p.outs) * vectors, "loads": met * vectors * channels,
+        "jobs": len(jobs), "paired" if paired else "pixels": prod(p.outs) * vectors, "loads": met * vectors * channels,
         "still" if w.stride == 1 else "strided": sum(terms(p, job) for job in p.jobs) * vectors * channels,
-        "read": inputs * again * first, "written": outputs * first, "few" if w.stride == 1 else "thin": inputs * again * few,
+        "read": inputs * again * first, "written": outputs * first, "stepped": outputs * (first and len(p.jobs) > 1 and not paired),
+        "finished": outputs * (few and not folded and not first),
+        "few" if w.stride == 1 else "thin": inputs * again * few,
         "copied" if first else "repeated": repeated * again,
         "apart": prod(p.sizes) * -(-p.in_channels * (filters if channels == 1 else 1) // lanes) * (strip and w.stride > 1),
     }  # fmt: skip

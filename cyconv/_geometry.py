@@ -220,6 +220,14 @@ def phase(axis: Axis, r: int) -> JobAxis:
     return JobAxis(axis.out, count, out, 1, dilation, -((r + axis.lo - last * d) // s), last, -tap_step, r, s)
 
 
+def in_pairs(axis: Axis) -> bool:
+    """Whether the depthwise driver may compute both phases of a row together: no window of a pair lies outside as a whole."""
+    if axis.stride != 2 or axis.dilation != 1 or not 2 <= axis.taps <= 5 or axis.size < 2:
+        return False
+    pairs = pairs_of_outputs(axis)
+    return 0 < pairs.size and pairs.lo < pairs.taps and pairs.out - 1 - pairs.lo < pairs.size
+
+
 def pairs_of_outputs(axis: Axis) -> JobAxis:
     """Both phases of an axis of stride 2 and dilation 1 as one stride-1 job: what the outputs 2*q and 2*q + 1 meet.
 

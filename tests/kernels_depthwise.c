@@ -148,7 +148,7 @@ static void check_up(const char *isa, int type, const depthwise_kernels *d, int 
                     .out_column = next * size,
                     .bias = bias,
                     .half = half};
-    d->up[K - 3][first][pairs](&s);
+    d->up[K][first][pairs](&s);
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < 2 * pairs - half; t++) {
             const char *pixel = out + (r * 2 * pairs + t) * next * size;
@@ -182,8 +182,8 @@ int main(void)
                     check_slide(isa_names[isa], type, d, lanes, 0, 0, pixels[n]);
                     for (int which = 0; which < (type == I32 ? 0 : 6); which++)
                         check_slide(isa_names[isa], type, d, lanes, 3 + which / 2 * 2, 1 + which % 2, pixels[n]);
-                    for (int which = 0; which < (type == I32 ? 0 : 6); which++)
-                        check_up(isa_names[isa], type, d, lanes, 3 + which / 2, which % 2, pixels[n]);
+                    for (int which = 0; which < (type == I32 ? 0 : 8); which++)
+                        check_up(isa_names[isa], type, d, lanes, 2 + which / 2, which % 2, pixels[n]);
                 }
             printf("slide any arrange %-4s %s\n", type_names[type], isa_names[isa]);
         }

@@ -37,7 +37,7 @@ from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, spare_bytes, tile
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._gemm import _kernels_of
-from cyconv._geometry import pairs_of_outputs
+from cyconv._geometry import in_pairs, pairs_of_outputs
 from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
@@ -45,7 +45,7 @@ cnp.import_array()
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
-    enum: SLIDE_PIXELS, SLIDE_ROWS, SLIDE_UP
+    enum: SLIDE_PIXELS, SLIDE_ROWS
     ctypedef struct slide_args:
         const char *x
         ptrdiff_t plane, row, column
@@ -69,7 +69,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct depthwise_kernels:
         const slide_fn slide[3][2][8]
         const slide_fn any[8]
-        const slide_fn up[3][2][8]
+        const slide_fn up[6][2][8]
         void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
     const depthwise_kernels *depthwise_kernels_of(int isa)
 
@@ -576,14 +576,6 @@ cdef class Panels:
         return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
-cdef bint in_pairs(axis, int dtype):
-    """Whether a kernel knows both phases of a row, none of whose windows may lie outside as a whole."""
-    if axis.stride != 2 or axis.dilation != 1 or not 3 <= axis.taps <= SLIDE_UP or axis.size < 2 or dtype > 1:
-        return False
-    pairs = pairs_of_outputs(axis)
-    return 0 < pairs.size and pairs.lo < pairs.taps and pairs.out - 1 - pairs.lo < pairs.size
-
-
 cdef class Depthwise:
     """A depthwise Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
     cdef Run common          # what it is for every ISA and call
@@ -625,7 +617,7 @@ cdef class Depthwise:
         r.clipped = self.whole or r.mode == 0 and r.constant == 0
         if len(problem.jobs) > 1:
             pairs, jobs = problem.axes[2], problem.jobs
-            if r.clipped and r.each == 1 and in_pairs(pairs, r.dtype):
+            if r.clipped and r.each == 1 and r.dtype < 2 and in_pairs(pairs):
                 jobs = [job for job in jobs if job[2].out_start == 0]
             else:
                 pairs = None
@@ -647,7 +639,7 @@ cdef class Depthwise:
                 (not r.clipped or 0 < w.size and w.lo <= (w.taps - 1) * w.dilation and (w.out - 1) * w.stride - w.lo < w.size)):
             r.slides, r.column = r.d.slide[(w.taps - 3) // 2][w.stride - 1], w.dilation
         elif r.up > 1:
-            r.slides, r.column = r.d.up[r.taps_w - 3][r.first], 1
+            r.slides, r.column = r.d.up[r.taps_w][r.first], 1
         else:
             r.slides, r.column, r.step[2] = r.d.any, 1, 1
 

@@ -14,6 +14,6 @@
 #define ANY(tn) .any = PIXELS(slide_0_0, tn), .arrange = JOIN(arrange, tn, ISA)
 #define WINDOWS(tn)                                                                                                    \
     .slide = {TWO(slide_3, 1, 2, tn), TWO(slide_5, 1, 2, tn), TWO(slide_7, 1, 2, tn)},                                 \
-    .up = {TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, ANY(tn)
+    .up = {[2] = TWO(up_2, 0, 1, tn), TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, ANY(tn)
 
 TABLE(depthwise_kernels) = {[F32] = {WINDOWS(f32)}, [F64] = {WINDOWS(f64)}, [I32] = {ANY(i32)}};

@@ -47,9 +47,9 @@ typedef void (*arrange_fn)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t p
 typedef struct {
     slide_fn slide[3][2][SLIDE_PIXELS + 1]; /* [3, 5, 7 taps][stride 1, 2][pixels: 1, 2, 4, 7]; floats only */
     slide_fn any[SLIDE_PIXELS + 1];         /* any taps, stride and dilation along the row */
-    /* A transposed convolution of stride 2 along the row: [3, 4, 5 taps][first][pairs of outputs: 1, 2, 4, 7]. Output t
+    /* A transposed convolution of stride 2 along the row: [2 to 5 taps][first][pairs of outputs: 1, 2, 4, 7]. Output t
      * of a tile is the sum of x[c] * w[k] with t + first - 2*c = k; column 0 is the first that the first pair meets. */
-    slide_fn up[SLIDE_UP - 2][2][SLIDE_PIXELS + 1];
+    slide_fn up[SLIDE_UP + 1][2][SLIDE_PIXELS + 1];
     arrange_fn arrange;
 } depthwise_kernels;
 

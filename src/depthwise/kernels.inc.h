@@ -352,6 +352,8 @@ SLIDES(7, 2)
         NAME(slide_up)(s, K, first, pairs);                                                                            \
     }
 #define UPS(K, first) UP(K, first, 1) UP(K, first, 2) UP(K, first, 4) UP(K, first, 7)
+UPS(2, 0)
+UPS(2, 1)
 UPS(3, 0)
 UPS(3, 1)
 UPS(4, 0)
