@@ -34,7 +34,7 @@ UNITS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "depthwise": {
         "apart": (1.14, 0.174), "copied": (0.458, 0.466), "few": (0.147, 0.307), "finished": (0.609, 1.09),
-        "jobs": (1353, 1229), "loads": (0.239, 0.245), "paired": (1.07, 0.82), "pixels": (1.99, 1.53),
+        "jobs": (1353, 1229), "loads": (0.239, 0.245), "paired": (1.07, 0.82), "lines": (2, 1.1), "plane": (0.27, 0.22), "pixels": (1.99, 1.53),
         "read": (0.0593, 0.189), "repeated": (0.0289, 0.0746), "stepped": (0.804, 0.833), "still": (0.224, 0.149),
         "strided": (0.391, 0.27), "thin": (0.259, 0.459), "written": (0.349, 0.402),
     },
@@ -116,8 +116,21 @@ def pixels(p: Problem, lanes: int) -> Counts:
     }  # fmt: skip
 
 
+def in_planes(p: Problem, lanes: int) -> bool:
+    """Whether the depthwise driver's lanes are pixels of a row, if these lie side by side."""
+    d, h, w = p.jobs[0]
+    return (
+        not (p.channels_last or p.jobs[1:] or p.groups < p.in_channels)
+        and p.dtype < 2 and d.size == d.out == d.taps == 1 and h.taps == w.taps in (3, 5) and p.zeros_outside
+        and all(a.stride == a.dilation == 1 and 0 <= a.lo < a.taps for a in (h, w)) and min(w.size, w.out) >= lanes
+    )  # fmt: skip
+
+
 def depthwise(p: Problem, lanes: int) -> Counts:
     """Vectors along channels, or pixels folded into them, whose windows slide; over a strip where they do not lie so."""
+    if in_planes(p, lanes):
+        lines = prod(p.outs[:2]) * p.out_channels * -(-p.outs[2] // lanes)
+        return {"jobs": 1, "lines": lines, "plane": lines * prod(p.taps)}
     channels, filters = p.in_channels // p.groups, p.out_channels // p.groups
     first, outputs, inputs = not p.channels_last, prod(p.outs) * p.out_channels, prod(p.sizes) * p.in_channels
     d, h, w = p.jobs[0]

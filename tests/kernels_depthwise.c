@@ -170,6 +170,64 @@ static void check_up(const char *isa, int type, const depthwise_kernels *d, int 
     expect(untouched(end, block + sizeof block), isa, "up", type_names[type], "wrote beside", rows, pairs);
 }
 
+/* Rows of a plane, padded with zeros; a pixel beside the plane must not come through. */
+static void check_plane(const char *isa, int type, const depthwise_kernels *d, int lanes, int K)
+{
+    enum { MOST_ROWS = 15, MOST_WIDTH = 90 };
+    BUFFER x[MOST_ROWS * MOST_WIDTH * 8], w[25 * 3 * 8], bias[8], room[(MOST_ROWS + 4) * 3 * MOST_WIDTH * 8];
+    BUFFER block[MOST_ROWS * (MOST_WIDTH + 8) * 8 + 2 * ROOM];
+    const int size = sizes[type], height = between(1, MOST_ROWS), width = lanes + between(0, MOST_WIDTH - 7 - lanes);
+    const int top = between(0, K - 1), left = between(0, K - 1), pitch = 2 * lanes + 2 * MOST_WIDTH - 16;
+    const int columns =
+        between(lanes > width - 4 ? lanes : width - 4, width + left < MOST_WIDTH ? width + left : width);
+    const int first = between(0, 5), rows = between(1, 12), row = width + between(0, 5), next = columns + between(0, 7);
+    const int w_step = between(1, 3);
+    fill_with(type, x, height * row);
+    fill_with(type, w, 25 * 3);
+    fill_with(type, bias, 1);
+    for (int h = 0; h < height; h++)
+        for (int j = width; j < row; j++)
+            put(type, x + (h * row + j) * size, NAN);
+    memset(room, 0, sizeof room);
+    char *out = canaries(block, sizeof block - 2 * ROOM);
+    const plane_args p = {.x = x,
+                          .row = row * size,
+                          .height = height,
+                          .width = width,
+                          .first = first,
+                          .top = top,
+                          .left = left,
+                          .w = w,
+                          .w_step = w_step,
+                          .bias = between(0, 1) ? bias : NULL,
+                          .out = out,
+                          .out_row = next * size,
+                          .rows = rows,
+                          .columns = columns,
+                          .clamp = between(0, 1),
+                          .low = -20,
+                          .high = 30,
+                          .room = room,
+                          .pitch = pitch};
+    d->plane[K](&p);
+    const char *end = block;
+    for (int r = 0; r < rows; r++) {
+        for (int j = 0; j < columns; j++) {
+            double sum = p.bias ? get(type, bias) : 0;
+            for (int t = 0; t < K * K; t++) {
+                const int h = first + r + t / K - top, v = j + t % K - left;
+                if (h >= 0 && h < height && v >= 0 && v < width)
+                    sum += get(type, x + (h * row + v) * size) * get(type, w + t * w_step * size);
+            }
+            const double found = get(type, out + (r * next + j) * size), wanted = p.clamp ? clamped(sum, -20, 30) : sum;
+            expect(same(found, wanted), isa, "plane", type_names[type], "value", found, wanted);
+        }
+        expect(untouched(end, out + r * next * size), isa, "plane", type_names[type], "wrote between", r, columns);
+        end = out + (r * next + columns) * size;
+    }
+    expect(untouched(end, block + sizeof block), isa, "plane", type_names[type], "wrote beside", rows, columns);
+}
+
 int main(void)
 {
     const int pixels[] = {1, 2, 4, 7};
@@ -185,7 +243,9 @@ int main(void)
                     for (int which = 0; which < (type == I32 ? 0 : 8); which++)
                         check_up(isa_names[isa], type, d, lanes, 2 + which / 2, which % 2, pixels[n]);
                 }
-            printf("slide any arrange %-4s %s\n", type_names[type], isa_names[isa]);
+            for (int round = 0; round < (type == I32 ? 0 : 200); round++)
+                check_plane(isa_names[isa], type, d, lanes, 3 + round % 2 * 2);
+            printf("slide any up plane arrange %-4s %s\n", type_names[type], isa_names[isa]);
         }
     printf("%d wrong\n", failures);
     return failures != 0;

@@ -317,6 +317,45 @@ def test_phases_equal_the_general_driver(seed):
         done += 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_planes_equal_the_general_driver(seed):
+    """Channels first at stride 1: the lanes are pixels of a row where these are enough and lie side by side."""
+    rng, done = np.random.default_rng(seed), 0
+    while done < 15:
+        channels, multiplier, taps = int(rng.choice([2, 3, 17])), int(rng.choice([1, 1, 2])), int(rng.choice([3, 3, 5]))
+        sizes = [int(rng.integers(1, 40)), int(rng.integers(4, 90))]
+        padding = ["SAME", "VALID", "FULL", [[0, 0], [0, 0], [1, 2], [2, 0]]][rng.integers(4)]
+        dtype = DTYPES[rng.integers(4)]
+        f = rng.standard_normal((taps, taps, channels, multiplier)).astype(dtype)
+        x = rng.standard_normal((2, channels, *sizes)).astype(dtype)
+        arguments = {"strides": (1, 1, 1, 1), "padding": padding, "data_format": "NCHW"}
+        epilogue = {"activation": ["relu6", "gelu", None][rng.integers(3)]}
+        if rng.random() < 0.5:
+            epilogue["bias"] = rng.standard_normal(channels * multiplier).astype(dtype)
+        if rng.random() < 0.2:
+            a = (f, x)[rng.integers(2)]
+            a.flat[rng.integers(a.size)] = rng.choice([math.inf, math.nan])
+        if rng.random() < 0.3:
+            x = np.pad(x, ((0, 0), (0, 0), (1, 0), (3, 2)), constant_values=math.nan)[:, :, 1:, 3:-2]
+        threads, out = int(rng.integers(1, 5)), None
+        with nn.isa(ISAS[rng.integers(len(ISAS))]):
+            with nn.algorithm("direct"):
+                try:
+                    expected = nn.depthwise_conv2d(x, f, **arguments, **epilogue)
+                except ValueError:
+                    continue
+                gradient = nn.depthwise_conv2d_backprop_input(x.shape, f, expected, **arguments)
+            if rng.random() < 0.3:
+                out = np.zeros((*expected.shape[:3], expected.shape[3] + 5), dtype)[..., 2:-3]
+            with nn.algorithm("depthwise"):
+                made = nn.depthwise_conv2d(x, f, **arguments, **epilogue, num_threads=threads, out=out)
+                assert np.array_equal(made, expected, equal_nan=True), (x.shape, f.shape, padding, dtype, epilogue)
+                assert out is None or not out.base[..., :2].any() and not out.base[..., -3:].any()
+                made = nn.depthwise_conv2d_backprop_input(x.shape, f, expected, **arguments, num_threads=threads)
+                assert np.array_equal(made, gradient, equal_nan=True), (x.shape, f.shape, padding, dtype)
+        done += 1
+
+
 @pytest.mark.parametrize("stride", [2, 3])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 8])
 def test_strides_over_few_channels(channels, stride):

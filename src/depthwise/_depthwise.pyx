@@ -31,7 +31,8 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport JobAxis as Axis
 from common cimport (
     L1_PERIOD, MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
-    give_back, leaves_input, loads_suffer, no_memory, output, poll, readable, run_units, span_of, storage_bytes, take, team_of, view_of
+    give_back, leaves_input, loads_suffer, no_memory, odd_lines, output, poll, poll_after, readable, run_units,
+    span_of, storage_bytes, take, team_of, view_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, spare_bytes, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -45,7 +46,7 @@ cnp.import_array()
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
-    enum: SLIDE_PIXELS, SLIDE_ROWS
+    enum: SLIDE_PIXELS, SLIDE_ROWS, SLIDE_PLANE
     ctypedef struct slide_args:
         const char *x
         ptrdiff_t plane, row, column
@@ -66,11 +67,25 @@ cdef extern from "kernels.h" nogil:
         int half
         ptrdiff_t residues, residue
     ctypedef void (*slide_fn)(const slide_args *) noexcept nogil
+    ctypedef struct plane_args:
+        const char *x
+        ptrdiff_t row, height, width, first, top, left
+        const void *w
+        ptrdiff_t w_step
+        const void *bias
+        char *out
+        ptrdiff_t out_row, rows, columns
+        int clamp
+        double low, high
+        void *room
+        ptrdiff_t pitch
+    ctypedef void (*plane_fn)(const plane_args *) noexcept nogil
     ctypedef struct depthwise_kernels:
         const slide_fn slide[3][2][8]
         const slide_fn any[8]
         const slide_fn up[6][2][8]
         void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
+        const plane_fn plane[6]
     const depthwise_kernels *depthwise_kernels_of(int isa)
 
 cdef enum:
@@ -558,6 +573,9 @@ cdef ptrdiff_t most_scratch(const Run *r, int threads) noexcept:
     return most
 
 
+include "planes.pxi"
+
+
 # ---- the drivers --------------------------------------------------------------------------------------------------
 
 cdef class Panels:
@@ -712,6 +730,57 @@ cdef class Depthwise:
                 r.bias = shared
         return arranged
 
+    cdef bint in_planes(self, int isa) noexcept:
+        """Whether lanes may be pixels: of channels first, square windows side by side and rows that fill a vector."""
+        cdef int k = compute_type(self.common.dtype), i
+        cdef const Axis *a = &self.common.ax[0]
+        if (self.channels_last or self.phases or self.common.each > 1 or self.common.dtype > 1 or a.size != 1 or a.out != 1 or a.taps != 1
+                or a[2].taps != a[1].taps or a[2].taps > SLIDE_PLANE or depthwise_kernels_of(isa)[k].plane[a[2].taps] == NULL
+                or not self.whole and (self.common.mode or self.common.constant)):
+            return False
+        for i in range(1, 3):
+            if a[i].stride > 1 or a[i].dilation > 1 or not 0 <= a[i].lo < a[i].taps:
+                return False
+        return (a.lo == 0 and a[1].size > 0 and min(a[2].size, a[2].out) >= conv_kernels_of(isa)[k].lanes
+                and max(a[2].size, a[2].out) * self.common.csize <= PLANE_MOST)
+
+    cdef bint run_in_planes(self, cnp.ndarray x, Panels panels, cnp.ndarray bias, epilogue, cnp.ndarray out, const View *view,
+                            const View *to, int threads, int isa) except -1:
+        """Where x and out have their pixels side by side; whether that is so."""
+        cdef Planes p
+        cdef Memory memory
+        cdef Call call
+        cdef const Axis *h = &self.common.ax[1]
+        cdef const Axis *w = &self.common.ax[2]
+        cdef int k = compute_type(self.common.dtype), team
+        cdef list raised = []
+        cdef ptrdiff_t planes = to.n * to.c
+        activation, p.args.low, p.args.high = epilogue
+        if not self.in_planes(isa) or not panels.finite or activation > CLAMP or not view.s[2] == self.common.size == to.s[2]:
+            return False
+        begin(&call, raised)
+        p.compute, p.csize, p.taps = depthwise_kernels_of(isa)[k].plane[w.taps], self.common.csize, w.taps * w.taps
+        p.x, p.out, p.repeat, p.call = view[0], to[0], self.common.repeat, &call
+        p.args.row, p.args.height, p.args.width = view.s[1], view.size[1], view.size[2]
+        p.args.top, p.args.left, p.args.clamp = h.lo, w.lo, activation == CLAMP
+        p.args.w, p.args.w_step = cnp.PyArray_DATA(panels.dense), panels.dense.shape[1]
+        p.args.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
+        p.args.out_row, p.args.columns = to.s[1], w.out
+        cut_planes(&p, h, w, conv_kernels_of(isa)[k].lanes)
+        team = team_of(work_of(self.flops, x, out), threads, prepare)
+        p.together = max(1, min(PLANE_UNIT // (p.taps * w.out * h.out), planes // (4 * team)))
+        p.parts = 1 if planes >= 4 * team or team == 1 else min(ceil_div(4 * team, planes), ceil_div(h.out, PLANE_LEAST))
+        no_memory(&memory)
+        try:
+            p.rooms = take(&memory, team * p.room, self.problem.op, "scratch")
+            with nogil:
+                run_units(run_planes, &p, ceil_div(planes, p.together) * p.parts, team, &call)
+        finally:
+            give_back(&memory)
+        if raised:
+            raise raised[0]
+        return True
+
     def pack(self, cnp.ndarray w, int isa):
         """The filters as the driver reads them, for `run` on the same ISA."""
         cdef int k = compute_type(self.common.dtype)
@@ -728,8 +797,9 @@ cdef class Depthwise:
                 taps = taps.reshape(shape + (-1,)).transpose(0, 3, 1, 2, 4)
         dense = np.ascontiguousarray(taps.reshape(self.common.taps, self.common.columns), dtype=("f4", "f8", "i4")[k])
         lanes = (conv_kernels_of(isa) + k).lanes
-        if self.common.columns < lanes:
+        if self.common.columns < lanes or self.in_planes(isa):
             panels.finite = k == 2 or np.isfinite(dense).all()
+        if self.common.columns < lanes:
             narrow, dense = dense, np.zeros((self.common.taps, lanes), dense.dtype)
             dense[:, :self.common.columns] = narrow
         panels.dense = dense
@@ -738,6 +808,7 @@ cdef class Depthwise:
     def workspace(self, int threads, int isa):
         """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
         cdef Run r
+        cdef Planes p
         cdef ptrdiff_t total = 0, most
         cdef Depthwise driver
         cdef list drivers = self.phases or [self]
@@ -748,6 +819,10 @@ cdef class Depthwise:
                 r.phases = len(drivers)
                 if not folded or driver.fold(&r):
                     most = max(most, most_scratch(&r, threads))
+            if driver.in_planes(isa):
+                p.csize = driver.common.csize
+                cut_planes(&p, &driver.common.ax[1], &driver.common.ax[2], r.k.lanes)
+                most = max(most, threads * p.room)
             total += most + sizeof(Run)
         return total
 
@@ -798,6 +873,8 @@ cdef class Depthwise:
             return out
         panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
         parts = panels.phases or [panels]
+        if residual is None and self.run_in_planes(x, panels, bias, epilogue, out, &view, &like.out, threads, isa):
+            return out
         no_memory(&memory)
         try:
             if self.phases:

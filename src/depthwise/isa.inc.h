@@ -12,8 +12,10 @@
      [7] = JOIN(windows##_7, tn, ISA)}
 #define TWO(windows, one, other, tn) {PIXELS(windows##_##one, tn), PIXELS(windows##_##other, tn)}
 #define ANY(tn) .any = PIXELS(slide_0_0, tn), .arrange = JOIN(arrange, tn, ISA)
+#define PLANES(tn) .plane = {[3] = JOIN(plane_3, tn, ISA), [5] = JOIN(plane_5, tn, ISA)}
 #define WINDOWS(tn)                                                                                                    \
     .slide = {TWO(slide_3, 1, 2, tn), TWO(slide_5, 1, 2, tn), TWO(slide_7, 1, 2, tn)},                                 \
-    .up = {[2] = TWO(up_2, 0, 1, tn), TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, ANY(tn)
+    .up = {[2] = TWO(up_2, 0, 1, tn), TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, PLANES(tn),      \
+    ANY(tn)
 
 TABLE(depthwise_kernels) = {[F32] = {WINDOWS(f32)}, [F64] = {WINDOWS(f64)}, [I32] = {ANY(i32)}};

@@ -5,6 +5,7 @@
 
 #define SLIDE_PIXELS 7 /* the most outputs of a row that a tile holds: 7, 14, 28, 56, 112 are whole tiles */
 #define SLIDE_SOME 4   /* taps of a row of any other windows that go together */
+#define SLIDE_PLANE 5  /* the most taps of windows that slide over planes */
 #define SLIDE_UP 5     /* the most taps of windows that slide over the outputs instead, two of them for each input */
 #define SLIDE_ROWS 4   /* and of rows: more reach over too many rows of input at once for L1 and the prefetchers */
 
@@ -40,6 +41,29 @@ typedef struct {
 } slide_args;
 typedef void (*slide_fn)(const slide_args *);
 
+#define PLANE_ROWS (REGISTERS == 32 ? 6 : 4) /* of outputs that a tile of a plane has, */
+#define PLANE_WIDE (REGISTERS == 32 ? 2 : 1) /* and vectors of a row */
+
+/* Some rows of outputs of one channel whose pixels lie side by side:
+ *     out[r][j] = clamp(sum_i sum_k x[first + r + i - top][j + k - left] * w[i*taps + k] + bias)
+ * for r < rows, j < columns; zeros lie outside the plane. In this order, one accumulator a sum. */
+typedef struct {
+    const char *x;                /* IN */
+    ptrdiff_t row, height, width; /* bytes from row to row; at least a vector wide, as the output */
+    ptrdiff_t first, top, left;   /* top and left less than the taps, and not negative */
+    const void *w;                /* IN  [taps*taps], so many elements apart */
+    ptrdiff_t w_step;
+    const void *bias;                 /* IN  one value, or NULL */
+    char *out;                        /* OUT */
+    ptrdiff_t out_row, rows, columns; /* bytes from row to row */
+    int clamp;
+    double low, high;
+    void *room; /* [rows + taps - 1][pitch], zeros where no pixel is put: before a row a vector, or as many as a window
+                   has but one; and the rest behind */
+    ptrdiff_t pitch;
+} plane_args;
+typedef void (*plane_fn)(const plane_args *);
+
 /* Filters w[taps][pitch] in vectors, block by block: dst[blocks][taps] = w[tap][at[block]...]. */
 typedef void (*arrange_fn)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at,
                            ptrdiff_t blocks);
@@ -51,6 +75,7 @@ typedef struct {
      * of a tile is the sum of x[c] * w[k] with t + first - 2*c = k; column 0 is the first that the first pair meets. */
     slide_fn up[SLIDE_UP + 1][2][SLIDE_PIXELS + 1];
     arrange_fn arrange;
+    plane_fn plane[SLIDE_PLANE + 1]; /* by taps: 3, 5; NULL where there is none */
 } depthwise_kernels;
 
 KERNEL_TABLES(depthwise_kernels)

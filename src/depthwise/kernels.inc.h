@@ -293,6 +293,88 @@ INLINE void NAME(slide_up)(const slide_args *s, const int K, const int first, co
         }
 }
 
+/* ---- planes ---------------------------------------------------------------------------------------------------- */
+
+#undef PLANE_LEAD
+#define PLANE_LEAD (VL < SLIDE_PLANE - 1 ? SLIDE_PLANE - 1 : VL) /* zeros before a row */
+
+/* Some rows by some vectors of a row, `next` elements apart: each vector of input meets all rows of outputs that read it. */
+INLINE void NAME(plane_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], ptrdiff_t r, ptrdiff_t column,
+                             ptrdiff_t next, const int K, const int rows, const int wide)
+{
+    const T *x = (const T *)p->room + r * p->pitch + PLANE_LEAD - p->left + column;
+    char *out = p->out + r * p->out_row + column * (ptrdiff_t)sizeof(T);
+    V acc[PLANE_ROWS][PLANE_WIDE];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < wide; j++)
+            acc[i][j] = (V){0};
+    UNROLL for (int i = 0; i < rows + K - 1; i++) {
+        UNROLL for (int k = 0; k < K; k++) {
+            V v[PLANE_WIDE];
+            UNROLL for (int j = 0; j < wide; j++)
+                v[j] = LOAD(x + k + j * next);
+            UNROLL for (int t = 0; t < rows; t++)
+                if (i - t >= 0 && i - t < K)
+                    UNROLL for (int j = 0; j < wide; j++)
+                        acc[t][j] += v[j] * f[i - t][k];
+        }
+        x += p->pitch;
+    }
+    const V bias = (V){0} + (p->bias ? *(const T *)p->bias : 0);
+    const V low = (V){0} + (T)p->low, high = (V){0} + (T)p->high;
+    UNROLL for (int i = 0; i < rows; i++, out += p->out_row)
+        UNROLL for (int j = 0; j < wide; j++) {
+            V y = acc[i][j] + bias;
+            if (p->clamp) {
+                y = SELECT(y < low, low, y);
+                y = SELECT(y > high, high, y);
+            }
+            STORE((T *)out + j * next, y);
+        }
+}
+
+/* What is left of rows and columns at the end: the last tile moved back. */
+INLINE void NAME(plane_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], const int K, const int rows)
+{
+    const ptrdiff_t columns = p->columns, most = PLANE_WIDE * VL;
+    for (ptrdiff_t r = 0; r < p->rows; r += rows) {
+        r = r + rows > p->rows ? p->rows - rows : r;
+        for (ptrdiff_t j = 0; j < columns; j += most) {
+            if (columns >= most)
+                NAME(plane_tile)(p, f, r, j + most > columns ? columns - most : j, VL, K, rows, PLANE_WIDE);
+            else
+                NAME(plane_tile)(p, f, r, 0, columns - VL, K, rows, PLANE_WIDE);
+        }
+    }
+}
+
+INLINE void NAME(plane)(const plane_args *p, const int K)
+{
+    T *to = (T *)p->room + PLANE_LEAD;
+    const ptrdiff_t width = p->width;
+    V f[SLIDE_PLANE][SLIDE_PLANE];
+    UNROLL for (int i = 0; i < K; i++)
+        UNROLL for (int k = 0; k < K; k++)
+            f[i][k] = (V){0} + ((const T *)p->w)[(i * K + k) * p->w_step];
+    for (ptrdiff_t i = 0; i < p->rows + K - 1; i++, to += p->pitch) {
+        const ptrdiff_t h = p->first - p->top + i;
+        const T *x = (const T *)(p->x + h * p->row);
+        if (h < 0 || h >= p->height) {
+            memset(to, 0, width * sizeof(T));
+            continue;
+        }
+        for (ptrdiff_t j = 0; j < width - VL; j += VL)
+            STORE(to + j, LOAD(x + j));
+        STORE(to + width - VL, LOAD(x + width - VL));
+    }
+    if (p->rows < PLANE_ROWS)
+        NAME(plane_rows)(p, f, K, 1);
+    else
+        NAME(plane_rows)(p, f, K, PLANE_ROWS);
+}
+static __attribute__((unused)) void NAME(plane_3)(const plane_args *p) { NAME(plane)(p, 3); }
+static __attribute__((unused)) void NAME(plane_5)(const plane_args *p) { NAME(plane)(p, 5); }
+
 static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at, ptrdiff_t blocks)
 {
     T *d = (T *)dst;
