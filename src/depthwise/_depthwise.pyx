@@ -14,6 +14,9 @@ A strided transposed convolution is several stride-1 jobs, each with some of the
 one box go through all of them in turn, while its input and the lines of its outputs are in cache. Along the row, the two
 phases of a stride of 2 may be one job of two outputs a position (`up`).
 
+Channels first, and of 3x3 or 5x5 taps side by side, the lanes are pixels of a row, as nothing has to be turned round then
+(`planes.pxi`).
+
 Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
 make whole vectors of them are one pixel of many channels, whose windows lie so many pixels apart (`fold`). Of a stride, a
 strip has the columns of every residue together, so that what a tap meets lies densely.
