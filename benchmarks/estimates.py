@@ -79,7 +79,7 @@ def draw(rng: random.Random) -> tuple[Any, tuple[int, ...], tuple[int, ...], dic
     values = (
         prod(sizes) * batch * max(c * groups, m * groups * (spread if transposed else c if kind == "depthwise" else 1))
     )
-    if not 2e4 < flops < 6e8 or values > 4e6:
+    if not 5e2 < flops < 6e8 or values > 4e6:
         return None
     layout = LAYOUTS[rank][rng.random() < 0.25]
     shape = (batch, c * groups, *sizes) if layout[1] == "C" else (batch, *sizes, c * groups)

@@ -17,30 +17,31 @@ WHOLE_TILE = 14  # pixels of a row, from which on the direct driver leaves out t
 
 Counts = Mapping[str, float]
 
-#: Nanoseconds of each count, by vectors of 16 floats and of fewer: least squares of the ratios over 7,000 random problems each,
+#: Nanoseconds of each count, by vectors of 16 floats and of fewer: least squares of the ratios over 8,500 random problems each,
 #: on one core of AMD Zen 4 (benchmarks/estimates.py). Half of the estimates are within 10 to 20 % of what is measured.
 UNITS: dict[str, dict[str, tuple[float, float]]] = {
     "direct": {
-        "apart": (0.573, 1), "calls": (1366, 1412), "copied": (0.494, 0.434), "ends": (1.53, 1.83),
-        "few": (0.275, 0.341), "jobs": (191, 291), "narrow": (0.232, 0.13), "pairs": (0.289, 0.149),
-        "pixels": (2.56, 2.9), "read": (0.168, 0.166), "repeated": (0.0576, 0.0522), "runs": (0.099, 0.0736),
-        "single": (0.293, 0.217), "stepped": (0.888, 0.286), "taps": (0.122, 0.16), "terms": (0.611, 0.404),
-        "thin": (1.05, 1.04), "turned": (3.23, 1.56), "written": (0.243, 1.02),
+        "apart": (0.482, 0.729), "calls": (1311, 1359), "copied": (0.484, 0.418), "ends": (1.57, 1.98),
+        "few": (0.28, 0.361), "jobs": (169, 185), "narrow": (0.211, 0.162), "pairs": (0.29, 0.15),
+        "pixels": (2.58, 2.94), "read": (0.171, 0.171), "repeated": (0.0581, 0.0532), "runs": (0.11, 0.0772),
+        "single": (0.298, 0.22), "stepped": (0.929, 0.299), "taps": (0.112, 0.165), "terms": (0.62, 0.406),
+        "thin": (1.09, 1.02), "turned": (3.34, 1.56), "written": (0.252, 1.05),
     },
     "pixels": {
-        "calls": (1332, 1391), "inputs": (30.8, 29.9), "jobs": (171, 112), "loads": (0.102, 0),
-        "planes": (4.43, 3.74), "rows": (14.4, 14.2), "spread": (0.601, 0.581), "stepped": (0.54, 0.609),
-        "taps": (0.154, 0.056), "terms": (0.26, 0.263), "turned": (0.205, 0.159), "written": (0.788, 0.908),
+        "calls": (1271, 1328), "inputs": (34.3, 34.9), "jobs": (169, 118), "loads": (0.165, 0.03),
+        "planes": (4.93, 3.95), "rows": (13.9, 13.4), "spread": (0.585, 0.565), "stepped": (0.545, 0.621),
+        "taps": (0.11, 0.0509), "terms": (0.252, 0.252), "turned": (0.198, 0.157), "written": (0.725, 0.831),
     },
     "depthwise": {
-        "apart": (1.14, 0.174), "copied": (0.458, 0.466), "few": (0.147, 0.307), "finished": (0.609, 1.09),
-        "jobs": (1353, 1229), "loads": (0.239, 0.245), "paired": (1.07, 0.82), "lines": (2, 1.1), "plane": (0.27, 0.22), "pixels": (1.99, 1.53),
-        "read": (0.0593, 0.189), "repeated": (0.0289, 0.0746), "stepped": (0.804, 0.833), "still": (0.224, 0.149),
-        "strided": (0.391, 0.27), "thin": (0.259, 0.459), "written": (0.349, 0.402),
+        "apart": (1.15, 0.157), "copied": (0.458, 0.487), "few": (0.146, 0.333), "finished": (0.6, 1.04),
+        "jobs": (1627, 1581), "lines": (2, 1.1), "loads": (0.234, 0.242), "paired": (1.02, 0.771),
+        "pixels": (1.93, 1.48), "plane": (0.27, 0.22), "read": (0.0582, 0.193), "repeated": (0.0304, 0.0793),
+        "stepped": (0.774, 0.797), "still": (0.22, 0.146), "strided": (0.375, 0.262), "thin": (0.287, 0.579),
+        "written": (0.359, 0.413),
     },
     "columns": {
-        "added": (2.96, 1.97), "calls": (1146, 1443), "read": (0.146, 0.159), "rows": (118, 116),
-        "stepped": (0.424, 0.341), "terms": (0.256, 0.127), "turned": (1.29, 1.78), "written": (0.62, 1.07),
+        "added": (2.82, 1.94), "calls": (1244, 1258), "read": (0.145, 0.163), "rows": (115, 110),
+        "stepped": (0.422, 0.354), "terms": (0.251, 0.125), "turned": (1.35, 1.81), "written": (0.679, 1.09),
     },
     "winograd": {
         "calls": (1088, 2070), "fmas": (0.226, 0.128), "read": (0.315, 0.355), "written": (0.373, 0.672),
