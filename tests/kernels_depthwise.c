@@ -171,15 +171,14 @@ static void check_up(const char *isa, int type, const depthwise_kernels *d, int 
 }
 
 /* Rows of a plane, padded with zeros; a pixel beside the plane must not come through. */
-static void check_plane(const char *isa, int type, const depthwise_kernels *d, int lanes, int K)
+static void check_plane(const char *isa, int type, const depthwise_kernels *d, int lanes, int K, int S)
 {
     enum { MOST_ROWS = 15, MOST_WIDTH = 90 };
-    BUFFER x[MOST_ROWS * MOST_WIDTH * 8], w[25 * 3 * 8], bias[8], room[(MOST_ROWS + 4) * 3 * MOST_WIDTH * 8];
+    BUFFER x[MOST_ROWS * MOST_WIDTH * 8], w[25 * 3 * 8], bias[8], room[2 * MOST_ROWS * 3 * MOST_WIDTH * 8];
     BUFFER block[MOST_ROWS * (MOST_WIDTH + 8) * 8 + 2 * ROOM];
-    const int size = sizes[type], height = between(1, MOST_ROWS), width = lanes + between(0, MOST_WIDTH - 7 - lanes);
+    const int size = sizes[type], height = between(1, MOST_ROWS), width = S * lanes + between(0, 83 - S * lanes);
     const int top = between(0, K - 1), left = between(0, K - 1), pitch = 2 * lanes + 2 * MOST_WIDTH - 16;
-    const int columns =
-        between(lanes > width - 4 ? lanes : width - 4, width + left < MOST_WIDTH ? width + left : width);
+    const int columns = between(lanes, (width + left) / S);
     const int first = between(0, 5), rows = between(1, 12), row = width + between(0, 5), next = columns + between(0, 7);
     const int w_step = between(1, 3);
     fill_with(type, x, height * row);
@@ -209,13 +208,13 @@ static void check_plane(const char *isa, int type, const depthwise_kernels *d, i
                           .high = 30,
                           .room = room,
                           .pitch = pitch};
-    d->plane[K](&p);
+    d->plane[K][S](&p);
     const char *end = block;
     for (int r = 0; r < rows; r++) {
         for (int j = 0; j < columns; j++) {
             double sum = p.bias ? get(type, bias) : 0;
             for (int t = 0; t < K * K; t++) {
-                const int h = first + r + t / K - top, v = j + t % K - left;
+                const int h = (first + r) * S + t / K - top, v = j * S + t % K - left;
                 if (h >= 0 && h < height && v >= 0 && v < width)
                     sum += get(type, x + (h * row + v) * size) * get(type, w + t * w_step * size);
             }
@@ -244,7 +243,7 @@ int main(void)
                         check_up(isa_names[isa], type, d, lanes, 2 + which / 2, which % 2, pixels[n]);
                 }
             for (int round = 0; round < (type == I32 ? 0 : 200); round++)
-                check_plane(isa_names[isa], type, d, lanes, 3 + round % 2 * 2);
+                check_plane(isa_names[isa], type, d, lanes, 3 + round % 2 * 2, 1 + round / 2 % 2);
             printf("slide any up plane arrange %-4s %s\n", type_names[type], isa_names[isa]);
         }
     printf("%d wrong\n", failures);

@@ -319,7 +319,7 @@ def test_phases_equal_the_general_driver(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_planes_equal_the_general_driver(seed):
-    """Channels first at stride 1: the lanes are pixels of a row where these are enough and lie side by side."""
+    """Channels first: the lanes are pixels of a row where these are enough and lie side by side."""
     rng, done = np.random.default_rng(seed), 0
     while done < 15:
         channels, multiplier, taps = int(rng.choice([2, 3, 17])), int(rng.choice([1, 1, 2])), int(rng.choice([3, 3, 5]))
@@ -328,7 +328,8 @@ def test_planes_equal_the_general_driver(seed):
         dtype = DTYPES[rng.integers(4)]
         f = rng.standard_normal((taps, taps, channels, multiplier)).astype(dtype)
         x = rng.standard_normal((2, channels, *sizes)).astype(dtype)
-        arguments = {"strides": (1, 1, 1, 1), "padding": padding, "data_format": "NCHW"}
+        stride = int(rng.integers(1, 3))
+        arguments = {"strides": (1, 1, stride, stride), "padding": padding, "data_format": "NCHW"}
         epilogue = {"activation": ["relu6", "gelu", None][rng.integers(3)]}
         if rng.random() < 0.5:
             epilogue["bias"] = rng.standard_normal(channels * multiplier).astype(dtype)
@@ -349,10 +350,10 @@ def test_planes_equal_the_general_driver(seed):
                 out = np.zeros((*expected.shape[:3], expected.shape[3] + 5), dtype)[..., 2:-3]
             with nn.algorithm("depthwise"):
                 made = nn.depthwise_conv2d(x, f, **arguments, **epilogue, num_threads=threads, out=out)
-                assert np.array_equal(made, expected, equal_nan=True), (x.shape, f.shape, padding, dtype, epilogue)
+                assert np.array_equal(made, expected, equal_nan=True), (x.shape, f.shape, arguments, dtype, epilogue)
                 assert out is None or not out.base[..., :2].any() and not out.base[..., -3:].any()
                 made = nn.depthwise_conv2d_backprop_input(x.shape, f, expected, **arguments, num_threads=threads)
-                assert np.array_equal(made, gradient, equal_nan=True), (x.shape, f.shape, padding, dtype)
+                assert np.array_equal(made, gradient, equal_nan=True), (x.shape, f.shape, arguments, dtype)
         done += 1
 
 

@@ -14,7 +14,7 @@ A strided transposed convolution is several stride-1 jobs, each with some of the
 one box go through all of them in turn, while its input and the lines of its outputs are in cache. Along the row, the two
 phases of a stride of 2 may be one job of two outputs a position (`up`).
 
-Channels first, and of 3x3 or 5x5 taps side by side, the lanes are pixels of a row, as nothing has to be turned round then
+Channels first, and of 3x3 or 5x5 taps at stride 1 or 2, the lanes are pixels of a row, as nothing has to be turned round then
 (`planes.pxi`).
 
 Channels fewer than a vector has, as of an RGB image, are taken with their neighbours' along the row: as many pixels as
@@ -88,7 +88,7 @@ cdef extern from "kernels.h" nogil:
         const slide_fn any[8]
         const slide_fn up[6][2][8]
         void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
-        const plane_fn plane[6]
+        const plane_fn plane[6][3]
     const depthwise_kernels *depthwise_kernels_of(int isa)
 
 cdef enum:
@@ -734,17 +734,18 @@ cdef class Depthwise:
         return arranged
 
     cdef bint in_planes(self, int isa) noexcept:
-        """Whether lanes may be pixels: of channels first, square windows side by side and rows that fill a vector."""
+        """Whether lanes may be pixels: of channels first, square windows of stride 1 or 2 and rows that fill a vector."""
         cdef int k = compute_type(self.common.dtype), i
         cdef const Axis *a = &self.common.ax[0]
-        if (self.channels_last or self.phases or self.common.each > 1 or self.common.dtype > 1 or a.size != 1 or a.out != 1 or a.taps != 1
-                or a[2].taps != a[1].taps or a[2].taps > SLIDE_PLANE or depthwise_kernels_of(isa)[k].plane[a[2].taps] == NULL
+        if (self.channels_last or self.phases or a[2].stride > 2 or self.common.each > 1 or self.common.dtype > 1
+                or a.size != 1 or a.out != 1 or a.taps != 1 or a[2].taps != a[1].taps or a[2].taps > SLIDE_PLANE
+                or depthwise_kernels_of(isa)[k].plane[a[2].taps][a[2].stride] == NULL
                 or not self.whole and (self.common.mode or self.common.constant)):
             return False
         for i in range(1, 3):
-            if a[i].stride > 1 or a[i].dilation > 1 or not 0 <= a[i].lo < a[i].taps:
+            if a[i].stride != a[2].stride or a[i].dilation > 1 or not 0 <= a[i].lo < a[i].taps:
                 return False
-        return (a.lo == 0 and a[1].size > 0 and min(a[2].size, a[2].out) >= conv_kernels_of(isa)[k].lanes
+        return (a.lo == 0 and a[1].size > 0 and min(a[2].size // a[2].stride, a[2].out) >= conv_kernels_of(isa)[k].lanes
                 and max(a[2].size, a[2].out) * self.common.csize <= PLANE_MOST)
 
     cdef bint run_in_planes(self, cnp.ndarray x, Panels panels, cnp.ndarray bias, epilogue, cnp.ndarray out, const View *view,
@@ -762,7 +763,7 @@ cdef class Depthwise:
         if not self.in_planes(isa) or not panels.finite or activation > CLAMP or not view.s[2] == self.common.size == to.s[2]:
             return False
         begin(&call, raised)
-        p.compute, p.csize, p.taps = depthwise_kernels_of(isa)[k].plane[w.taps], self.common.csize, w.taps * w.taps
+        p.compute, p.csize, p.taps = depthwise_kernels_of(isa)[k].plane[w.taps][w.stride], self.common.csize, w.taps * w.taps
         p.x, p.out, p.repeat, p.call = view[0], to[0], self.common.repeat, &call
         p.args.row, p.args.height, p.args.width = view.s[1], view.size[1], view.size[2]
         p.args.top, p.args.left, p.args.clamp = h.lo, w.lo, activation == CLAMP

@@ -12,7 +12,8 @@
      [7] = JOIN(windows##_7, tn, ISA)}
 #define TWO(windows, one, other, tn) {PIXELS(windows##_##one, tn), PIXELS(windows##_##other, tn)}
 #define ANY(tn) .any = PIXELS(slide_0_0, tn), .arrange = JOIN(arrange, tn, ISA)
-#define PLANES(tn) .plane = {[3] = JOIN(plane_3, tn, ISA), [5] = JOIN(plane_5, tn, ISA)}
+#define PLANE_OF(K, tn) [K] = {0, JOIN(plane_##K##_1, tn, ISA), JOIN(plane_##K##_2, tn, ISA)}
+#define PLANES(tn) .plane = {PLANE_OF(3, tn), PLANE_OF(5, tn)}
 #define WINDOWS(tn)                                                                                                    \
     .slide = {TWO(slide_3, 1, 2, tn), TWO(slide_5, 1, 2, tn), TWO(slide_7, 1, 2, tn)},                                 \
     .up = {[2] = TWO(up_2, 0, 1, tn), TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, PLANES(tn),      \

@@ -45,11 +45,11 @@ typedef void (*slide_fn)(const slide_args *);
 #define PLANE_WIDE (REGISTERS == 32 ? 2 : 1) /* and vectors of a row */
 
 /* Some rows of outputs of one channel whose pixels lie side by side:
- *     out[r][j] = clamp(sum_i sum_k x[first + r + i - top][j + k - left] * w[i*taps + k] + bias)
+ *     out[r][j] = clamp(sum_i sum_k x[(first + r)*stride + i - top][j*stride + k - left] * w[i*taps + k] + bias)
  * for r < rows, j < columns; zeros lie outside the plane. In this order, one accumulator a sum. */
 typedef struct {
     const char *x;                /* IN */
-    ptrdiff_t row, height, width; /* bytes from row to row; at least a vector wide, as the output */
+    ptrdiff_t row, height, width; /* bytes from row to row; at least stride vectors wide, the output one */
     ptrdiff_t first, top, left;   /* top and left less than the taps, and not negative */
     const void *w;                /* IN  [taps*taps], so many elements apart */
     ptrdiff_t w_step;
@@ -58,8 +58,9 @@ typedef struct {
     ptrdiff_t out_row, rows, columns; /* bytes from row to row */
     int clamp;
     double low, high;
-    void *room; /* [rows + taps - 1][pitch], zeros where no pixel is put: before a row a vector, or as many as a window
-                   has but one; and the rest behind */
+    /* [(rows - 1)*stride + taps][pitch]: rows with the zeros before and behind them, already there; of stride 2 the
+     * even pixels, from half the pitch on the odd ones */
+    void *room;
     ptrdiff_t pitch;
 } plane_args;
 typedef void (*plane_fn)(const plane_args *);
@@ -75,7 +76,7 @@ typedef struct {
      * of a tile is the sum of x[c] * w[k] with t + first - 2*c = k; column 0 is the first that the first pair meets. */
     slide_fn up[SLIDE_UP + 1][2][SLIDE_PIXELS + 1];
     arrange_fn arrange;
-    plane_fn plane[SLIDE_PLANE + 1]; /* by taps: 3, 5; NULL where there is none */
+    plane_fn plane[SLIDE_PLANE + 1][3]; /* [taps: 3, 5][stride: 1, 2]; NULL where there is none */
 } depthwise_kernels;
 
 KERNEL_TABLES(depthwise_kernels)

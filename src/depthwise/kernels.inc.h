@@ -295,28 +295,26 @@ INLINE void NAME(slide_up)(const slide_args *s, const int K, const int first, co
 
 /* ---- planes ---------------------------------------------------------------------------------------------------- */
 
-#undef PLANE_LEAD
-#define PLANE_LEAD (VL < SLIDE_PLANE - 1 ? SLIDE_PLANE - 1 : VL) /* zeros before a row */
-
 /* Some rows by some vectors of a row, `next` elements apart: each vector of input meets all rows of outputs that read it. */
 INLINE void NAME(plane_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], ptrdiff_t r, ptrdiff_t column,
-                             ptrdiff_t next, const int K, const int rows, const int wide)
+                             ptrdiff_t next, const int K, const int S, const int rows, const int wide)
 {
-    const T *x = (const T *)p->room + r * p->pitch + PLANE_LEAD - p->left + column;
+    const T *x = (const T *)p->room + r * S * p->pitch + column;
+    const ptrdiff_t half = p->pitch / 2;
     char *out = p->out + r * p->out_row + column * (ptrdiff_t)sizeof(T);
     V acc[PLANE_ROWS][PLANE_WIDE];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < wide; j++)
             acc[i][j] = (V){0};
-    UNROLL for (int i = 0; i < rows + K - 1; i++) {
+    UNROLL for (int i = 0; i < (rows - 1) * S + K; i++) {
         UNROLL for (int k = 0; k < K; k++) {
             V v[PLANE_WIDE];
             UNROLL for (int j = 0; j < wide; j++)
-                v[j] = LOAD(x + k + j * next);
+                v[j] = LOAD(x + k % S * half + k / S + j * next);
             UNROLL for (int t = 0; t < rows; t++)
-                if (i - t >= 0 && i - t < K)
+                if (i - t * S >= 0 && i - t * S < K)
                     UNROLL for (int j = 0; j < wide; j++)
-                        acc[t][j] += v[j] * f[i - t][k];
+                        acc[t][j] += v[j] * f[i - t * S][k];
         }
         x += p->pitch;
     }
@@ -334,46 +332,72 @@ INLINE void NAME(plane_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_P
 }
 
 /* What is left of rows and columns at the end: the last tile moved back. */
-INLINE void NAME(plane_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], const int K, const int rows)
+INLINE void NAME(plane_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], const int K, const int S,
+                             const int rows)
 {
     const ptrdiff_t columns = p->columns, most = PLANE_WIDE * VL;
     for (ptrdiff_t r = 0; r < p->rows; r += rows) {
         r = r + rows > p->rows ? p->rows - rows : r;
         for (ptrdiff_t j = 0; j < columns; j += most) {
             if (columns >= most)
-                NAME(plane_tile)(p, f, r, j + most > columns ? columns - most : j, VL, K, rows, PLANE_WIDE);
+                NAME(plane_tile)(p, f, r, j + most > columns ? columns - most : j, VL, K, S, rows, PLANE_WIDE);
             else
-                NAME(plane_tile)(p, f, r, 0, columns - VL, K, rows, PLANE_WIDE);
+                NAME(plane_tile)(p, f, r, 0, columns - VL, K, S, rows, PLANE_WIDE);
         }
     }
 }
 
-INLINE void NAME(plane)(const plane_args *p, const int K)
+/* A row of the plane behind its zeros; of stride 2 the pixels that are even with these, and then the odd ones. */
+INLINE void NAME(plane_row)(T *to, const T *x, ptrdiff_t left, ptrdiff_t width, ptrdiff_t half, const int S)
 {
-    T *to = (T *)p->room + PLANE_LEAD;
-    const ptrdiff_t width = p->width;
+    if (S == 1) {
+        for (ptrdiff_t j = 0; j < width - VL; j += VL)
+            STORE(to + left + j, LOAD(x + j));
+        STORE(to + left + width - VL, LOAD(x + width - VL));
+        return;
+    }
+    T *even = to + left % 2 * half + left / 2, *odd = to + (left + 1) % 2 * half + (left + 1) / 2;
+    VI evens = {0}, odds = {0};
+    UNROLL for (int l = 0; l < VL; l++) {
+        evens[l] = 2 * l;
+        odds[l] = 2 * l + 1;
+    }
+    const ptrdiff_t last = (width - 2 * VL) / 2 * 2;
+    for (ptrdiff_t j = 0;; j = j + 2 * VL < last ? j + 2 * VL : last) {
+        const V a = LOAD(x + j), b = LOAD(x + j + VL);
+        STORE(even + j / 2, __builtin_shuffle(a, b, evens));
+        STORE(odd + j / 2, __builtin_shuffle(a, b, odds));
+        if (j == last)
+            break;
+    }
+    if (width % 2)
+        even[width / 2] = x[width - 1];
+}
+
+INLINE void NAME(plane)(const plane_args *p, const int K, const int S)
+{
+    T *to = (T *)p->room;
+    const ptrdiff_t half = p->pitch / 2;
     V f[SLIDE_PLANE][SLIDE_PLANE];
     UNROLL for (int i = 0; i < K; i++)
         UNROLL for (int k = 0; k < K; k++)
             f[i][k] = (V){0} + ((const T *)p->w)[(i * K + k) * p->w_step];
-    for (ptrdiff_t i = 0; i < p->rows + K - 1; i++, to += p->pitch) {
-        const ptrdiff_t h = p->first - p->top + i;
-        const T *x = (const T *)(p->x + h * p->row);
-        if (h < 0 || h >= p->height) {
-            memset(to, 0, width * sizeof(T));
-            continue;
-        }
-        for (ptrdiff_t j = 0; j < width - VL; j += VL)
-            STORE(to + j, LOAD(x + j));
-        STORE(to + width - VL, LOAD(x + width - VL));
+    for (ptrdiff_t i = 0; i < (p->rows - 1) * S + K; i++, to += p->pitch) {
+        const ptrdiff_t h = p->first * S - p->top + i;
+        if (h < 0 || h >= p->height)
+            memset(to, 0, p->pitch * sizeof(T));
+        else
+            NAME(plane_row)(to, (const T *)(p->x + h * p->row), p->left, p->width, half, S);
     }
     if (p->rows < PLANE_ROWS)
-        NAME(plane_rows)(p, f, K, 1);
+        NAME(plane_rows)(p, f, K, S, 1);
     else
-        NAME(plane_rows)(p, f, K, PLANE_ROWS);
+        NAME(plane_rows)(p, f, K, S, PLANE_ROWS);
 }
-static __attribute__((unused)) void NAME(plane_3)(const plane_args *p) { NAME(plane)(p, 3); }
-static __attribute__((unused)) void NAME(plane_5)(const plane_args *p) { NAME(plane)(p, 5); }
+#define PLANE(K, S)                                                                                                    \
+    static __attribute__((unused)) void NAME(plane_##K##_##S)(const plane_args *p) { NAME(plane)(p, K, S); }
+PLANE(3, 1) PLANE(3, 2) PLANE(5, 1) PLANE(5, 2)
+#undef PLANE
 
 static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at, ptrdiff_t blocks)
 {

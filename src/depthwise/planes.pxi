@@ -48,6 +48,7 @@ cdef void run_planes(const void *task, ptrdiff_t unit, int thread) noexcept nogi
 
 cdef void cut_planes(Planes *p, const Axis *h, const Axis *w, ptrdiff_t lanes) noexcept:
     """A thread's rows, padded: an odd number of cache lines each."""
-    p.args.pitch = odd_lines((max(lanes, SLIDE_PLANE) + max(w.size, w.out + w.taps)) * p.csize) // p.csize
-    p.band = min(h.out, max(PLANE_LEAST, PLANE_BYTES // (p.args.pitch * p.csize) - h.taps + 1))
-    p.room = aligned((p.band + h.taps - 1) * p.args.pitch * p.csize)
+    cdef ptrdiff_t row = lanes + max((w.size + w.lo) // w.stride + 1, w.out + w.taps)
+    p.args.pitch = odd_lines(w.stride * row * p.csize) // p.csize
+    p.band = min(h.out, max(PLANE_LEAST, (PLANE_BYTES // (p.args.pitch * p.csize) - h.taps) // h.stride + 1))
+    p.room = aligned(span_of(h, p.band) * p.args.pitch * p.csize)
