@@ -357,6 +357,19 @@ def test_planes_equal_the_general_driver(seed):
         done += 1
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_threads_share_the_rows_of_a_few_planes(stride):
+    """And give the bits of one."""
+    rng = np.random.default_rng(3)
+    x, f = rng.standard_normal((1, 3, 407, 311), np.float32), rng.standard_normal((5, 5, 3, 1), np.float32)
+    arguments = {"strides": (1, 1, stride, stride), "padding": "SAME", "data_format": "NCHW"}
+    with nn.algorithm("direct"):
+        expected = nn.depthwise_conv2d(x, f, **arguments)
+    with nn.algorithm("depthwise"):
+        for threads in (1, 2, 3, 4):
+            assert np.array_equal(nn.depthwise_conv2d(x, f, **arguments, num_threads=threads), expected)
+
+
 @pytest.mark.parametrize("stride", [2, 3])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 8])
 def test_strides_over_few_channels(channels, stride):
