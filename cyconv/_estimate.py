@@ -117,20 +117,9 @@ def pixels(p: Problem, lanes: int) -> Counts:
     }  # fmt: skip
 
 
-def in_planes(p: Problem, lanes: int) -> bool:
-    """Whether the depthwise driver's lanes are pixels of a row, if these lie side by side."""
-    d, h, w = p.jobs[0]
-    return (
-        not (p.channels_last or p.jobs[1:] or p.groups < p.in_channels)
-        and p.dtype < 2 and d.size == d.out == d.taps == 1 and h.taps == w.taps in (3, 5) and p.zeros_outside
-        and all(a.stride == w.stride < 3 and a.dilation == 1 and 0 <= a.lo < a.taps for a in (h, w))
-        and min(w.size // w.stride, w.out) >= lanes
-    )  # fmt: skip
-
-
 def depthwise(p: Problem, lanes: int) -> Counts:
     """Vectors along channels, or pixels folded into them, whose windows slide; over a strip where they do not lie so."""
-    if in_planes(p, lanes):
+    if p.plane_width >= lanes:
         lines, stride = prod(p.outs[:2]) * p.out_channels * -(-p.outs[2] // lanes), p.jobs[0][2].stride
         return {"jobs": 1, "lines": lines * stride * stride, "plane": lines * prod(p.taps)}
     channels, filters = p.in_channels // p.groups, p.out_channels // p.groups

@@ -77,6 +77,9 @@ def misfit(op: str, arg: str, shapes: tuple[Shape, ...], text: str) -> ShapeErro
     return ShapeError(f"{op}: {text}", op, arg, shapes)
 
 
+MOST_PLANE_WIDTH = 8192  # of which scratch holds enough rows, padded
+
+
 class Problem(NamedTuple):
     """A convolution in the form the drivers take: sizes, jobs, and how to read the filters."""
 
@@ -108,6 +111,19 @@ class Problem(NamedTuple):
         """Floating-point operations of its sums, term by term."""
         terms = sum(math.prod(axis.out * axis.taps for axis in job) for job in self.jobs)
         return 2.0 * math.prod(self.batch) * self.in_channels * self.out_channels / self.groups * terms
+
+    @property
+    def plane_width(self) -> int:
+        """How many lanes a row of pixels fills where the depthwise driver takes these for lanes, not channels; else 0."""
+        if self.channels_last or self.groups < self.in_channels or self.dtype > 1 or len(self.jobs) != 1:
+            return 0
+        d, h, w = self.jobs[0]
+        along = all(a.stride == w.stride < 3 and a.dilation == 1 and 0 <= a.lo < a.taps for a in (h, w))
+        if not (
+            along and self.zeros_outside and h.taps == w.taps in (3, 5) and d.size == d.out == d.taps == 1 and h.size
+        ):
+            return 0
+        return min(w.size // w.stride, w.out) if max(w.size, w.out) <= MOST_PLANE_WIDTH else 0
 
     @property
     def small_groups(self) -> bool:

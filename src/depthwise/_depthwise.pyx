@@ -49,7 +49,7 @@ cnp.import_array()
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
 cdef extern from "kernels.h" nogil:
-    enum: SLIDE_PIXELS, SLIDE_ROWS, SLIDE_PLANE
+    enum: SLIDE_PIXELS, SLIDE_ROWS
     ctypedef struct slide_args:
         const char *x
         ptrdiff_t plane, row, column
@@ -603,6 +603,7 @@ cdef class Depthwise:
     cdef list phases         # one driver for each of several jobs
     cdef int ndim
     cdef bint channels_last, whole
+    cdef ptrdiff_t plane_width
     cdef tuple out_shape
     cdef tuple order
     cdef object problem
@@ -645,7 +646,7 @@ cdef class Depthwise:
             self.phases = [Depthwise(problem._replace(jobs=(job,)), pairs) for job in jobs]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
-        self.out_shape = problem.out_shape
+        self.out_shape, self.plane_width = problem.out_shape, problem.plane_width
 
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
@@ -734,19 +735,8 @@ cdef class Depthwise:
         return arranged
 
     cdef bint in_planes(self, int isa) noexcept:
-        """Whether lanes may be pixels: of channels first, square windows of stride 1 or 2 and rows that fill a vector."""
-        cdef int k = compute_type(self.common.dtype), i
-        cdef const Axis *a = &self.common.ax[0]
-        if (self.channels_last or self.phases or a[2].stride > 2 or self.common.each > 1 or self.common.dtype > 1
-                or a.size != 1 or a.out != 1 or a.taps != 1 or a[2].taps != a[1].taps or a[2].taps > SLIDE_PLANE
-                or depthwise_kernels_of(isa)[k].plane[a[2].taps][a[2].stride] == NULL
-                or not self.whole and (self.common.mode or self.common.constant)):
-            return False
-        for i in range(1, 3):
-            if a[i].stride != a[2].stride or a[i].dilation > 1 or not 0 <= a[i].lo < a[i].taps:
-                return False
-        return (a.lo == 0 and a[1].size > 0 and min(a[2].size // a[2].stride, a[2].out) >= conv_kernels_of(isa)[k].lanes
-                and max(a[2].size, a[2].out) * self.common.csize <= PLANE_MOST)
+        """Whether lanes may be pixels: rows fill a vector."""
+        return self.plane_width >= conv_kernels_of(isa)[compute_type(self.common.dtype)].lanes
 
     cdef bint run_in_planes(self, cnp.ndarray x, Panels panels, cnp.ndarray bias, epilogue, cnp.ndarray out, const View *view,
                             const View *to, int threads, int isa) except -1:

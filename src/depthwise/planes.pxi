@@ -3,7 +3,6 @@
 cdef enum:
     PLANE_BYTES = 24576       # of a plane's rows that are read together: L1 keeps them
     PLANE_LEAST = 12          # of them, whole tiles, also where L1 does not
-    PLANE_MOST = 1 << 16      # bytes of a row
     PLANE_UNIT = 1 << 20      # terms of a unit, about
 
 
