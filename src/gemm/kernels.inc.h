@@ -104,7 +104,8 @@ INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], con
 /* rows*wide accumulators, `wide` vectors of filters, one broadcast: 14x2 needs 31 of AVX-512's 32 registers, 6x2 needs
  * 15 of AVX2's 16. A step of k is rows + wide loads for rows*wide FMAs; the filters stream from L2, wide vectors a step.
  * One or two rows are as many blocks wide as keep the FMAs busy; to fetch ahead would take loads of theirs, which go at
- * the rate of L2 or L3 (1280 channels to 1000: 67 GB/s with it, 89 without, on a Zen 4 whose L3 gives a core 98). Input larger than L2 is fetched a tile ahead, a line of every row at a time (3x3 stride 2 of 112x112x64: 80 % of the
+ * the rate of L2 or L3 (1280 channels to 1000: 67 GB/s with it, 89 without, on a Zen 4 whose L3 gives a core 98).
+ * Input larger than L2 is fetched a tile ahead, a line of every row at a time (3x3 stride 2 of 112x112x64: 80 % of the
  * FMA peak became 95). */
 INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
 {
@@ -114,7 +115,8 @@ INLINE void NAME(gemm)(const tile_args *t, const int rows, const int wide)
         UNROLL for (int j = 0; j < wide; j++)
             __builtin_prefetch(t->out[i] + j * VBYTES, 1);
     const T *b = (const T *)t->b;
-    const ptrdiff_t panel = t->panel / (ptrdiff_t)sizeof(T), run = t->run, ldb = t->ldb, ahead = t->ahead ? rows * t->pixel : 0;
+    const ptrdiff_t run = t->run, ldb = t->ldb, ahead = t->ahead ? rows * t->pixel : 0;
+    const ptrdiff_t panel = t->panel / (ptrdiff_t)sizeof(T); /* of broad tiles */
     for (ptrdiff_t r = 0; r < t->runs; r++) {
         const T *a[TILE_ROWS];
         UNROLL for (int i = 0; i < rows; i++)
