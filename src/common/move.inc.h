@@ -3,6 +3,14 @@
  * and EXPM1, TANH_OF, ERF and SIGMOID_OF be defined. */
 #include "storage.inc.h"
 
+/* No comparison holds for NaN: it comes through. */
+INLINE V NAME(clamped)(V v, double low_, double high_)
+{
+    const V low = (V){0} + (T)low_, high = (V){0} + (T)high_;
+    v = SELECT(v < low, low, v);
+    return SELECT(v > high, high, v);
+}
+
 /* ---- rows into columns ---------------------------------------------------------------------------------------- */
 
 /* 0, 1, 2, ... */

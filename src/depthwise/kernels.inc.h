@@ -75,13 +75,9 @@ INLINE void NAME(slide_end)(const slide_args *s, V *acc, ptrdiff_t at, ptrdiff_t
         UNROLL for (int t = 0; t < pixels; t++, added += s->added_column)
             acc[t] += LOAD(added);
     }
-    if (s->clamp) {
-        const V low = (V){0} + (T)s->low, high = (V){0} + (T)s->high;
-        UNROLL for (int t = 0; t < pixels; t++) {
-            acc[t] = SELECT(acc[t] < low, low, acc[t]);
-            acc[t] = SELECT(acc[t] > high, high, acc[t]);
-        }
-    }
+    if (s->clamp)
+        UNROLL for (int t = 0; t < pixels; t++)
+            acc[t] = NAME(clamped)(acc[t], s->low, s->high);
     UNROLL for (int t = 0; t < pixels; t++) {
         STORE((T *)(out + t / 3 * (3 * column) + t % 3 * column), acc[t]);
         acc[t] = (V){0};
@@ -319,15 +315,10 @@ INLINE void NAME(plane_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_P
         x += p->pitch;
     }
     const V bias = (V){0} + (p->bias ? *(const T *)p->bias : 0);
-    const V low = (V){0} + (T)p->low, high = (V){0} + (T)p->high;
     UNROLL for (int i = 0; i < rows; i++, out += p->out_row)
         UNROLL for (int j = 0; j < wide; j++) {
-            V y = acc[i][j] + bias;
-            if (p->clamp) {
-                y = SELECT(y < low, low, y);
-                y = SELECT(y > high, high, y);
-            }
-            STORE((T *)out + j * next, y);
+            const V y = acc[i][j] + bias;
+            STORE((T *)out + j * next, p->clamp ? NAME(clamped)(y, p->low, p->high) : y);
         }
 }
 

@@ -18,14 +18,6 @@ INLINE void NAME(tile_start)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], c
                 acc[i][j] = LOAD((const T *)t->out[i] + j * VL);
 }
 
-/* No comparison holds for NaN: it comes through. */
-INLINE V NAME(clamped)(V v, double low_, double high_)
-{
-    const V low = (V){0} + (T)low_, high = (V){0} + (T)high_;
-    v = SELECT(v < low, low, v);
-    return SELECT(v > high, high, v);
-}
-
 /* The last vector of a row of which so many bytes are not there. */
 INLINE V NAME(load_last)(const char *p, int spare)
 {
