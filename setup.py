@@ -14,7 +14,7 @@ MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION
 LINK = ["-fopenmp", "-Wl,-z,relro,-z,now,-z,noexecstack"]
 if os.environ.get("CYCONV_SANITIZE"):
     # Slower code with every load, store and integer operation checked; see CONTRIBUTING.md.
-    SANITIZE = [f"-fsanitize={os.environ['CYCONV_SANITIZE']}", "-fno-omit-frame-pointer", "-g", "-O1", "-DUNROLL="]
+    SANITIZE = [f"-fsanitize={os.environ['CYCONV_SANITIZE']}", "-fno-omit-frame-pointer", "-g1", "-O1", "-DSANITIZED"]
     COMPILE, LINK = COMPILE + SANITIZE, LINK + SANITIZE
 
 

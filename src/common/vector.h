@@ -9,10 +9,12 @@
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(f) JOIN(f, TN, ISA)
-#ifdef UNROLL /* empty in a sanitized build, where every copy of a load or store is checked and compiles slowly */
-#define SANITIZED
+#ifdef SANITIZED /* with every load and store checked, a copy per shape takes minutes to compile */
+#define UNROLL
+#define INLINE static inline
 #else
 #define UNROLL _Pragma("GCC unroll 64")
+#define INLINE static inline __attribute__((always_inline))
 #endif
 /* mask ? yes : no, lane by lane; C has no ?: on vectors */
 #define SELECT(mask, yes, no) ((V)(((mask) & (VM)(yes)) | (~(mask) & (VM)(no))))
@@ -30,7 +32,6 @@ typedef struct { char all[32]; } bytes32;
 typedef int bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
 typedef int64_t bytes8 __attribute__((aligned(1), may_alias));
 typedef int32_t bytes4 __attribute__((aligned(1), may_alias));
-#define INLINE static inline __attribute__((always_inline))
 #endif
 
 #undef V

@@ -80,18 +80,6 @@ INLINE void NAME(end)(const tile_args *t, V acc[FILTERS][ROWS][WIDE], ptrdiff_t 
         if (last < rows)                                                                                               \
             NAME(meet)(acc, x, t, in, filters, wide, first, last);                                                     \
         break;
-#ifdef SANITIZED /* one copy for all: with every load checked, 21 take minutes to compile */
-#define CASES                                                                                                          \
-    default: NAME(meet)(acc, x, t, in, filters, wide, in->range / ROWS, in->range % ROWS);
-#else
-#define CASES                                                                                                          \
-    CASE(0, 0) CASE(0, 1) CASE(0, 2) CASE(0, 3) CASE(0, 4) CASE(0, 5)                                                  \
-    CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)                                                             \
-    CASE(2, 2) CASE(2, 3) CASE(2, 4) CASE(2, 5)                                                                        \
-    CASE(3, 3) CASE(3, 4) CASE(3, 5)                                                                                   \
-    CASE(4, 4) CASE(4, 5)                                                                                              \
-    CASE(5, 5)
-#endif
 
 INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, const int wide)
 {
@@ -111,13 +99,17 @@ INLINE void NAME(tile)(const tile_args *t, const int filters, const int rows, co
             }
             const T *x = (const T *)*input++ + column;
             switch (in->range) {
-                CASES
+                CASE(0, 0) CASE(0, 1) CASE(0, 2) CASE(0, 3) CASE(0, 4) CASE(0, 5)
+                CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)
+                CASE(2, 2) CASE(2, 3) CASE(2, 4) CASE(2, 5)
+                CASE(3, 3) CASE(3, 4) CASE(3, 5)
+                CASE(4, 4) CASE(4, 5)
+                CASE(5, 5)
             }
         }
         NAME(end)(t, acc, column, filters, rows, wide, t->rows);
     }
 }
-#undef CASES
 #undef CASE
 
 /* As many rows as the accumulators leave registers for: the input's vectors and one filter. */
