@@ -1,17 +1,22 @@
 from typing import final
 
-from cyconv._gemm import _Driver, _Packed
+from cyconv._gemm import Driver as Driver
+from cyconv._gemm import Panels as Panels
 from cyconv._problem import StagedFilters
 
-@final
-class Panels(_Packed): ...
+class _Packed:
+    @property
+    def nbytes(self) -> int: ...
 
 @final
-class Depthwise(_Driver): ...
+class Taps(_Packed): ...
+
+@final
+class Depthwise(Driver): ...
 
 @final
 class Stages(_Packed): ...
 
 @final
-class Separable(_Driver):
+class Separable(Driver):
     def pack(self, filters: StagedFilters, isa: int) -> Stages: ...

@@ -1,15 +1,16 @@
 from typing import Any, Self, final
 
+from typing_extensions import disjoint_base
+
 from cyconv._problem import Array, Epilogue, Problem
 
-class _Driver:
-    """What drivers have, each of it some of that; `_algorithms` says what it is."""
+@disjoint_base
+class Driver:
+    """What all drivers have; `_algorithms` says what it is."""
 
     def __new__(cls, problem: Any) -> Self: ...
     @property
     def problem(self) -> Problem: ...
-    @property
-    def general(self) -> Any: ...
     @property
     def flops(self) -> float: ...
     @property
@@ -30,21 +31,19 @@ class _Driver:
         isa: int,
     ) -> Array: ...
 
-class _Packed:
-    """And what they pack."""
+@final
+class Panels:
+    """What most of them pack."""
 
     @property
     def nbytes(self) -> int: ...
     @property
     def finite(self) -> bool: ...
     @property
-    def filters(self) -> Any: ...
+    def filters(self) -> Array: ...
 
 @final
-class Panels(_Packed): ...
+class Columns(Driver): ...
 
 @final
-class Columns(_Driver): ...
-
-@final
-class Convolution(_Driver): ...
+class Convolution(Driver): ...

@@ -1,14 +1,15 @@
 from typing import Any, Self, final
 
 from cyconv._filter_gradient import _Gradient
-from cyconv._gemm import _Driver, _Packed
+from cyconv._gemm import Convolution
+from cyconv._gemm import Driver as Driver
+from cyconv._gemm import Panels as Panels
 from cyconv._problem import Problem
 
 @final
-class Panels(_Packed): ...
-
-@final
-class Pixels(_Driver): ...
+class Pixels(Driver):
+    @property
+    def general(self) -> Convolution: ...
 
 @final
 class PixelsGradient(_Gradient):

@@ -1,7 +1,7 @@
 """Inline pieces every driver uses: axes and views of arrays, memory, and a call that threads share and Ctrl-C ends."""
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -148,38 +148,6 @@ cdef inline void read_filters(cnp.ndarray w, int ndim, str role, ptrdiff_t cg, p
         f.row, f.column, f.group = last, other if by_channel else 0, other
 
 
-cdef inline char *allocate(ptrdiff_t size, str op, str what) except NULL:
-    """Memory whose start is aligned to cache lines, from malloc."""
-    cdef char *p = <char *> allocate_large(size)
-    if p == NULL:
-        raise MemoryError(f"{op}: no memory for {size} bytes of {what}")
-    return p
-
-
-cdef struct Memory:
-    # Of a call: small blocks from its own stack, since malloc and free take as long as a tiny problem.
-    ptrdiff_t used
-    int count
-    char *blocks[6]
-    char at_hand[AT_HAND + 64]
-
-
-cdef inline void no_memory(Memory *m) noexcept:
-    m.used, m.count = -<ptrdiff_t> m.at_hand & 63, 0
-
-
-cdef inline char *take(Memory *m, ptrdiff_t size, str op, str what) except NULL:
-    """A block that starts a cache line and lives until `give_back`."""
-    cdef char *p = m.at_hand + m.used
-    if size <= AT_HAND - m.used:
-        m.used += aligned(size)
-        return p
-    p = allocate(size, op, what)
-    m.blocks[m.count] = p
-    m.count += 1
-    return p
-
-
 cdef inline cnp.ndarray kept_memory(ptrdiff_t size, str op, str what, large_output):
     """An array of bytes in memory that is kept for the next, as a large output's, which is _runtime's. Of new pages each
     would be cleared first: 9 MB of packed filters took 1 ms more."""
@@ -187,22 +155,6 @@ cdef inline cnp.ndarray kept_memory(ptrdiff_t size, str op, str what, large_outp
         return large_output((size,), "u1")
     except MemoryError:
         raise MemoryError(f"{op}: no memory for {size} bytes of {what}") from None
-
-
-cdef inline char *take_large(Memory *m, ptrdiff_t size, str op, str what, large_output, list held) except NULL:
-    """As `take`, of what may be large: from memory that is kept, and that `held` keeps alive."""
-    cdef cnp.ndarray room
-    if size < LARGE_OUTPUT:
-        return take(m, size, op, what)
-    room = kept_memory(size, op, what, large_output)
-    held.append(room)
-    return <char *> cnp.PyArray_DATA(room)
-
-
-cdef inline void give_back(Memory *m) noexcept:
-    while m.count:
-        m.count -= 1
-        free(m.blocks[m.count])
 
 
 # ---- calls ------------------------------------------------------------------------------------------------------
@@ -218,20 +170,66 @@ cdef struct Call:
     int cancelled
     int not_finite  # a filter has a NaN or an infinity
     double next_poll
-    void *raised  # a list that takes what a signal handler raised
+    void *raised  # by a signal handler: a reference, or NULL
     char apart[64]  # the others read what is above, all the time
     ptrdiff_t spent  # by the thread that made the call, since it last looked at the clock
+    void *op  # its name
+    # Its memory: small blocks from its own stack, since malloc and free take as long as a tiny problem.
+    ptrdiff_t used
+    int count
+    char *blocks[6]
+    char at_hand[AT_HAND + 64]
 
 
-cdef inline void begin(Call *call, list raised) noexcept:
-    call.cancelled, call.not_finite, call.next_poll, call.spent, call.raised = 0, 0, 0, 0, <void *> raised
+cdef inline void begin_call(Call *call, str op) noexcept:
+    """A call, which lasts until `end_call`, of an op."""
+    call.cancelled, call.not_finite, call.next_poll, call.spent, call.raised, call.op = 0, 0, 0, 0, NULL, <void *> op
+    call.used, call.count = -<ptrdiff_t> call.at_hand & 63, 0
+
+
+cdef inline int end_call(Call *call) except -1:
+    """Give its memory back, and raise what a signal handler raised."""
+    while call.count:
+        call.count -= 1
+        free(call.blocks[call.count])
+    if call.raised != NULL:
+        error = <object> call.raised
+        Py_DECREF(error)
+        raise error
+    return 0
+
+
+cdef inline char *take(Call *call, ptrdiff_t size, str what) except NULL:
+    """A block of memory that starts a cache line and lives until `end_call`."""
+    cdef char *p = call.at_hand + call.used
+    if size <= AT_HAND - call.used:
+        call.used += aligned(size)
+        return p
+    p = <char *> allocate_large(size)
+    if p == NULL:
+        raise MemoryError(f"{<str> call.op}: no memory for {size} bytes of {what}")
+    call.blocks[call.count] = p
+    call.count += 1
+    return p
+
+
+cdef inline char *take_large(Call *call, ptrdiff_t size, str what, large_output, list held) except NULL:
+    """As `take`, of what may be large: from memory that is kept, and that `held` keeps alive."""
+    cdef cnp.ndarray room
+    if size < LARGE_OUTPUT:
+        return take(call, size, what)
+    room = kept_memory(size, <str> call.op, what, large_output)
+    held.append(room)
+    return <char *> cnp.PyArray_DATA(room)
 
 
 cdef inline void poll_signals(Call *call) noexcept with gil:
     try:
         PyErr_CheckSignals()
     except BaseException as error:
-        (<list> call.raised).append(error)
+        if call.raised == NULL:
+            Py_INCREF(error)
+            call.raised = <void *> error
         call.cancelled = 1
 
 

@@ -33,18 +33,18 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport JobAxis as Axis
 from common cimport (
-    L1_PERIOD, MOVE, Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, even_parts,
-    give_back, leaves_input, loads_suffer, no_memory, odd_lines, output, poll, poll_after, readable, run_units,
-    span_of, storage_bytes, take, team_of, view_of
+    L1_PERIOD, MOVE, Call, View, aligned, ceil_div, compute_bytes, compute_type, copy_axis, even_parts, leaves_input, loads_suffer,
+    odd_lines, poll, poll_after, run_units, span_of, storage_bytes, take, team_of
 )
 from kernels cimport TILE_ROWS, conv_kernels, conv_kernels_fn, spare_bytes, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._gemm import _kernels_of
 from cyconv._geometry import in_pairs, pairs_of_outputs
-from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
+
+include "driver.pxi"
 
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
@@ -581,49 +581,42 @@ include "planes.pxi"
 
 # ---- the drivers --------------------------------------------------------------------------------------------------
 
-cdef class Panels:
+cdef class Taps:
     """Depthwise filters as [taps][channels] in the compute type, a vector wide at least; and as the last call's vectors of
     channels took them, which depends on where its arrays start: ((shift, blocks), bytes never changed once they are here):
     the filters in vectors, a vector of zeros for each block and where the blocks start."""
     cdef cnp.ndarray dense
     cdef bint finite
     cdef tuple arranged
-    cdef list phases         # Panels of each, instead
+    cdef list phases         # those of each, instead
 
     @property
     def nbytes(self):
         if self.phases:
-            return sum([panels.nbytes for panels in self.phases])
+            return sum([taps.nbytes for taps in self.phases])
         return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
-cdef class Depthwise:
-    """A depthwise Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+cdef class Depthwise(Driver):
+    """A depthwise Problem."""
     cdef Run common          # what it is for every ISA and call
     cdef list phases         # one driver for each of several jobs
-    cdef int ndim
-    cdef bint channels_last, whole
+    cdef bint whole
     cdef ptrdiff_t plane_width
-    cdef tuple out_shape
     cdef tuple order
-    cdef object problem
-    cdef readonly object layout
-    cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem, pairs=None):
         """Of `pairs`, the forward axis of the rows, both phases in one."""
         cdef int i
         cdef Run *r = &self.common
-        self.problem, self.ndim, self.channels_last = problem, problem.ndim, problem.channels_last
-        r.dtype = r.out_dtype = problem.dtype
+        r.dtype = r.out_dtype = self.dtype
         r.size, r.csize = storage_bytes(r.dtype), compute_bytes(r.dtype)
         r.channels, r.columns = problem.in_channels, problem.out_channels
-        r.each = r.taps = r.channels // problem.groups
+        r.each = r.taps = self.cg
         r.repeat = r.columns // max(1, r.channels)
         r.fold = r.phases = r.residues = r.up = 1
         r.mode, r.constant = problem.padding_mode, problem.padding_value
         r.x.n = prod(problem.batch)
-        self.flops = self.work = problem.flops
         self.whole = True
         job = problem.jobs[0]
         taps = [range(axis.tap_start, axis.tap_start + axis.taps * axis.tap_step, axis.tap_step) for axis in job]
@@ -646,7 +639,7 @@ cdef class Depthwise:
             self.phases = [Depthwise(problem._replace(jobs=(job,)), pairs) for job in jobs]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
-        self.out_shape, self.plane_width = problem.out_shape, problem.plane_width
+        self.plane_width = problem.plane_width
 
     cdef void describe(self, Run *r, int isa) noexcept:
         """What does not depend on a call's arrays."""
@@ -694,19 +687,13 @@ cdef class Depthwise:
             r.direct = (r.dtype < 3 and r.repeat == r.residues == 1 and x.sc == r.size and x.s[2] == r.channels * x.sc
                         and self.whole)
 
-    cdef void take_epilogue(self, Run *r, epilogue) except *:
-        r.activation, r.low, r.high = epilogue
-        if r.dtype == 2:
-            r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
-        r.deferred = r.activation > CLAMP
-
-    cdef cnp.ndarray place_shared(self, Run *r, char *shared, cnp.ndarray bias, Panels panels):
+    cdef cnp.ndarray place_shared(self, Run *r, char *shared, cnp.ndarray bias, Taps taps):
         """What threads share, and nobody writes again: it stays in every core's cache. The array returned holds it."""
         cdef ptrdiff_t vector = r.k.lanes * r.csize, start = 0, i
         cdef ptrdiff_t *at
         cdef cnp.ndarray arranged
         key = (r.shift, r.blocks, r.fold)
-        kept, fresh = panels.arranged, False
+        kept, fresh = taps.arranged, False
         if kept is None or kept[0] != key:
             fresh = True
             kept = key, np.zeros(r.blocks * ((r.taps + 1) * vector + sizeof(ptrdiff_t)) + 64, np.uint8)
@@ -718,12 +705,12 @@ cdef class Depthwise:
             for i in range(r.blocks):
                 at[i] = max(0, min(start, r.columns - r.k.lanes))
                 start += r.k.lanes if i or not r.shift else r.shift
-            dense = panels.dense
+            dense = taps.dense
             if r.fold > 1:  # np.tile takes as long as a small layer
                 dense = np.empty((r.taps, r.fold, self.common.columns), dense.dtype)
-                dense[...] = panels.dense[:, None, :self.common.columns]
+                dense[...] = taps.dense[:, None, :self.common.columns]
             r.d.arrange(<char *> r.w, cnp.PyArray_DATA(dense), r.taps, max(r.columns, r.k.lanes), at, r.blocks)
-            panels.arranged = kept
+            taps.arranged = kept
         r.bias = r.zeros
         if bias is not None:
             r.bias = <const char *> cnp.PyArray_DATA(bias)
@@ -738,50 +725,41 @@ cdef class Depthwise:
         """Whether lanes may be pixels: rows fill a vector."""
         return self.plane_width >= conv_kernels_of(isa)[compute_type(self.common.dtype)].lanes
 
-    cdef bint run_in_planes(self, cnp.ndarray x, Panels panels, cnp.ndarray bias, epilogue, cnp.ndarray out, const View *view,
-                            const View *to, int threads, int isa) except -1:
+    cdef bint run_in_planes(self, const Operands *o, Taps taps, cnp.ndarray bias, double work, int threads, int isa,
+                            Call *call) except -1:
         """Where x and out have their pixels side by side; whether that is so."""
         cdef Planes p
-        cdef Memory memory
-        cdef Call call
         cdef const Axis *h = &self.common.ax[1]
         cdef const Axis *w = &self.common.ax[2]
         cdef int k = compute_type(self.common.dtype), team
-        cdef list raised = []
-        cdef ptrdiff_t planes = to.n * to.c
-        activation, p.args.low, p.args.high = epilogue
-        if not self.in_planes(isa) or not panels.finite or activation > CLAMP or not view.s[2] == self.common.size == to.s[2]:
+        cdef ptrdiff_t planes = o.out.n * o.out.c, size = self.common.size
+        if (not self.in_planes(isa) or not taps.finite or o.activation > CLAMP or not o.x.s[2] == size == o.out.s[2]
+                or o.residual.data != NULL):
             return False
-        begin(&call, raised)
         p.compute, p.csize, p.taps = depthwise_kernels_of(isa)[k].plane[w.taps][w.stride], self.common.csize, w.taps * w.taps
-        p.x, p.out, p.repeat, p.call = view[0], to[0], self.common.repeat, &call
-        p.args.row, p.args.height, p.args.width = view.s[1], view.size[1], view.size[2]
-        p.args.top, p.args.left, p.args.clamp = h.lo, w.lo, activation == CLAMP
-        p.args.w, p.args.w_step = cnp.PyArray_DATA(panels.dense), panels.dense.shape[1]
+        p.x, p.out, p.repeat, p.call = o.x, o.out, self.common.repeat, call
+        p.args.row, p.args.height, p.args.width = o.x.s[1], o.x.size[1], o.x.size[2]
+        p.args.top, p.args.left = h.lo, w.lo
+        p.args.clamp, p.args.low, p.args.high = o.activation == CLAMP, o.low, o.high
+        p.args.w, p.args.w_step = cnp.PyArray_DATA(taps.dense), taps.dense.shape[1]
         p.args.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
-        p.args.out_row, p.args.columns = to.s[1], w.out
+        p.args.out_row, p.args.columns = o.out.s[1], w.out
         cut_planes(&p, h, w, conv_kernels_of(isa)[k].lanes)
-        team = team_of(work_of(self.flops, x, out), threads, prepare)
+        team = team_of(work, threads, prepare)
         p.together = max(1, min(PLANE_UNIT // (p.taps * w.out * h.out), planes // (4 * team)))
         p.parts = 1 if planes >= 4 * team or team == 1 else min(ceil_div(4 * team, planes), ceil_div(h.out, PLANE_LEAST))
-        no_memory(&memory)
-        try:
-            p.rooms = take(&memory, team * p.room, self.problem.op, "scratch")
-            with nogil:
-                run_units(run_planes, &p, ceil_div(planes, p.together) * p.parts, team, &call)
-        finally:
-            give_back(&memory)
-        if raised:
-            raise raised[0]
+        p.rooms = take(call, team * p.room, "scratch")
+        with nogil:
+            run_units(run_planes, &p, ceil_div(planes, p.together) * p.parts, team, call)
         return True
 
     def pack(self, cnp.ndarray w, int isa):
         """The filters as the driver reads them, for `run` on the same ISA."""
         cdef int k = compute_type(self.common.dtype)
-        cdef Panels panels = Panels.__new__(Panels)
+        cdef Taps made = Taps.__new__(Taps)
         if self.phases:
-            panels.phases = [phase.pack(w, isa) for phase in self.phases]
-            return panels
+            made.phases = [phase.pack(w, isa) for phase in self.phases]
+            return made
         taps = w[self.order]
         if self.common.each > 1:  # taps along the first of three axes, channels, taps along the others, columns
             shape = (self.common.ax[0].taps, self.common.ax[1].taps, self.common.ax[2].taps, self.common.each)
@@ -792,15 +770,14 @@ cdef class Depthwise:
         dense = np.ascontiguousarray(taps.reshape(self.common.taps, self.common.columns), dtype=("f4", "f8", "i4")[k])
         lanes = (conv_kernels_of(isa) + k).lanes
         if self.common.columns < lanes or self.in_planes(isa):
-            panels.finite = k == 2 or np.isfinite(dense).all()
+            made.finite = k == 2 or np.isfinite(dense).all()
         if self.common.columns < lanes:
             narrow, dense = dense, np.zeros((self.common.taps, lanes), dense.dtype)
             dense[:, :self.common.columns] = narrow
-        panels.dense = dense
-        return panels
+        made.dense = dense
+        return made
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
         cdef Run r
         cdef Planes p
         cdef ptrdiff_t total = 0, most
@@ -820,13 +797,13 @@ cdef class Depthwise:
             total += most + sizeof(Run)
         return total
 
-    cdef void set_up(self, Run *r, const Run *like, const View *x, Panels panels, bint residual, epilogue, int phases,
-                     int isa) except *:
-        """Everything of a call, whose views `like` has, that comes before its threads are known."""
+    cdef void set_up(self, Run *r, const Operands *o, Taps taps, int phases, int isa) noexcept:
+        """Everything of a call that comes before its threads are known."""
+        cdef bint residual = o.residual.data != NULL
         cdef int i
         cdef Axis *a
         self.describe(r, isa)
-        r.out, r.residual, r.phases = like.out, like.residual, phases
+        r.out, r.residual, r.phases = o.out, o.residual, phases
         for i in range(3):
             a = &self.common.ax[i]
             r.out.data += a.out_start * r.out.s[i]
@@ -834,81 +811,55 @@ cdef class Depthwise:
             r.out.s[i] *= a.out_step
             r.residual.s[i] *= a.out_step
         if (r.out.s[2] == self.common.columns * r.out.sc and (not residual or r.residual.s[2] == self.common.columns * r.residual.sc)
-                and (panels.finite or not r.clipped or self.whole)):
+                and (taps.finite or not r.clipped or self.whole)):
             self.fold(r)
-        self.take_input(r, x)
-        self.take_epilogue(r, epilogue)
-        r.deferred |= residual and r.residual.sc != r.size
+        self.take_input(r, &o.x)
+        r.activation, r.low, r.high = o.activation, o.low, o.high
+        r.deferred = o.activation > CLAMP or residual and r.residual.sc != r.size
         r.plain_store = r.dtype < 3 and r.out.sc == r.size and not r.deferred and r.columns >= r.k.lanes
         r.deferred |= residual and not r.plain_store
         count_blocks(r)
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
-        cdef Run like
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Run one
         cdef Run *runs = &one
-        cdef View view
-        cdef Memory memory
-        cdef Panels panels
+        cdef Taps taps = filters if isinstance(filters, Taps) else self.pack(filters, isa)
+        cdef list drivers = self.phases or [self], parts = taps.phases or [taps]
+        cdef double work = work_of(self.flops, x, out)
         cdef int j
-        cdef list drivers = self.phases or [self], parts
-        memset(&like, 0, sizeof(Run))
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        x = readable(x, self.ndim, self.channels_last, &view)
-        if not view_of(out, self.ndim, self.channels_last, &like.out):
-            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-            return out
-        if residual is not None:
-            residual = readable(residual, self.ndim, self.channels_last, &like.residual)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        panels = filters if isinstance(filters, Panels) else self.pack(filters, isa)
-        parts = panels.phases or [panels]
-        if residual is None and self.run_in_planes(x, panels, bias, epilogue, out, &view, &like.out, threads, isa):
-            return out
-        no_memory(&memory)
-        try:
-            if self.phases:
-                runs = <Run *> take(&memory, len(drivers) * sizeof(Run), self.problem.op, "scratch")
-            for j in range(len(drivers)):
-                (<Depthwise> drivers[j]).set_up(runs + j, &like, &view, parts[j], residual is not None, epilogue,
-                                                len(drivers), isa)
-            compute(runs, drivers, parts, bias, work_of(self.flops, x, out), threads, &memory)
-        finally:
-            give_back(&memory)
-        return out
+        if self.run_in_planes(o, taps, bias, work, threads, isa, call):
+            return 0
+        if self.phases:
+            runs = <Run *> take(call, len(drivers) * sizeof(Run), "scratch")
+        for j in range(len(drivers)):
+            (<Depthwise> drivers[j]).set_up(runs + j, o, parts[j], len(drivers), isa)
+        return run_all(runs, drivers, parts, bias, work, threads, call)
 
 
 cdef double work_of(double flops, cnp.ndarray x, cnp.ndarray out) noexcept:
     return flops + MOVE * (<double> cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
 
 
-cdef int compute(Run *runs, list drivers, list panels, cnp.ndarray bias, double work, int threads, Memory *memory) except -1:
+cdef int run_all(Run *runs, list drivers, list taps, cnp.ndarray bias, double work, int threads, Call *call) except -1:
     """What a call's runs describe, one for each driver: box by box, all runs in turn."""
     cdef ptrdiff_t head = 0, own = 0, units = 0
     cdef int team = team_of(work, threads, prepare), j
-    cdef list raised = [], held = []
+    cdef list held = []
     cdef Scratch s
-    cdef Call call
     cdef char *p
-    begin(&call, raised)
     for j in range(runs.phases):
         cut(runs + j, team)
         head += shared_bytes(runs + j)
         own, units = max(own, lay_out(runs + j, NULL, &s)), max(units, runs[j].units)
-    p = take(memory, head + team * own, (<Depthwise> drivers[0]).problem.op, "scratch")
+    p = take(call, head + team * own, "scratch")
     for j in range(runs.phases):
-        runs[j].call, runs[j].scratch, runs[j].own = &call, p + head, own
-        held.append((<Depthwise> drivers[j]).place_shared(runs + j, p, bias, panels[j]))
+        runs[j].call, runs[j].scratch, runs[j].own = call, p + head, own
+        held.append((<Depthwise> drivers[j]).place_shared(runs + j, p, bias, taps[j]))
         head -= shared_bytes(runs + j)
         p += shared_bytes(runs + j)
     with nogil:
-        run_units(run_unit, runs, units * runs.phases, team, &call)
-    if raised:
-        raise raised[0]
+        run_units(run_unit, runs, units * runs.phases, team, call)
     return 0
 
 

@@ -82,39 +82,30 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
 
 cdef class Stages:
     """Both filters packed, and what happens between the stages."""
-    cdef char *data
-    cdef Panels depthwise
-    cdef object bias, epilogue, memory
-    cdef Py_ssize_t panel_bytes
+    cdef Taps depthwise
+    cdef Panels pointwise
+    cdef object bias, epilogue
 
     @property
     def nbytes(self):
-        return self.depthwise.nbytes + self.panel_bytes
+        return self.depthwise.nbytes + self.pointwise.nbytes
 
 
-cdef class Separable:
-    """A depthwise Problem and the pointwise one that follows. Immutable; `pack` and `run` may be called from many threads."""
+cdef class Separable(Driver):
+    """A depthwise Problem and the pointwise one that follows."""
     cdef Depthwise first
-    cdef ptrdiff_t columns
-    cdef tuple out_shape
-    cdef object problem
-    cdef readonly object layout
-    cdef readonly double flops, work  # of a direct convolution, and what is done: the same
 
     def __cinit__(self, problem):
-        self.problem, self.first = problem, Depthwise(problem.first)
-        self.columns = problem.second.out_channels
-        self.flops = self.first.flops * (1 + self.columns / <double> self.first.common.taps)
+        self.first, self.layout = Depthwise(problem.first), ("separable",)
+        self.flops += self.first.flops
         self.work = self.flops
-        self.layout = ("separable",)
-        self.out_shape = problem.out_shape
 
     cdef void describe(self, Run *r, Product *p, int isa) noexcept:
         self.first.describe(r, isa)
         memset(p, 0, sizeof(Product))
         r.product = p
         r.out_dtype = compute_type(r.dtype)
-        p.columns, p.blocks, p.rows = self.columns, ceil_div(self.columns, 2 * r.k.lanes), r.columns
+        p.columns, p.blocks, p.rows = self.mg, ceil_div(self.mg, 2 * r.k.lanes), r.columns
         p.pitch = ceil_div(r.columns, r.k.lanes) * r.k.lanes
         if p.pitch * r.csize % 1024 == 0:  # pixels a multiple of 1 KiB apart would share few sets of L1
             p.pitch += r.k.lanes
@@ -135,25 +126,22 @@ cdef class Separable:
         cdef Stages stages = Stages.__new__(Stages)
         cdef ptrdiff_t block, row, column, wide
         cdef cnp.ndarray w
-        depthwise, w, bias, epilogue = filters
+        cdef char *panels
+        depthwise, w, stages.bias, stages.epilogue = filters
         self.describe(&r, &p, isa)
         row, column = w.strides[2], w.strides[3]
-        stages.depthwise = self.first.pack(depthwise, isa)
-        stages.bias, stages.epilogue = bias, epilogue
-        stages.panel_bytes = panel_bytes(&r)
-        stages.memory = packed(stages.panel_bytes + 256, self.problem.op)
-        stages.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> stages.memory)
+        stages.depthwise, stages.pointwise = self.first.pack(depthwise, isa), Panels.__new__(Panels)
+        panels = stages.pointwise.room(panel_bytes(&r), self.op)
         with nogil:
             for block in range(p.blocks):
                 wide = min(2 * r.k.lanes, p.columns - block * 2 * r.k.lanes)
-                r.k.pack[r.dtype](stages.data + block * p.rows * 2 * r.k.lanes * r.csize,
+                r.k.pack[r.dtype](panels + block * p.rows * 2 * r.k.lanes * r.csize,
                                   (2 if wide > r.k.lanes else 1) * r.k.lanes,
                                   <const char *> cnp.PyArray_DATA(w) + block * 2 * r.k.lanes * column, p.rows, row,
                                   wide, column)
         return stages
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
         cdef Run r
         cdef Product p
         cdef ptrdiff_t most = 0
@@ -163,48 +151,31 @@ cdef class Separable:
                 most = max(most, most_scratch(&r, threads))
         return most + aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Both stages on x into out (made when None), which is returned; filters are `Stages`, or (depthwise filters,
-        pointwise filters, bias and epilogue between the stages)."""
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Run r
         cdef Product p
-        cdef View view
+        cdef Operands between
         cdef ptrdiff_t tail
-        cdef Memory memory
         cdef char *shared
-        cdef bint channels_last = self.first.channels_last
-        cdef Stages stages
+        cdef Stages stages = filters if isinstance(filters, Stages) else self.pack(filters, isa)
         self.describe(&r, &p, isa)
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        view_of(x, 2, channels_last, &view)  # one batch dimension has one stride
-        view_of(out, 2, channels_last, &p.out)
-        if residual is not None:
-            view_of(residual, 2, channels_last, &p.residual)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        stages = filters if isinstance(filters, Stages) else self.pack(filters, isa)
         if stages.depthwise.finite or not r.clipped or self.first.whole:
             self.fold(&r, &p)
-        self.first.take_input(&r, &view)
-        self.first.take_epilogue(&r, epilogue)
-        p.activation, p.low, p.high = r.activation, r.low, r.high
-        p.deferred = residual is not None or r.deferred
+        self.first.take_input(&r, &o.x)
+        p.out, p.residual, p.activation, p.low, p.high = o.out, o.residual, o.activation, o.low, o.high
+        p.deferred = o.residual.data != NULL or o.activation > CLAMP
         p.plain_store = r.dtype < 3 and p.out.sc == r.size and not p.deferred
-        self.first.take_epilogue(&r, stages.epilogue)
+        self.take_epilogue(stages.epilogue, &between)
+        r.activation, r.low, r.high = between.activation, between.low, between.high
+        r.deferred = r.activation > CLAMP
         r.plain_store = not r.deferred
         count_blocks(&r)
         tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
-        no_memory(&memory)
-        try:
-            p.bias = shared = take(&memory, tail, self.problem.op, "scratch")
-            memset(shared, 0, tail)
-            if bias is not None:
-                memcpy(shared, cnp.PyArray_DATA(bias), p.columns * r.csize)
-            p.zeros = shared + p.blocks * 2 * r.k.lanes * r.csize
-            p.panels = stages.data
-            compute(&r, [self.first], [stages.depthwise], stages.bias, work_of(self.flops, x, out), threads, &memory)
-        finally:
-            give_back(&memory)
-        return out
+        p.bias = shared = take(call, tail, "scratch")
+        memset(shared, 0, tail)
+        if bias is not None:
+            memcpy(shared, cnp.PyArray_DATA(bias), p.columns * r.csize)
+        p.zeros = shared + p.blocks * 2 * r.k.lanes * r.csize
+        p.panels = stages.pointwise.data
+        return run_all(&r, [self.first], [stages.depthwise], stages.bias, work_of(self.flops, x, out), threads, call)

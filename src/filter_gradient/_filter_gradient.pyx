@@ -26,8 +26,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 from common cimport JobAxis as Axis
 from common cimport (
-    Call, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis, give_back, leaves_input, map_index,
-    no_memory, odd_lines, poll, poll_after, readable, run_units, span_of, storage_bytes, take, team_of, vector_block, vector_blocks
+    Call, View, aligned, begin_call, ceil_div, compute_bytes, compute_type, copy_axis, end_call, leaves_input, map_index, odd_lines,
+    poll, poll_after, readable, run_units, span_of, storage_bytes, take, team_of, vector_block, vector_blocks
 )
 from move cimport Gathering, fill_fn, gather_box, gather_fn
 from transforms cimport filter_args, first_output, first_tap, input_args, output_args, winograd_kernels
@@ -645,7 +645,6 @@ cdef class FilterGradient:
         """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
         cdef Task t = self.task
         cdef Call call
-        cdef list raised = []
         x = readable(x, self.ndim, self.channels_last, &t.x)
         g = readable(g, self.ndim, self.channels_last, &t.g)
         t.out = <char *> cnp.PyArray_DATA(out)
@@ -655,25 +654,24 @@ cdef class FilterGradient:
         t.k = gradient_kernels_of(isa) + compute_type(t.dtype)
         if self.small_groups and self.transform is None and t.cg <= t.k.lanes:
             t.groups, t.cg, t.mg, t.turns, t.depthwise = 1, t.groups * t.cg, t.groups * t.mg, t.cg, True
-        begin(&call, raised)
         t.call = &call
         threads = team_of((4 if t.depthwise else 1) * self.flops, threads, prepare)  # depthwise, it is all loads
-        if self.transform is not None:
-            self.sum_tiles(&t, threads)
-        if self.transform is None or call.not_finite:
-            self.sum_up(&t, threads)
-        if raised:
-            raise raised[0]
+        begin_call(&call, self.problem.op)
+        try:
+            if self.transform is not None:
+                self.sum_tiles(&t, threads)
+            if self.transform is None or call.not_finite:
+                self.sum_up(&t, threads)
+        finally:
+            end_call(&call)
 
     cdef void sum_tiles(self, Task *t, int team) except *:
         """Compute by Winograd in a team of threads; t.call.not_finite where that will not do."""
         cdef Product p
-        cdef Memory memory
         cdef char *shared
         cdef ptrdiff_t added
         cdef int axis
         memset(&p, 0, sizeof(p))
-        no_memory(&memory)
         p.t, p.tiles, p.chunks, p.xis = t, t.g.n, 1, 1
         transformed, p.alpha, m = self.transform
         p.axes, p.rows_axis, p.columns_axis = len(transformed), min(transformed), max(transformed)
@@ -689,38 +687,30 @@ cdef class FilterGradient:
             p.tiles *= p.f[axis].tiles
         cut_product(&p, team)
         added = ceil_div(p.partial_bytes, ADDED) if p.parts > 1 else 0
-        try:
-            shared = take(&memory, (2 * t.k.lanes + LONG_BLOCK + t.k.lanes) * t.size, self.problem.op, "scratch")
-            if p.parts > 1:
-                p.partial = take(&memory, (p.parts - 1) * p.partial_bytes, self.problem.op, "sums")
-            memset(shared, 0, 2 * t.k.lanes * t.size)
-            p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
-            t.k.fill(shared + 2 * t.k.lanes * t.size, LONG_BLOCK + t.k.lanes, t.constant)
-            p.scratch = take(&memory, team * p.piece_bytes, self.problem.op, "scratch")
-            with nogil:
-                run_units(run_part, &p, p.units, team, t.call)
-                run_units(add_parts, &p, added, team, t.call)
-        finally:
-            give_back(&memory)
+        shared = take(t.call, (2 * t.k.lanes + LONG_BLOCK + t.k.lanes) * t.size, "scratch")
+        if p.parts > 1:
+            p.partial = take(t.call, (p.parts - 1) * p.partial_bytes, "sums")
+        memset(shared, 0, 2 * t.k.lanes * t.size)
+        p.zeros, p.outside = shared, shared + 2 * t.k.lanes * t.size
+        t.k.fill(shared + 2 * t.k.lanes * t.size, LONG_BLOCK + t.k.lanes, t.constant)
+        p.scratch = take(t.call, team * p.piece_bytes, "scratch")
+        with nogil:
+            run_units(run_part, &p, p.units, team, t.call)
+            run_units(add_parts, &p, added, team, t.call)
 
     cdef void sum_up(self, Task *t, int team) except *:
         """Compute in a team of threads."""
-        cdef Memory memory
         cdef int thread
         cut(t, team)
-        no_memory(&memory)
-        try:
+        if t.splits > 1:
+            t.partial = take(t.call, t.splits * t.partial_bytes, "sums")
+        t.scratch = take(t.call, team * t.each, "scratch")
+        for thread in range(team):  # what is gathered does not fill the last vector
+            memset(t.scratch + thread * t.each, 0, t.x_bytes + t.g_bytes)
+        with nogil:
+            run_units(run_unit, t, t.units, team, t.call)
             if t.splits > 1:
-                t.partial = take(&memory, t.splits * t.partial_bytes, self.problem.op, "sums")
-            t.scratch = take(&memory, team * t.each, self.problem.op, "scratch")
-            for thread in range(team):  # what is gathered does not fill the last vector
-                memset(t.scratch + thread * t.each, 0, t.x_bytes + t.g_bytes)
-            with nogil:
-                run_units(run_unit, t, t.units, team, t.call)
-                if t.splits > 1:
-                    run_units(store_parts, t, t.groups * t.tap_groups * t.rows, team, t.call)
-        finally:
-            give_back(&memory)
+                run_units(store_parts, t, t.groups * t.tap_groups * t.rows, team, t.call)
 
 
 def activation_gradient(cnp.ndarray y, cnp.ndarray g, cnp.ndarray out, epilogue, int dtype, int threads, int isa):

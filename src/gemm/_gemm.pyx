@@ -9,7 +9,7 @@ array lies in memory, nor on threads or boxes.
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from itertools import product
 from math import prod
@@ -19,10 +19,9 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from common cimport (
-    L1_PERIOD, MOVE, Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    even_parts, give_back, l1_ways, l2_bytes, leaves_input, map_index, no_memory, odd_lines, output, poll_after,
-    read_filters, readable, run_units, span_of, storage_bytes, take, take_large, team_of, vector_block,
-    vector_blocks, view_of
+    L1_PERIOD, MOVE, Call, Filters, JobAxis, View, aligned, ceil_div, compute_bytes, compute_type, copy_axis, even_parts, l1_ways,
+    l2_bytes, leaves_input, map_index, odd_lines, poll_after, read_filters, run_units, span_of, storage_bytes, take, take_large,
+    team_of, vector_block, vector_blocks
 )
 from kernels cimport (
     FEW_VECTORS, NARROW, TILE_ROWS, add_args, conv_kernels, conv_kernels_of, spare_bytes, tile_args, tile_fn, tile_rows, tile_size
@@ -30,9 +29,10 @@ from kernels cimport (
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
 
 from cyconv._geometry import spread, zones
-from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
+
+include "driver.pxi"
 
 #: conv_kernels_of for the drivers that multiply by the same tiles.
 _kernels_of = PyCapsule_New(<void *> conv_kernels_of, NULL, NULL)
@@ -52,7 +52,6 @@ cdef enum:
     LINE_ROWS = 16          # the most pixels of a tile, TILE_ROWS or a vector's lanes
     LINE_BYTES = 1 << 15    # of a tile's windows: where L1 does not hold them, there is nothing to gain from a line
     PACKED = 1 << 15        # values that go together
-    PANEL_END = 256         # bytes to spare behind packed filters: vectors are read whole
     UNITS = 6               # wanted for each thread
     SHARED_FILTERS = 400000  # bytes of filters that every thread's L2 holds beside its pixels
     FIND_TILE = 10          # channels and taps of a pixel that are multiplied in the time that it takes to find it
@@ -158,14 +157,6 @@ include "cut.pxi"
 include "tiles.pxi"
 
 
-cdef class Panels:
-    """Packed filters: for every group, job and block of columns, rows (tap, channel) of a block's values."""
-    cdef char *data
-    cdef readonly Py_ssize_t nbytes
-    cdef object memory
-    cdef readonly bint finite
-
-
 cdef bint follows(first, count, axes):
     """Whether a phase is the next neighbour of so many that are together."""
     a, b = first[2], axes[2]
@@ -189,29 +180,20 @@ cdef list merge_phases(problem):
     return merged
 
 
-cdef class Convolution:
-    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+cdef class Convolution(Driver):
+    """Any Problem."""
     cdef Job *jobs
-    cdef int njobs, dtype, ndim, mode
+    cdef int njobs, mode
     cdef ptrdiff_t together  # the most phases that any job merges
-    cdef bint channels_last, depthwise
+    cdef bint depthwise
     cdef bint has_padding    # a window may meet the nothing outside the input; a constant there is a term like any other
-    cdef ptrdiff_t groups, cg, mg
     cdef double constant
-    cdef readonly object problem, layout
-    cdef str op
-    cdef tuple out_shape
     cdef double weights      # that a call reads
-    cdef readonly double flops, work  # as one direct sum; without the zones that are left out
 
     def __cinit__(self, problem):
         cdef int j, i
         cdef double pixels
-        self.problem, self.op = problem, problem.op
-        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
         self.mode, self.constant = problem.padding_mode, problem.padding_value
-        self.groups = problem.groups
-        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.depthwise = self.cg == 1 < self.groups and (self.mg == 1 or not problem.filters.endswith("transposed"))
         merged = merge_phases(problem)
         self.njobs = len(merged)
@@ -219,7 +201,7 @@ cdef class Convolution:
         if self.jobs == NULL:
             raise MemoryError
         pixels = 2.0 * prod(problem.batch) * self.cg * self.mg * self.groups
-        self.flops = problem.flops
+        self.work = 0  # without the zones that are left out
         self.together = 1
         for j, (axes, together) in enumerate(merged):
             self.jobs[j].taps, self.jobs[j].together = 1, together
@@ -231,17 +213,21 @@ cdef class Convolution:
             self.weights += <double> self.jobs[j].taps * together * self.cg * self.mg * self.groups
             self.work += pixels * together * prod([axis.out * axis.taps for axis in axes])
         self.layout = ("direct", tuple((n, *(a[1:2] + a[6:8] for a in axes)) for axes, n in merged))
-        self.out_shape = problem.out_shape
 
     def __dealloc__(self):
         free(self.jobs)
 
-    cdef void describe(self, Run *r, int isa) noexcept:
+    cdef int describe(self, Run *r, Call *call, int isa) except -1:
+        """What does not depend on a call's arrays."""
+        cdef ptrdiff_t size = self.njobs * sizeof(Tiling)
         cdef int j
+        memset(r, 0, sizeof(Run))
+        r.tilings, r.call = <Tiling *> memset(take(call, size, "scratch"), 0, size), call
         r.k = conv_kernels_of(isa) + compute_type(self.dtype)
         r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.depthwise = self.depthwise
         r.jobs, r.groups, r.cg, r.mg, r.repeat = self.jobs, self.groups, self.cg, self.mg, 1
+        r.mode, r.constant = self.mode, self.constant
         if self.depthwise:
             r.groups, r.cg, r.mg, r.repeat = 1, self.groups, self.groups * self.mg, self.mg
         r.pitch = r.cg * r.repeat
@@ -251,6 +237,7 @@ cdef class Convolution:
             for j in range(self.njobs):
                 if evict_each_other(r, self.jobs[j].ax[2].stride * r.pitch * r.csize):
                     r.pitch += 64 // r.csize
+        return 0
 
     cdef ptrdiff_t place_panels(self, Run *r) noexcept:
         """Where each job's panels start in a group's; returns the elements of all groups."""
@@ -274,8 +261,8 @@ cdef class Convolution:
             taps += self.jobs[j].taps
         return taps * r.groups * tap_parts(r)
 
-    cdef bint side_by_side(self, const View *v) noexcept:
-        """Whether the columns of phases that are computed together are next to each other in memory."""
+    cdef bint takes(self, const View *v) noexcept:
+        """Where the columns of phases that are computed together are next to each other in memory."""
         return self.together == 1 or v.s[2] == self.mg * v.sc
 
     cdef object read_jobs(self, w, Filters *f):
@@ -315,131 +302,71 @@ cdef class Convolution:
         made = np.stack(parts, axis=n)
         return made.reshape(made.shape[:n] + (self.jobs[j].together * self.mg, made.shape[n + 2]))
 
-    def pack(self, cnp.ndarray w, int isa):
-        """The filters packed once, for `run` on the same ISA."""
+    cdef int pack_into(self, Panels panels, cnp.ndarray w, Call *call, int isa) except -1:
         cdef Run r
-        cdef Call call
-        cdef Filters *f
-        cdef Memory memory
-        cdef ptrdiff_t count
-        cdef Panels panels = Panels.__new__(Panels)
-        memset(&r, 0, sizeof(Run))
-        self.describe(&r, isa)
-        begin(&call, [])
-        r.call = &call
-        no_memory(&memory)
-        try:
-            r.tilings = self.take_tilings(&memory)
-            f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
-            held = self.read_jobs(w, f)
-            count = self.place_panels(&r) * r.csize
-            panels.memory = packed(count + PANEL_END, self.op)
-            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
-            r.filters, r.panels, panels.nbytes = f, panels.data, count
-            run_units(pack_tap, &r, self.pack_units(&r), 1, &call)
-            panels.finite = not call.not_finite
-        finally:
-            give_back(&memory)
+        cdef Filters *f = <Filters *> take(call, self.njobs * sizeof(Filters), "scratch")
+        self.describe(&r, call, isa)
+        held = self.read_jobs(w, f)
+        r.filters, r.panels = f, panels.room(self.place_panels(&r) * r.csize, self.op)
+        run_units(pack_tap, &r, self.pack_units(&r), 1, call)
         del held
-        return panels
+        return 0
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart, whatever the array's strides."""
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
         cdef Run r
-        cdef Memory memory
         cdef ptrdiff_t most = 0
         cdef bint strips
-        memset(&r, 0, sizeof(Run))
-        self.describe(&r, isa)
+        self.describe(&r, call, isa)
         r.x.n = prod(self.problem.batch)
-        no_memory(&memory)
-        try:
-            r.tilings = self.take_tilings(&memory)
-            self.place_panels(&r)
-            for strips in range(2):
-                # The strides that let most jobs read their input where it lies, and those that let the fewest.
-                r.x.sc, r.x.s[2] = r.size * (not strips), L1_PERIOD * strips
-                self.cut_all(&r, threads)
-                most = max(most, self.scratch_bytes(&r, threads))
-        finally:
-            give_back(&memory)
+        self.place_panels(&r)
+        for strips in range(2):
+            # The strides that let most jobs read their input where it lies, and those that let the fewest.
+            r.x.sc, r.x.s[2] = r.size * (not strips), L1_PERIOD * strips
+            self.cut_all(&r, threads)
+            most = max(most, self.scratch_bytes(&r, threads))
         return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + self.shared_bytes(&r) + 3 * 64
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Compute the problem on x into out (made when None) and return it.
-
-        filters is an array or `Panels`; bias a dense vector of the compute type; epilogue (activation, low, high).
-        """
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Run r
         cdef Filters *f
-        cdef Call call
-        cdef Memory memory
-        cdef Panels panels = None
-        cdef ptrdiff_t units = 0, packs = 0, panel_bytes
-        cdef int team, j
-        cdef list raised = [], held = []
-        memset(&r, 0, sizeof(Run))
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        x = readable(x, self.ndim, self.channels_last, &r.x)
-        if not view_of(out, self.ndim, self.channels_last, &r.out) or not self.side_by_side(&r.out):
-            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-            return out
-        if residual is not None:
-            residual = readable(residual, self.ndim, self.channels_last, &r.residual)
-            if not self.side_by_side(&r.residual):
-                residual = residual.copy()
-                view_of(residual, self.ndim, self.channels_last, &r.residual)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        self.describe(&r, isa)
-        r.mode, r.constant = self.mode, self.constant
-        r.activation, r.low, r.high = epilogue
-        if self.dtype == 2:
-            r.low, r.high = max(r.low, -2147483648.0), min(r.high, 2147483647.0)
-        r.deferred = r.activation > CLAMP or residual is not None and r.residual.sc != r.size
-        r.plain_store = self.dtype < 3 and r.out.sc == r.size and not r.deferred
-        begin(&call, raised)
-        r.call = &call
-        work = self.work + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
-        team = team_of(work, threads, prepare)
-        no_memory(&memory)
-        try:
-            r.tilings = self.take_tilings(&memory)
-            self.place_shared(&r, take(&memory, self.shared_bytes(&r), self.op, "scratch"), bias)
-            if isinstance(filters, Panels):
-                panels = <Panels> filters
-                self.place_panels(&r)
-                r.panels, r.exact = panels.data, not panels.finite and self.has_padding
-            else:
-                r.filters = f = <Filters *> take(&memory, self.njobs * sizeof(Filters), self.op, "scratch")
-                held.append(self.read_jobs(filters, f))
-                r.filters_in_place = self.may_stay(&r, cnp.PyArray_SIZE(out) // (r.mg * r.groups))
-                panel_bytes = self.place_panels(&r) * r.csize
-                r.panels = take_large(&memory, panel_bytes + PANEL_END, self.op, "packed filters", large_output, held)
-                packs = self.pack_units(&r) if panel_bytes else 0
-            units = self.cut_all(&r, team)
-            r.scratch = self.take_scratch(&r, team, &memory)
-            if work < TINY:
-                compute(&r, packs, units, team)
-            else:
-                with nogil:
-                    compute(&r, packs, units, team)
-            if r.filters_in_place and self.dtype != 2 and self.has_padding and np.isnan(out).any():
-                call.not_finite |= not np.isfinite(filters).all()
-            if call.not_finite and not call.cancelled and self.has_padding:
-                # Once more, pixel by pixel: the zeros of the padding have met an infinity.
-                r.exact = True
-                for j in range(self.njobs):
-                    find_runs(&r, r.jobs + j, r.tilings + j)
-                with nogil:
-                    run_units(run_unit, &r, units, team, &call)
-        finally:
-            give_back(&memory)
-        if raised:
-            raise raised[0]
-        return out
+        cdef ptrdiff_t units, packs = 0, panel_bytes
+        cdef double work = self.work + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
+        cdef int team = team_of(work, threads, prepare), j
+        cdef list held = []
+        self.describe(&r, call, isa)
+        r.x, r.out, r.residual = o.x, o.out, o.residual
+        r.activation, r.low, r.high = o.activation, o.low, o.high
+        r.deferred = o.activation > CLAMP or o.residual.data != NULL and o.residual.sc != r.size
+        r.plain_store = self.dtype < 3 and o.out.sc == r.size and not r.deferred
+        self.place_shared(&r, take(call, self.shared_bytes(&r), "scratch"), bias)
+        if isinstance(filters, Panels):
+            self.place_panels(&r)
+            r.panels, r.exact = (<Panels> filters).data, not (<Panels> filters).finite and self.has_padding
+        else:
+            r.filters = f = <Filters *> take(call, self.njobs * sizeof(Filters), "scratch")
+            held.append(self.read_jobs(filters, f))
+            r.filters_in_place = self.may_stay(&r, cnp.PyArray_SIZE(out) // (r.mg * r.groups))
+            panel_bytes = self.place_panels(&r) * r.csize
+            r.panels = take_large(call, panel_bytes + PANEL_END, "packed filters", large_output, held)
+            packs = self.pack_units(&r) if panel_bytes else 0
+        units = self.cut_all(&r, team)
+        r.scratch = self.take_scratch(&r, team)
+        if work < TINY:
+            run_all(&r, packs, units, team)
+        else:
+            with nogil:
+                run_all(&r, packs, units, team)
+        if r.filters_in_place and self.dtype != 2 and self.has_padding and np.isnan(out).any():
+            call.not_finite |= not np.isfinite(filters).all()
+        if call.not_finite and not call.cancelled and self.has_padding:
+            # Once more, pixel by pixel: the zeros of the padding have met an infinity.
+            r.exact = True
+            for j in range(self.njobs):
+                find_runs(&r, r.jobs + j, r.tilings + j)
+            with nogil:
+                run_units(run_unit, &r, units, team, call)
+        return 0
 
     cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
         """Of the bias and a run of the constant, each with a tile's width behind it."""
@@ -505,13 +432,9 @@ cdef class Convolution:
         cdef Scratch s
         return aligned(threads * sizeof(Scratch)) + threads * self.lay_out(r, <char *> &s, &s)
 
-    cdef Tiling *take_tilings(self, Memory *memory) except NULL:
-        cdef ptrdiff_t size = self.njobs * sizeof(Tiling)
-        return <Tiling *> memset(take(memory, size, self.op, "scratch"), 0, size)
-
-    cdef Scratch *take_scratch(self, const Run *r, int threads, Memory *memory) except NULL:
+    cdef Scratch *take_scratch(self, const Run *r, int threads) except NULL:
         """Each thread's scratch, all in one piece."""
-        cdef Scratch *scratch = <Scratch *> take(memory, self.scratch_bytes(r, threads), self.op, "scratch")
+        cdef Scratch *scratch = <Scratch *> take(r.call, self.scratch_bytes(r, threads), "scratch")
         cdef char *p = <char *> scratch + aligned(threads * sizeof(Scratch))
         cdef int j
         for j in range(threads):

@@ -258,32 +258,25 @@ cdef void pack_columns(const void *task, ptrdiff_t unit, int thread) noexcept no
     s.k.pack[s.dtype](dst, s.cg, w, s.mg, s.filters.column, s.cg, s.filters.row)
 
 
-cdef class Columns:
-    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+cdef class Columns(Driver):
+    """A Problem of overlapping windows."""
     cdef Spreading start      # what does not depend on a call
-    cdef tuple out_shape
-    cdef readonly object problem, layout
-    cdef readonly double flops, work
 
     def __cinit__(self, problem):
         cdef int i
         cdef Spreading *t = &self.start
-        self.problem, self.flops = problem, problem.flops
-        self.work = self.flops
-        t.dtype, t.size, t.csize = problem.dtype, storage_bytes(problem.dtype), compute_bytes(problem.dtype)
-        t.groups = problem.groups
-        t.cg, t.mg = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+        t.dtype, t.size, t.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
+        t.groups, t.cg, t.mg = self.groups, self.cg, self.mg
         t.columns, t.x.n = t.mg, prod(problem.batch)
         transposed = problem.filters.endswith("transposed")
         for i, a in enumerate(problem.axes):
             copy_axis(spread(a, transposed), &t.ax[i])
             t.columns *= a.taps
         self.layout = ("columns",)
-        self.out_shape = problem.out_shape
 
-    cdef void describe(self, Spreading *s, int isa) noexcept:
+    cdef void describe(self, Spreading *s, Call *call, int isa) noexcept:
         s[0] = self.start
-        s.k = conv_kernels_of(isa) + compute_type(s.dtype)
+        s.k, s.call = conv_kernels_of(isa) + compute_type(s.dtype), call
 
     cdef ptrdiff_t packed_bytes(self) noexcept:
         return self.start.groups * self.start.columns * self.start.cg * self.start.csize
@@ -292,81 +285,45 @@ cdef class Columns:
         """Of rows of the bias."""
         return s.groups * s.mg * 2 * s.k.lanes * s.csize
 
-    def pack(self, cnp.ndarray w, int isa):
-        """The filters packed once, for `run` on the same ISA."""
-        cdef Spreading s
-        cdef Call call
+    cdef void pack_all(self, Spreading *s, cnp.ndarray w, char *panels, int team) noexcept:
         cdef Filters f
-        cdef Panels panels = Panels.__new__(Panels)
-        self.describe(&s, isa)
-        read_filters(w, self.problem.ndim, self.problem.filters, s.cg, s.mg, False, &f)
-        begin(&call, [])
-        panels.nbytes = self.packed_bytes()
-        panels.memory = packed(panels.nbytes + PANEL_END, self.problem.op)
-        panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
-        s.filters, s.panels, s.call = &f, panels.data, &call
-        run_units(pack_columns, &s, s.groups * s.columns // s.mg, 1, &call)
-        return panels
+        read_filters(w, self.ndim, self.problem.filters, s.cg, s.mg, False, &f)
+        s.filters, s.panels = &f, panels
+        with nogil:
+            run_units(pack_columns, s, s.groups * s.columns // s.mg, team, s.call)
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart."""
+    cdef int pack_into(self, Panels panels, cnp.ndarray w, Call *call, int isa) except -1:
         cdef Spreading s
-        self.describe(&s, isa)
+        self.describe(&s, call, isa)
+        self.pack_all(&s, w, panels.room(self.packed_bytes(), self.op), 1)
+        return 0
+
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
+        cdef Spreading s
+        self.describe(&s, call, isa)
         cut_sums(&s, threads)
         return aligned(self.shared_bytes(&s)) + threads * s.bytes
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Spreading s
-        cdef Filters f
-        cdef Call call
-        cdef Memory memory
         cdef char *shared
-        cdef ptrdiff_t units, packs = 0, i, row
-        cdef int team, ndim = self.problem.ndim
-        cdef bint channels_last = self.problem.channels_last
-        cdef list raised = []
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        self.describe(&s, isa)
-        x = readable(x, ndim, channels_last, &s.x)
-        if not view_of(out, ndim, channels_last, &s.out):
-            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-            return out
-        if residual is not None:
-            residual = readable(residual, ndim, channels_last, &s.residual)
-        s.activation, s.low, s.high = epilogue
-        if s.dtype == 2:
-            s.low, s.high = max(s.low, -2147483648.0), min(s.high, 2147483647.0)
-        begin(&call, raised)
-        s.call = &call
-        team = team_of(self.flops, threads, prepare)
-        units = cut_sums(&s, team)
-        no_memory(&memory)
-        try:
-            row = 2 * s.k.lanes * s.csize
-            shared = take(&memory, aligned(self.shared_bytes(&s)) + team * s.bytes, self.problem.op, "scratch")
-            s.scratch = shared + aligned(self.shared_bytes(&s))
-            if bias is not None:
-                s.bias = shared
-                for i in range(s.groups * s.mg):
-                    s.k.fill(shared + i * row, 2 * s.k.lanes, bias[i])
-            if isinstance(filters, Panels):
-                s.panels = (<Panels> filters).data
-            else:
-                read_filters(filters, ndim, self.problem.filters, s.cg, s.mg, False, &f)
-                packs = s.groups * s.columns // s.mg
-                s.filters = &f
-                s.panels = take(&memory, self.packed_bytes() + PANEL_END, self.problem.op, "packed filters")
-            with nogil:
-                if packs:
-                    run_units(pack_columns, &s, packs, team, &call)
-                run_units(spread_unit, &s, units, team, &call)
-        finally:
-            give_back(&memory)
-        if raised:
-            raise raised[0]
-        return out
+        cdef ptrdiff_t units, i, row
+        cdef int team = team_of(self.flops, threads, prepare)
+        self.describe(&s, call, isa)
+        s.x, s.out, s.residual = o.x, o.out, o.residual
+        s.activation, s.low, s.high = o.activation, o.low, o.high
+        units, row = cut_sums(&s, team), 2 * s.k.lanes * s.csize
+        shared = take(call, aligned(self.shared_bytes(&s)) + team * s.bytes, "scratch")
+        s.scratch = shared + aligned(self.shared_bytes(&s))
+        if bias is not None:
+            s.bias = shared
+            for i in range(s.groups * s.mg):
+                s.k.fill(shared + i * row, 2 * s.k.lanes, bias[i])
+        if isinstance(filters, Panels):
+            s.panels = (<Panels> filters).data
+        else:
+            self.pack_all(&s, filters, take(call, self.packed_bytes() + PANEL_END, "packed filters"), team)
+        with nogil:
+            run_units(spread_unit, &s, units, team, call)
+        return 0

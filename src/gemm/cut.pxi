@@ -169,7 +169,7 @@ cdef void pack_tap(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         r.call.not_finite = 1
 
 
-cdef void compute(Run *r, ptrdiff_t packs, ptrdiff_t units, int team) noexcept nogil:
+cdef void run_all(Run *r, ptrdiff_t packs, ptrdiff_t units, int team) noexcept nogil:
     if packs:
         run_units(pack_tap, r, packs, team, r.call)
     run_units(run_unit, r, units, team, r.call)

@@ -20,16 +20,16 @@ import numpy as np
 
 cimport numpy as cnp
 from common cimport (
-    Call, Filters, JobAxis, Memory, View, aligned, begin, ceil_div, compute_bytes, compute_type, copy_axis,
-    give_back, leaves_input, map_index, no_memory, output, poll, poll_after, read_filters, readable, run_units, span_of, storage_bytes,
-    take, team_of, view_of
+    Call, Filters, JobAxis, View, aligned, begin_call, ceil_div, compute_bytes, compute_type, copy_axis, end_call, leaves_input,
+    map_index, poll, poll_after, read_filters, readable, run_units, span_of, storage_bytes, take, team_of
 )
 from move cimport CLAMP, NONE, fill_fn, finish_args, finish_fn, pack_fn
 
 from cyconv._gemm import Convolution
-from cyconv._runtime import large_output, packed, prepare
 
 cnp.import_array()
+
+include "driver.pxi"
 
 cdef extern from "kernels.h" nogil:
     enum: FILTERS, ROWS, ALL, PRODUCTS, TILE_WIDE
@@ -630,35 +630,19 @@ cdef void pack_block(const void *task, ptrdiff_t item, int thread) noexcept nogi
         r.call.not_finite = 1
 
 
-cdef class Panels:
-    """Packed filters; and as they were given where some are not finite."""
-    cdef char *data
-    cdef readonly Py_ssize_t nbytes
-    cdef readonly object filters
-    cdef object memory
-
-
-cdef class Pixels:
-    """A Problem as the driver wants it. Immutable; `pack` and `run` may be called from many threads."""
+cdef class Pixels(Driver):
+    """A Problem of few filters a group. Of those that are not finite, zeros of the padding would meet an infinity: the general
+    driver can leave them out."""
     cdef Job *jobs
-    cdef int njobs, dtype, ndim, filters, mode
-    cdef bint channels_last
-    cdef bint padded          # a window may meet the nothing outside the input; a constant there is a term like any other
+    cdef int njobs, filters, mode
     cdef double constant
-    cdef ptrdiff_t groups, cg, mg, images
-    cdef tuple out_shape
-    cdef readonly object problem, general, layout
-    cdef str op
-    cdef readonly double flops, work
+    cdef ptrdiff_t images
+    cdef readonly object general
 
     def __cinit__(self, problem):
         cdef int i, j
-        self.problem, self.op, self.general = problem, problem.op, Convolution(problem)
+        self.general = Convolution(problem)
         self.mode, self.constant, self.images = problem.padding_mode, problem.padding_value, prod(problem.batch)
-        self.flops = self.work = problem.flops
-        self.dtype, self.ndim, self.channels_last = problem.dtype, problem.ndim, problem.channels_last
-        self.groups = problem.groups
-        self.cg, self.mg = problem.in_channels // self.groups, problem.out_channels // self.groups
         self.filters = next((m for m in (4, 3, 2, 1) if self.mg % m == 0), 4) if self.mg < 4 or self.mg % 3 == 0 else 4
         self.layout = ("pixels", tuple(a[1:2] + a[3:5] + a[6:8] for axes in problem.jobs for a in axes))
         self.njobs = len(problem.jobs)
@@ -669,24 +653,23 @@ cdef class Pixels:
             self.jobs[i].taps = axes[0].taps * axes[1].taps * axes[2].taps
             for j, axis in enumerate(axes):
                 copy_axis(axis, &self.jobs[i].ax[j])
-                self.padded |= problem.zeros_outside and leaves_input(&self.jobs[i].ax[j])
-        self.out_shape = problem.out_shape
+                self.finite_only |= problem.zeros_outside and leaves_input(&self.jobs[i].ax[j])
 
     def __dealloc__(self):
         free(self.jobs)
 
-    cdef int describe(self, Run *r, int isa, Memory *memory) except -1:
+    cdef int describe(self, Run *r, Call *call, int isa) except -1:
         """What does not depend on a call's arrays."""
         cdef int j
         cdef ptrdiff_t total = 0
-        cdef Job *jobs = <Job *> take(memory, self.njobs * sizeof(Job), self.op, "scratch")
+        cdef Job *jobs = <Job *> take(call, self.njobs * sizeof(Job), "scratch")
         memset(r, 0, sizeof(Run))
         memcpy(jobs, self.jobs, self.njobs * sizeof(Job))
         r.k = pixel_kernels_of(isa) + compute_type(self.dtype)
         r.dtype, r.size, r.csize = self.dtype, storage_bytes(self.dtype), compute_bytes(self.dtype)
         r.jobs, r.njobs, r.filters = jobs, self.njobs, self.filters
         r.groups, r.cg, r.mg = self.groups, self.cg, self.mg
-        r.mode, r.constant, r.x.n = self.mode, self.constant, self.images
+        r.mode, r.constant, r.x.n, r.call = self.mode, self.constant, self.images, call
         for j in range(r.njobs):
             arrange(r, jobs + j)
             jobs[j].panel = total
@@ -694,112 +677,61 @@ cdef class Pixels:
         r.panel_group = total
         return 0
 
-    cdef ptrdiff_t pack_units(self, const Run *r) noexcept:
-        return self.njobs * r.groups * ceil_div(r.mg, r.filters)
+    cdef ptrdiff_t packed_bytes(self, const Run *r) noexcept:
+        return r.panel_group * r.groups * r.csize
 
-    def pack(self, cnp.ndarray w, int isa):
-        """The filters packed once, for `run` on the same ISA."""
-        cdef Run r
-        cdef Call call
+    cdef void pack_all(self, Run *r, cnp.ndarray w, char *panels, int team) noexcept:
         cdef Filters f
-        cdef Memory memory
-        cdef Panels panels = Panels.__new__(Panels)
-        no_memory(&memory)
-        try:
-            self.describe(&r, isa, &memory)
-            read_filters(w, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
-            begin(&call, [])
-            panels.nbytes = r.panel_group * r.groups * r.csize
-            panels.memory = packed(panels.nbytes + 64, self.op)
-            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
-            r.weights, r.panels, r.call = &f, panels.data, &call
-            run_units(pack_block, &r, self.pack_units(&r), 1, &call)
-        finally:
-            give_back(&memory)
-        if call.not_finite:
-            panels.filters = w
-        return panels
+        read_filters(w, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
+        r.weights, r.panels = &f, panels
+        with nogil:
+            run_units(pack_block, r, r.njobs * r.groups * ceil_div(r.mg, r.filters), team, r.call)
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart."""
+    cdef int pack_into(self, Panels panels, cnp.ndarray w, Call *call, int isa) except -1:
         cdef Run r
-        cdef Memory memory
+        self.describe(&r, call, isa)
+        self.pack_all(&r, w, panels.room(self.packed_bytes(&r), self.op), 1)
+        return 0
+
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
+        cdef Run r
         cdef ptrdiff_t most = 0
-        if 0 in self.problem.out_shape:
+        if 0 in self.out_shape:
             return 0
         for direct in (False, True):
-            no_memory(&memory)
-            self.describe(&r, isa, &memory)
+            self.describe(&r, call, isa)
             r.direct, r.store = direct, FINISHED if self.mg > INTERLEAVED_MOST else INTERLEAVED
             cut(&r, threads)
             most = max(most, self.place(&r, NULL, threads))
-            give_back(&memory)
         return most + aligned(self.njobs * sizeof(Job))
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Run r
-        cdef Filters f
-        cdef Call call
-        cdef Panels panels = None
-        cdef Memory memory
-        cdef ptrdiff_t units = 0, packs = 0
-        cdef int team
-        cdef list raised = []
+        cdef ptrdiff_t units
+        cdef int team = team_of(self.flops, threads, prepare)
+        self.describe(&r, call, isa)
+        r.x, r.out, r.residual = o.x, o.out, o.residual
+        r.activation, r.low, r.high = o.activation, o.low, o.high
+        r.deferred = o.residual.data != NULL or o.activation > CLAMP
+        r.bare = bias is None and (r.deferred or o.activation != CLAMP)
+        r.least, r.most = -INFINITY, INFINITY
+        if self.dtype == 2:
+            r.least, r.most = -2147483648.0, 2147483647.0
+        if not r.deferred:
+            r.least, r.most = r.low, r.high
+        self.choose_store(&r)
+        units = cut(&r, team)
+        self.place(&r, take(call, self.place(&r, NULL, team), "scratch"), team)
+        if bias is not None:
+            memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
         if isinstance(filters, Panels):
-            panels = <Panels> filters
-            if panels.filters is not None and self.padded:
-                return self.general.run(x, panels.filters, bias, residual, epilogue, out, threads, isa)
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        no_memory(&memory)
-        try:
-            self.describe(&r, isa, &memory)
-            x = readable(x, self.ndim, self.channels_last, &r.x)
-            if not view_of(out, self.ndim, self.channels_last, &r.out):
-                out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-                return out
-            if residual is not None:
-                residual = readable(residual, self.ndim, self.channels_last, &r.residual)
-            r.activation, r.low, r.high = epilogue
-            r.least, r.most = -INFINITY, INFINITY
-            if self.dtype == 2:
-                r.least, r.most = -2147483648.0, 2147483647.0
-                r.low, r.high = max(r.low, r.least), min(r.high, r.most)
-            r.deferred = residual is not None or r.activation > CLAMP
-            r.bare = bias is None and (r.deferred or r.activation != CLAMP)
-            if not r.deferred:
-                r.least, r.most = r.low, r.high
-            self.choose_store(&r)
-            begin(&call, raised)
-            r.call = &call
-            team = team_of(self.flops, threads, prepare)
-            units = cut(&r, team)
-            self.place(&r, take(&memory, self.place(&r, NULL, team), self.op, "scratch"), team)
-            if bias is not None:
-                memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
-            if panels is not None:
-                r.panels = panels.data
-            else:
-                read_filters(filters, self.ndim, self.problem.filters, self.cg, self.mg, False, &f)
-                packs = self.pack_units(&r)
-                r.weights = &f
-                r.panels = take(&memory, r.panel_group * r.groups * r.csize + 64, self.op, "packed filters")
-            with nogil:
-                if packs:
-                    run_units(pack_block, &r, packs, team, &call)
-                run_units(run_unit, &r, units, team, &call)
-        finally:
-            give_back(&memory)
-        if raised:
-            raise raised[0]
-        if call.not_finite and self.padded:
-            # The zeros of the padding have met an infinity: the general driver can leave them out.
-            return self.general.run(x, filters, bias, residual, epilogue, out, threads, isa)
-        return out
+            r.panels = (<Panels> filters).data
+        else:
+            self.pack_all(&r, filters, take(call, self.packed_bytes(&r) + PANEL_END, "packed filters"), team)
+        with nogil:
+            run_units(run_unit, &r, units, team, call)
+        return 0
 
     cdef void choose_store(self, Run *r) noexcept:
         """Where the input's pixels lie side by side, rows are read in place; where the output's do, they are stored so."""

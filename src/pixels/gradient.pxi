@@ -168,9 +168,7 @@ cdef class PixelsGradient:
         """Write the gradient for input x and output gradient g into out, C-contiguous and of their dtype."""
         cdef Gradient t = self.task
         cdef Call call
-        cdef Memory memory
         cdef int team
-        cdef list raised = []
         cdef cnp.ndarray totals
         if cnp.PyArray_SIZE(g) == 0 or cnp.PyArray_SIZE(out) == 0 or not self.describe(&t, isa):
             self.general.run(x, g, out, threads, isa)
@@ -179,18 +177,15 @@ cdef class PixelsGradient:
         g = readable(g, self.ndim, self.channels_last, &t.g)
         totals = np.empty((t.parts, t.groups, t.r.ax[0].taps, t.cg, t.along, t.steps, t.mg),
                           ("f4", "f8", "i4")[compute_type(t.r.dtype)])
-        begin(&call, raised)
         t.r.call, t.totals = &call, <char *> cnp.PyArray_DATA(totals)
         team = team_of(self.general.flops, threads, prepare)
-        no_memory(&memory)
+        begin_call(&call, self.problem.op)
         try:
-            t.scratch = take(&memory, team * t.each, self.problem.op, "scratch")
+            t.scratch = take(&call, team * t.each, "scratch")
             with nogil:
                 run_units(run_part, &t, t.parts, team, &call)
         finally:
-            give_back(&memory)
-        if raised:
-            raise raised[0]
+            end_call(&call)
         with np.errstate(all="ignore"):  # 16 bits may overflow
             # [depth][step][along][channel][group][filter]
             sums = totals.sum(axis=0, dtype=totals.dtype).transpose(1, 4, 3, 2, 0, 5)

@@ -15,13 +15,12 @@ maximum's (max_pool, dilation2d) goes window by window to the first tap that has
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
 from common cimport (
-    F16, I32, Call, JobAxis, View, aligned, allocate, begin, ceil_div, compute_bytes, compute_type, leaves_input, poll,
-    run_units, storage_bytes, team_of, view_of
+    F16, I32, Call, JobAxis, View, aligned, begin_call, ceil_div, compute_bytes, compute_type, end_call, leaves_input, poll,
+    run_units, storage_bytes, take, team_of, view_of
 )
 from move cimport gather_fn
 
@@ -735,7 +734,6 @@ cdef class Window:
         cdef ptrdiff_t units, each, taps
         cdef int team, i
         cdef bint native = self.dtype < 3
-        cdef list raised = []
         memset(&r, 0, sizeof(Run))
         if cnp.PyArray_SIZE(out) == 0:
             return True
@@ -766,7 +764,6 @@ cdef class Window:
             r.weights = <const char *> cnp.PyArray_DATA(weights)
         if r.kind == MEAN_GRAD:
             r.x.n = r.grad.n
-        begin(&call, raised)
         r.call = &call
         team = team_of(self.work, threads, prepare)
         r.tiled = weights is None
@@ -781,14 +778,13 @@ cdef class Window:
         if r.kind == FILTER_GRAD:
             units = r.chunks
         r.scratch_bytes = aligned(r.area[AREAS])
-        r.scratch = allocate(team * r.scratch_bytes, self.problem.op, "scratch")
+        begin_call(&call, self.problem.op)
         try:
+            r.scratch = take(&call, team * r.scratch_bytes, "scratch")
             with nogil:
                 run_units(run_unit, &r, units, team, &call)
         finally:
-            free(r.scratch)
-        if raised:
-            raise raised[0]
+            end_call(&call)
         return True
 
 

@@ -47,7 +47,6 @@ def lrn(int dtype, inputs, cnp.ndarray out, ptrdiff_t radius, double bias, doubl
     cdef Call call
     cdef ptrdiff_t units
     cdef int team
-    cdef list raised = []
     memset(&r, 0, sizeof(Pixels))
     if cnp.PyArray_SIZE(out) == 0:
         return
@@ -62,16 +61,14 @@ def lrn(int dtype, inputs, cnp.ndarray out, ptrdiff_t radius, double bias, doubl
     r.together = max(1, min(r.out.size[2], LRN_BYTES // (r.pitch * r.csize)))
     r.blocks = ceil_div(r.out.size[2], r.together)
     units = r.out.n * r.out.size[1] * r.blocks
-    begin(&call, raised)
     r.call = &call
     team = team_of(cnp.PyArray_SIZE(out) * LRN_ELEMENT, <int> min(<ptrdiff_t> threads, units), prepare)
     r.scratch_bytes = ((4 * r.together + 2) * r.pitch + 2 * (r.args.radius + r.k.lanes)) * r.csize
     r.scratch_bytes = aligned(r.scratch_bytes + 64)
-    r.scratch = allocate(team * r.scratch_bytes, "lrn", "scratch")
+    begin_call(&call, "lrn")
     try:
+        r.scratch = take(&call, team * r.scratch_bytes, "scratch")
         with nogil:
             run_units(normalise, &r, units, team, &call)
     finally:
-        free(r.scratch)
-    if raised:
-        raise raised[0]
+        end_call(&call)

@@ -21,8 +21,8 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport (
-    Call, Filters, JobAxis, Memory, View, aligned, allocate_large, begin, ceil_div, copy_axis, give_back, kept_memory,
-    map_index, no_memory, odd_lines, output, poll, read_filters, readable, run_units, take, team_of, view_of
+    Call, Filters, JobAxis, View, aligned, allocate_large, ceil_div, copy_axis, kept_memory, map_index, odd_lines, poll,
+    read_filters, readable, run_units, take, team_of
 )
 from kernels cimport FEW_VECTORS, TILE_ROWS, conv_kernels, conv_kernels_fn, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -32,9 +32,10 @@ from transforms cimport (
 
 from cyconv._gemm import Convolution, _kernels_of
 from cyconv._geometry import terms_inside
-from cyconv._runtime import large_output, packed as packed_memory, prepare
 
 cnp.import_array()
+
+include "driver.pxi"
 
 cdef conv_kernels_fn conv_kernels_of = <conv_kernels_fn> PyCapsule_GetPointer(_kernels_of, NULL)
 
@@ -754,25 +755,13 @@ cdef void place_shared(Run *r, char *shared, cnp.ndarray bias) noexcept:
     r.k.fill(shared + used + 2 * r.k.lanes * r.size, r.cg, r.constant)
 
 
-cdef class Panels:
-    """Transformed filters, and the filters themselves for tiles that are computed directly."""
-    cdef char *data
-    cdef readonly Py_ssize_t nbytes
-    cdef readonly object filters
-    cdef readonly bint finite
-    cdef object memory
-
-
-cdef class Winograd:
-    """A Problem of jobs with equal taps as the driver wants it, with what `shape` says of their axes."""
+cdef class Winograd(Driver):
+    """A Problem of jobs with equal taps, with what `shape` says of their axes."""
     cdef Axis *ax  # three for every job
     cdef Run first  # what the first job's is for every ISA
     cdef int njobs
-    cdef readonly object problem, shape
+    cdef readonly object shape
     cdef object made_general
-    cdef readonly double flops, work  # of a direct convolution, and of this one
-    cdef readonly object layout
-    cdef tuple out_shape
 
     def __cinit__(self, problem, shape):
         """shape: the transformed axes, one or two, and alpha, m, r of each."""
@@ -781,14 +770,14 @@ cdef class Winograd:
         cdef Axis *a
         cdef Run *first = &self.first
         transformed, alpha, m, r = shape
-        self.problem, self.shape = problem, shape
+        self.shape, self.finite_only, self.work = shape, True, 0
         self.layout = ("winograd", shape, tuple(a[1:2] + a[3:4] + a[6:8] for axes in problem.jobs for a in axes))
-        first.groups, first.size = problem.groups, 4
-        first.cg, first.mg = problem.in_channels // first.groups, problem.out_channels // first.groups
+        first.groups, first.cg, first.mg, first.size = self.groups, self.cg, self.mg, 4
+        first.mode, first.constant = problem.padding_mode, problem.padding_value
         first.axes, first.columns_axis = len(transformed), max(transformed)
         first.rows_axis = transformed[0] if first.axes == 2 else 0
         first.alpha, first.xis, first.m2 = alpha, alpha ** first.axes, m ** first.axes
-        self.flops, self.njobs = problem.flops, len(problem.jobs)
+        self.njobs = len(problem.jobs)
         self.ax = <Axis *> calloc(3 * self.njobs, sizeof(Axis))
         if self.ax == NULL:
             raise MemoryError
@@ -808,7 +797,6 @@ cdef class Winograd:
         first.planes = self.ax[first.columns_axis].chunks * (self.ax[first.rows_axis].chunks if first.axes == 2 else 1)
         first.slices = first.planes * (self.ax[0].taps if self.ax[0].reach else 1)
         first.inside = self.ax[0].reach > 0 and first.planes == 1 and problem.zeros_outside
-        self.out_shape = problem.out_shape
 
     def __dealloc__(self):
         free(self.ax)
@@ -820,9 +808,10 @@ cdef class Winograd:
             self.made_general = Convolution(self.problem)
         return self.made_general
 
-    cdef void describe(self, Run *r, int isa) noexcept:
+    cdef void describe(self, Run *r, Call *call, int isa) noexcept:
         """The first job's Run but for its arrays."""
         r[0] = self.first
+        r.call = call
         r.k, r.w = conv_kernels_of(isa), winograd_kernels_of(isa)
         memcpy(r.ax, self.ax, sizeof(r.ax))
         r.blocks = r.to_block = ceil_div(r.mg, 2 * r.k.lanes)
@@ -830,9 +819,9 @@ cdef class Winograd:
         if r.pitch * r.size % 1024 == 0:  # rows a multiple of 1 KiB apart would share few sets of L1
             r.pitch += r.k.lanes
 
-    cdef Run *cut_all(self, const Run *r, int threads, Memory *memory) except NULL:
+    cdef Run *cut_all(self, const Run *r, int threads) except NULL:
         """A Run for each job, like that one, cut into units; their scratch has room for the largest box of any."""
-        cdef Run *runs = <Run *> take(memory, self.njobs * sizeof(Run), self.problem.op, "scratch")
+        cdef Run *runs = <Run *> take(r.call, self.njobs * sizeof(Run), "scratch")
         cdef ptrdiff_t rows = 0, outs = 0, strip = 0, units = 0
         cdef int j
         for j in range(self.njobs):
@@ -848,7 +837,7 @@ cdef class Winograd:
 
     cdef void place(self, Run *runs, char *packed, cnp.ndarray w) noexcept:
         """Where each job's transformed filters are, and how it reads its filters, by their role."""
-        cdef int n = self.problem.ndim, j, i
+        cdef int n = self.ndim, j, i
         cdef Filters *f
         cdef Axis *a
         for j in range(self.njobs):
@@ -860,14 +849,14 @@ cdef class Winograd:
                 f.data += a.tap_start * f.s[i]
                 f.s[i] *= a.tap_step
 
-    cdef int take_scratch(self, Run *runs, int threads, bint filters, Memory *memory) except -1:
+    cdef int take_scratch(self, Run *runs, int threads, bint filters) except -1:
         """Each thread's scratch, all in one piece; with room for filters if wanted."""
         cdef ptrdiff_t head = aligned(threads * sizeof(Scratch)), each
         cdef Scratch *scratch
         cdef Scratch s
         cdef int j
         each = lay_out(&s, <char *> &s, runs) + (block_bytes(runs) + 256 if filters else 0)
-        scratch = <Scratch *> take(memory, head + threads * each, self.problem.op, "scratch")
+        scratch = <Scratch *> take(runs.call, head + threads * each, "scratch")
         for j in range(threads):
             lay_out(scratch + j, <char *> scratch + head + j * each, runs)
             scratch[j].whole, scratch[j].whole_of, scratch[j].box_of = NULL, NULL, NULL
@@ -875,29 +864,17 @@ cdef class Winograd:
             runs[j].scratch = scratch
         return 0
 
-    def pack(self, cnp.ndarray w, int isa):
-        """The filters transformed once, for `run` on the same ISA."""
-        cdef Call call
+    cdef int pack_into(self, Panels panels, cnp.ndarray w, Call *call, int isa) except -1:
         cdef Run r
         cdef Run *runs
-        cdef Memory memory
-        cdef Panels panels = Panels.__new__(Panels)
-        self.describe(&r, isa)
-        r.call, r.direct = &call, True  # there is no input, nor a strip of it
-        begin(&call, [])
-        no_memory(&memory)
-        try:
-            panels.filters, panels.nbytes = w, self.njobs * packed_bytes(&r) + w.nbytes
-            panels.memory = packed_memory(panels.nbytes - w.nbytes + 256, self.problem.op)
-            panels.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> panels.memory)
-            runs = self.cut_all(&r, 1, &memory)
-            self.place(runs, panels.data, w)
-            self.take_scratch(runs, 1, False, &memory)
-            run_units(pack_unit, runs, self.njobs * r.groups * r.blocks, 1, &call)
-        finally:
-            give_back(&memory)
-        panels.finite = not call.not_finite
-        return panels
+        self.describe(&r, call, isa)
+        r.direct = True  # there is no input, nor a strip of it
+        runs = self.cut_all(&r, 1)
+        self.place(runs, panels.room(self.njobs * packed_bytes(&r), self.op), w)
+        panels.nbytes += w.nbytes
+        self.take_scratch(runs, 1, False)
+        run_units(pack_unit, runs, self.njobs * r.groups * r.blocks, 1, call)
+        return 0
 
     def counts(self, int isa):
         """What the first job takes of one image and group, on one thread.
@@ -911,7 +888,7 @@ cdef class Winograd:
         cdef ptrdiff_t rows, rest, tall, columns, filters
         cdef double alike, boxes = 0, full = 0, tiles = 0, made = 0, calls = 0
         cdef int i, j
-        self.describe(&r, isa)
+        self.describe(&r, NULL, isa)
         r.x.n, r.direct, tall = 1, True, r.k.rows[2]
         cut(&r, 1)
         for i in range(8):  # boxes of two sizes along each axis
@@ -933,98 +910,62 @@ cdef class Winograd:
                 r.rows * r.planes * r.xis * r.pitch * r.size > V_BYTES, tiles * r.xis * columns,
                 made + tiles * r.blocks, calls)
 
-    def workspace(self, int threads, int isa):
-        """The most bytes of scratch of a call by so many threads, packed filters apart."""
+    cdef ptrdiff_t scratch(self, int threads, int isa, Call *call) except -1:
         cdef Run r
         cdef Scratch s
-        cdef Memory memory
         cdef ptrdiff_t most = 0, copied = 0
-        self.describe(&r, isa)
+        self.describe(&r, call, isa)
         r.x.n = prod(self.problem.batch)
-        no_memory(&memory)
-        try:
-            for r.direct in range(2):
-                if not r.direct and far_apart(&r):
-                    copied = r.x.n * r.groups * r.cg * r.size * prod(self.problem.sizes)
-                else:
-                    most = max(most, lay_out(&s, <char *> &s, self.cut_all(&r, threads, &memory)))
-        finally:
-            give_back(&memory)
+        for r.direct in range(2):
+            if not r.direct and far_apart(&r):
+                copied = r.x.n * r.groups * r.cg * r.size * prod(self.problem.sizes)
+            else:
+                most = max(most, lay_out(&s, <char *> &s, self.cut_all(&r, threads)))
         most = aligned(threads * sizeof(Scratch)) + threads * (most + aligned(gathered_bytes(&r, r.cg))) + copied
         return most + aligned(shared_bytes(&r)) + aligned(self.njobs * sizeof(Run))
 
-    def run(self, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray residual, epilogue, cnp.ndarray out,
-            int threads, int isa):
-        """Compute the problem on x into out (made when None) and return it; as Convolution.run."""
+    cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
+                     Call *call) except -1:
         cdef Run r
-        cdef Run *runs = NULL
-        cdef Call call
-        cdef Memory memory
-        cdef char *packed = NULL
+        cdef Run *runs
+        cdef char *panels = NULL
         cdef ptrdiff_t j, items = 0, units, together, first = 0
-        cdef int team
-        cdef list raised = []
-        cdef int ndim = self.problem.ndim
-        cdef bint channels_last = self.problem.channels_last
-        cdef cnp.ndarray given
-        if isinstance(filters, Panels) and not (<Panels> filters).finite:
-            return self.general.run(x, (<Panels> filters).filters, bias, residual, epilogue, out, threads, isa)
-        self.describe(&r, isa)
-        if out is None:
-            out = output(self.out_shape, x.dtype, large_output)
-        given = x = readable(x, ndim, channels_last, &r.x)
-        if not view_of(out, ndim, channels_last, &r.out):
-            out[...] = self.run(x, filters, bias, residual, epilogue, None, threads, isa)
-            return out
-        if residual is not None:
-            residual = readable(residual, ndim, channels_last, &r.residual)
-        if cnp.PyArray_SIZE(out) == 0:
-            return out
-        r.mode, r.constant = self.problem.padding_mode, self.problem.padding_value
-        r.activation, r.low, r.high = epilogue
-        r.deferred = r.activation > CLAMP or residual is not None and r.residual.sc != r.size
-        r.plain_store = r.out.sc == r.size and not r.deferred
-        r.direct, r.fresh = r.x.sc == r.size, not isinstance(filters, Panels)
+        # With few channels it is all transforms.
+        cdef int team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)
+        self.describe(&r, call, isa)
+        r.x, r.out, r.residual = o.x, o.out, o.residual
+        r.activation, r.low, r.high = o.activation, o.low, o.high
+        r.deferred = o.activation > CLAMP or o.residual.data != NULL and o.residual.sc != r.size
+        r.plain_store = o.out.sc == r.size and not r.deferred
+        r.direct, r.fresh, together = r.x.sc == r.size, not isinstance(filters, Panels), r.blocks
         if not r.direct and far_apart(&r):
-            x = readable((x if channels_last else np.moveaxis(x, -1 - ndim, -1)).copy(), ndim, True, &r.x)
+            x = readable((x if self.channels_last else np.moveaxis(x, -1 - self.ndim, -1)).copy(), self.ndim, True, &r.x)
             r.direct = True
-        begin(&call, raised)
-        r.call, together = &call, r.blocks
-        team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)  # with few channels it is all transforms
-        no_memory(&memory)
-        try:
-            place_shared(&r, take(&memory, shared_bytes(&r), self.problem.op, "scratch"), bias)
-            runs = self.cut_all(&r, team, &memory)
-            units = runs[self.njobs - 1].first + runs[self.njobs - 1].units
-            if isinstance(filters, Panels):
-                w, packed = (<Panels> filters).filters, (<Panels> filters).data
-            else:
-                w = filters
-                for j in range(self.njobs):
-                    if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
-                        items = self.njobs * r.groups * r.blocks
+        place_shared(&r, take(call, shared_bytes(&r), "scratch"), bias)
+        runs = self.cut_all(&r, team)
+        units = runs[self.njobs - 1].first + runs[self.njobs - 1].units
+        if not r.fresh:
+            panels, filters = (<Panels> filters).data, (<Panels> filters).filters
+        else:
+            for j in range(self.njobs):
+                if runs[j].units > r.groups * runs[j].splits:  # several boxes meet the same filters
+                    items = self.njobs * r.groups * r.blocks
+            if items:
+                if items == r.blocks:
+                    together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
+                room = kept_memory(items // r.blocks * together * block_bytes(&r) + PANEL_END, self.op, "transformed filters",
+                                   large_output)
+                panels = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
+        self.place(runs, panels, filters)
+        self.take_scratch(runs, team, panels == NULL)
+        with nogil:
+            while first < r.blocks and not call.not_finite:
+                runs.from_block, runs.to_block = first, min(first + together, r.blocks)
                 if items:
-                    if items == r.blocks:
-                        together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
-                    room = kept_memory(items // r.blocks * together * block_bytes(&r) + 256, self.problem.op,
-                                       "transformed filters", large_output)
-                    packed = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
-            self.place(runs, packed, w)
-            self.take_scratch(runs, team, packed == NULL, &memory)
-            with nogil:
-                while first < r.blocks and not call.not_finite:
-                    runs.from_block, runs.to_block = first, min(first + together, r.blocks)
-                    if items:
-                        run_units(pack_unit, runs, items // r.blocks * (runs.to_block - first), team, &call)
-                    if not call.not_finite:
-                        run_units(run_unit, runs, units, team, &call)
-                    first += together
-        finally:
-            for j in range(team if runs != NULL and runs.scratch != NULL else 0):
-                free(runs.scratch[j].whole)
-            give_back(&memory)
-        if raised:
-            raise raised[0]
-        if call.not_finite:
-            return self.general.run(given, w, bias, residual, epilogue, out, threads, isa)
-        return out
+                    run_units(pack_unit, runs, items // r.blocks * (runs.to_block - first), team, call)
+                if not call.not_finite:
+                    run_units(run_unit, runs, units, team, call)
+                first += together
+        for j in range(team):
+            free(runs.scratch[j].whole)
+        return 0
