@@ -233,23 +233,27 @@ cdef inline void poll_signals(Call *call) noexcept with gil:
         call.cancelled = 1
 
 
-cdef inline void poll(Call *call) noexcept nogil:
-    """For the thread that made the call: every 50 ms let Python answer signals."""
-    cdef double t = now()
-    if call.next_poll == 0:
-        call.next_poll = t + 0.05
-    elif t > call.next_poll:
-        poll_signals(call)
-        call.next_poll = now() + 0.05
+cdef inline bint poll(Call *call, int thread) noexcept nogil:
+    """Whether the call is cancelled; the thread that made it, 0, lets Python answer signals every 50 ms."""
+    cdef double t
+    if thread == 0:
+        t = now()
+        if call.next_poll == 0:
+            call.next_poll = t + 0.05
+        elif t > call.next_poll:
+            poll_signals(call)
+            call.next_poll = now() + 0.05
+    return call.cancelled
 
 
-cdef inline void poll_after(Call *call, int thread, ptrdiff_t steps) noexcept nogil:
-    """For any thread, once it has done so many steps of a tile's rows: 40,000 of them take some 20 us."""
+cdef inline bint poll_after(Call *call, int thread, ptrdiff_t steps) noexcept nogil:
+    """The same, once it has done so many steps of a tile's rows: 40,000 of them take some 20 us."""
     if thread == 0:
         call.spent += steps
         if call.spent > 40000:
             call.spent = 0
-            poll(call)
+            poll(call, 0)
+    return call.cancelled
 
 
 cdef enum:

@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 from common cimport Call, View, begin_call, end_call, output, readable, view_of
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from cyconv._runtime import large_output, packed, prepare
 
@@ -15,6 +15,15 @@ cdef struct Operands:
     View x, out, residual
     int activation
     double low, high
+
+
+cdef char *copy_bias(cnp.ndarray bias, char *to, ptrdiff_t size, ptrdiff_t times, ptrdiff_t spare) noexcept:
+    """A bias of so many bytes, one after the other so many times, or zeros, and zeros to spare. Returns where they end."""
+    cdef ptrdiff_t i
+    memset(to, 0, times * size + spare)
+    for i in range(0 if bias is None else times):
+        memcpy(to + i * size, cnp.PyArray_DATA(bias), size)
+    return to + times * size + spare
 
 
 cdef class Panels:

@@ -23,7 +23,7 @@ strip has the columns of every residue together, so that what a tap meets lies d
 """
 
 from libc.stdint cimport INTPTR_MAX
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from math import prod
 
@@ -249,7 +249,7 @@ cdef inline char *place(const Run *r, const View *v, const Box *b, ptrdiff_t d, 
 
 
 cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args *a, const char *plane, ptrdiff_t d,
-                   ptrdiff_t h, bint owner) noexcept nogil:
+                   ptrdiff_t h, int thread) noexcept nogil:
     """Some rows of outputs of a box, in tiles; plane is the first one inside that their windows meet."""
     cdef ptrdiff_t phase, done, count, o, lag, corner, corner_h = h * r.ax[1].stride - r.ax[1].lo
     cdef bint overlaps = r.lag > 0 and b.start[2] + b.count[2] == r.ax[2].out  # the last one, which goes by itself
@@ -260,9 +260,7 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
         count = ceil_div(b.count[2] - phase, r.step[2]) - overlaps
         done = 0
         while done < count + overlaps:
-            if owner:
-                poll(r.call)
-            if r.call.cancelled:
+            if poll(r.call, thread):
                 return
             pixels, lag = 1, r.lag
             if done < count:
@@ -283,7 +281,7 @@ cdef void run_rows(const Run *r, const Box *b, const Source *source, slide_args 
             r.slides[pixels](a)
 
 
-cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept nogil:
+cdef void slide_box(const Run *r, const Box *b, int thread, Scratch *s) noexcept nogil:
     """The depthwise outputs of a box."""
     cdef Run window
     cdef Box one
@@ -328,11 +326,9 @@ cdef void slide_box(const Run *r, const Box *b, bint owner, Scratch *s) noexcept
                 # an even share of what is left
                 a.rows = ceil_div(count - row, ceil_div(count - row, r.rows))
                 run_rows(r, b, &source, &a, plane, d, b.start[1] + phase + row * r.step[1],
-                         owner and r.taps > MANY_TAPS)
+                         thread if r.taps > MANY_TAPS else -1)
                 row += a.rows
-                if owner:
-                    poll(r.call)
-                if r.call.cancelled:
+                if poll(r.call, thread):
                     return
 
 
@@ -384,7 +380,6 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A box of one phase, through both stages where there are two; after it comes that of the next phase."""
     cdef const Run *r = <const Run *> task
     cdef const Product *p
-    cdef bint owner = thread == 0
     cdef Scratch s
     cdef Box b, all
     cdef Run stage
@@ -406,7 +401,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         unit //= r.boxes[i]
     b.n = unit
     if p == NULL and r.plain_store:
-        slide_box(r, &b, owner, &s)
+        slide_box(r, &b, thread, &s)
         return
     stage, row = r[0], stage_pitch(r) * r.csize
     memset(&stage.residual, 0, sizeof(View))  # it is added when the box is finished
@@ -418,7 +413,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         stage.out.data = s.middle
     stage.out.data -= b.start[1] * stage.out.s[1] + b.start[2] * stage.out.s[2]
     while True:
-        slide_box(&stage, &b, owner, &s)
+        slide_box(&stage, &b, thread, &s)
         if p == NULL or b.chunk + b.blocks == r.blocks:
             break
         b.chunk += r.chunk
@@ -437,7 +432,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         all.chunk, all.blocks, all.count[2] = 0, r.blocks, row_pixels(r, &b)
         stage.columns, stage.fold, stage.lag, stage.out.s[2] = p.rows, 1, 0, p.pitch * r.csize
         finish_box(&stage, &all, &stage.out)
-    multiply_box(r, p, &b, owner, &s)
+    multiply_box(r, p, &b, thread, &s)
 
 
 # ---- how a call is cut ------------------------------------------------------------------------------------------
@@ -715,9 +710,7 @@ cdef class Depthwise(Driver):
         if bias is not None:
             r.bias = <const char *> cnp.PyArray_DATA(bias)
             if r.columns < r.k.lanes or r.fold > 1:
-                memset(shared, 0, vector)
-                for i in range(r.fold):
-                    memcpy(shared + i * self.common.columns * r.csize, r.bias, self.common.columns * r.csize)
+                copy_bias(bias, shared, self.common.columns * r.csize, r.fold, max(0, vector - r.columns * r.csize))
                 r.bias = shared
         return arranged
 

@@ -39,8 +39,7 @@ cdef void run_planes(const void *task, ptrdiff_t unit, int thread) noexcept nogi
             a.rows = ceil_div(last - a.first, ceil_div(last - a.first, p.band))
             a.out = p.out.data + n * p.out.sn + c * p.out.sc + a.first * p.out.s[1]
             p.compute(&a)
-            poll_after(p.call, thread, a.rows * a.columns // 16 * p.taps)
-            if p.call.cancelled:
+            if poll_after(p.call, thread, a.rows * a.columns // 16 * p.taps):
                 return
             a.first += a.rows
 

@@ -42,7 +42,7 @@ cdef inline ptrdiff_t row_pixels(const Run *r, const Box *b) noexcept nogil:
     return b.count[2] if r.fold == 1 else b.count[2] * r.fold - r.lag
 
 
-cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner, Scratch *s) noexcept nogil:
+cdef void multiply_box(const Run *r, const Product *p, const Box *b, int thread, Scratch *s) noexcept nogil:
     """The pointwise outputs of a box whose depthwise outputs are in scratch."""
     cdef ptrdiff_t row = row_pixels(r, b), pixels = b.count[1] * row, block = 0, last, first, h, w, i, q
     cdef ptrdiff_t together = max(1, PANEL_BYTES // (p.rows * 2 * r.k.lanes * r.csize))
@@ -73,9 +73,7 @@ cdef void multiply_box(const Run *r, const Product *p, const Box *b, bint owner,
             for q in range(block, last):
                 multiply_tile(r, p, q, rows, tiles, middle, out, residual, s)
             first += max(1, tiles) * rows
-            if owner:
-                poll(r.call)
-            if r.call.cancelled:
+            if poll(r.call, thread):
                 return
         block = last
 
@@ -173,9 +171,7 @@ cdef class Separable(Driver):
         count_blocks(&r)
         tail = aligned((p.blocks + 1) * 2 * r.k.lanes * r.csize)
         p.bias = shared = take(call, tail, "scratch")
-        memset(shared, 0, tail)
-        if bias is not None:
-            memcpy(shared, cnp.PyArray_DATA(bias), p.columns * r.csize)
+        copy_bias(bias, shared, p.columns * r.csize, 1, tail - p.columns * r.csize)
         p.zeros = shared + p.blocks * 2 * r.k.lanes * r.csize
         p.panels = stages.pointwise.data
         return run_all(&r, [self.first], [stages.depthwise], stages.bias, work_of(self.flops, x, out), threads, call)

@@ -262,9 +262,7 @@ cdef void run_part(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
                 transform_tile(p, &u, box != first, box * p.box + i, i, &s)
             first = box
             multiply_tiles(p, &u, tiles, box > boxes * u.part // p.parts, &s)
-            if thread == 0:
-                poll(t.call)
-            if t.call.cancelled or t.call.not_finite:
+            if poll(t.call, thread) or t.call.not_finite:
                 return
         store_taps(p, &u, &s)
         block += 1

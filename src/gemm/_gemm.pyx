@@ -113,7 +113,9 @@ cdef struct Run:
     View x, out, residual
     const Filters *filters   # each job's, when they are packed by this call, or read where they lie
     char *panels
-    Scratch *scratch         # each thread's
+    char *scratch            # every thread's
+    ptrdiff_t own            # bytes of each,
+    ptrdiff_t area, windows, steps  # and of its parts: the largest strip, and the most runs of a window, and steps of short ones
     const char *bias         # one value a column of every group, zeros where there is none
     const char *outside      # a run of the padding constant
     int mode, activation
@@ -323,13 +325,14 @@ cdef class Convolution(Driver):
             # The strides that let most jobs read their input where it lies, and those that let the fewest.
             r.x.sc, r.x.s[2] = r.size * (not strips), L1_PERIOD * strips
             self.cut_all(&r, threads)
-            most = max(most, self.scratch_bytes(&r, threads))
+            most = max(most, threads * r.own)
         return most + self.njobs * (sizeof(Tiling) + sizeof(Filters)) + self.shared_bytes(&r) + 3 * 64
 
     cdef int compute(self, const Operands *o, cnp.ndarray x, filters, cnp.ndarray bias, cnp.ndarray out, int threads, int isa,
                      Call *call) except -1:
         cdef Run r
         cdef Filters *f
+        cdef char *shared
         cdef ptrdiff_t units, packs = 0, panel_bytes
         cdef double work = self.work + MOVE * (self.weights + cnp.PyArray_SIZE(x) + cnp.PyArray_SIZE(out))
         cdef int team = team_of(work, threads, prepare), j
@@ -339,7 +342,9 @@ cdef class Convolution(Driver):
         r.activation, r.low, r.high = o.activation, o.low, o.high
         r.deferred = o.activation > CLAMP or o.residual.data != NULL and o.residual.sc != r.size
         r.plain_store = self.dtype < 3 and o.out.sc == r.size and not r.deferred
-        self.place_shared(&r, take(call, self.shared_bytes(&r), "scratch"), bias)
+        r.bias = shared = take(call, self.shared_bytes(&r), "scratch")
+        r.outside = shared = copy_bias(bias, shared, r.groups * r.mg * r.csize, self.together, 2 * r.k.lanes * r.csize)
+        r.k.fill(shared, r.cg + 2 * r.k.lanes, r.constant)
         if isinstance(filters, Panels):
             self.place_panels(&r)
             r.panels, r.exact = (<Panels> filters).data, not (<Panels> filters).finite and self.has_padding
@@ -351,7 +356,7 @@ cdef class Convolution(Driver):
             r.panels = take_large(call, panel_bytes + PANEL_END, "packed filters", large_output, held)
             packs = self.pack_units(&r) if panel_bytes else 0
         units = self.cut_all(&r, team)
-        r.scratch = self.take_scratch(&r, team)
+        r.scratch = take(call, team * r.own, "scratch")
         if work < TINY:
             run_all(&r, packs, units, team)
         else:
@@ -371,15 +376,6 @@ cdef class Convolution(Driver):
     cdef ptrdiff_t shared_bytes(self, const Run *r) noexcept:
         """Of the bias and a run of the constant, each with a tile's width behind it."""
         return (r.groups * r.mg * self.together + r.cg + 4 * r.k.lanes) * r.csize
-
-    cdef void place_shared(self, Run *r, char *shared, cnp.ndarray bias) noexcept:
-        cdef ptrdiff_t used = r.groups * r.mg * r.csize, size = used * self.together + 2 * r.k.lanes * r.csize, i
-        memset(shared, 0, size)
-        if bias is not None:
-            for i in range(self.together):
-                memcpy(shared + i * used, cnp.PyArray_DATA(bias), used)
-        r.bias, r.outside = shared, shared + size
-        r.k.fill(shared + size, r.cg + 2 * r.k.lanes, r.constant)
 
     cdef bint may_stay(self, const Run *r, ptrdiff_t pixels) noexcept:
         """Whether every job's filters lie as a tile reads them, rows of columns at one distance; and packing them takes
@@ -405,41 +401,23 @@ cdef class Convolution(Driver):
         return True
 
     cdef ptrdiff_t cut_all(self, Run *r, int threads) noexcept:
+        """Every job; returns the units of all."""
         cdef ptrdiff_t units = 0
-        cdef int j
-        for j in range(self.njobs):
-            cut(r, self.jobs + j, threads, r.tilings + j)
-            r.tilings[j].first = units
-            units += r.tilings[j].units
-        return units
-
-    cdef ptrdiff_t lay_out(self, const Run *r, char *start, Scratch *s) noexcept:
-        """One thread's scratch from start on; how many bytes it takes."""
-        cdef ptrdiff_t area = 0, runs = 1, steps = 0
-        cdef int j
-        for j in range(self.njobs):
-            runs, steps = max(runs, min(self.jobs[j].taps, RUNS)), max(steps, short_steps(r.tilings + j))
-            if r.tilings[j].strip:
-                area = max(area, input_of(r, self.jobs + j, r.tilings[j].box, True))
-        s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize
-        s.a = <const char **> (s.area + aligned(area + 4 * r.k.lanes * r.csize))
-        s.tap_offset = <ptrdiff_t *> (s.a + runs * TILE_ROWS)
-        s.step_offset = s.tap_offset + runs
-        return aligned(<char *> (s.step_offset + steps) - start)
-
-    cdef ptrdiff_t scratch_bytes(self, const Run *r, int threads) noexcept:
-        """All threads'."""
         cdef Scratch s
-        return aligned(threads * sizeof(Scratch)) + threads * self.lay_out(r, <char *> &s, &s)
-
-    cdef Scratch *take_scratch(self, const Run *r, int threads) except NULL:
-        """Each thread's scratch, all in one piece."""
-        cdef Scratch *scratch = <Scratch *> take(r.call, self.scratch_bytes(r, threads), "scratch")
-        cdef char *p = <char *> scratch + aligned(threads * sizeof(Scratch))
+        cdef Tiling *t
         cdef int j
-        for j in range(threads):
-            p += self.lay_out(r, p, scratch + j)
-        return scratch
+        r.area = r.steps = 0
+        r.windows = 1
+        for j in range(self.njobs):
+            t = r.tilings + j
+            cut(r, self.jobs + j, threads, t)
+            t.first = units
+            units += t.units
+            r.windows, r.steps = max(r.windows, min(self.jobs[j].taps, RUNS)), max(r.steps, short_steps(t))
+            if t.strip:
+                r.area = max(r.area, input_of(r, self.jobs + j, t.box, True))
+        r.own = lay_out(r, NULL, &s)
+        return units
 
 
 include "columns.pxi"

@@ -186,8 +186,7 @@ cdef void spread_unit(const void *task, ptrdiff_t unit, int thread) noexcept nog
     for id in range(first_from(&s.ax[0], b.start[0]), end_before(&s.ax[0], b.start[0] + b.count[0])):
         for ih in range(first_from(&s.ax[1], b.start[1]), end_before(&s.ax[1], b.start[1] + b.count[1])):
             spread_row(s, &b, id, ih)
-            poll_after(s.call, thread, s.columns * s.ax[2].size * (s.cg + 16) // 100)
-            if s.call.cancelled:
+            if poll_after(s.call, thread, s.columns * s.ax[2].size * (s.cg + 16) // 100):
                 return
     store_sums(s, &b)
 

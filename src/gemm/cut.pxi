@@ -121,6 +121,15 @@ cdef inline void find_runs(const Run *r, const Job *job, Tiling *t) noexcept nog
         t.runs, t.run = job.taps // job.ax[2].taps, r.cg * job.ax[2].taps
 
 
+cdef inline ptrdiff_t lay_out(const Run *r, char *start, Scratch *s) noexcept nogil:
+    """One thread's scratch from start on; how many bytes it takes."""
+    s.tile, s.area = start, start + LINE_ROWS * 2 * r.k.lanes * r.csize
+    s.a = <const char **> (s.area + aligned(r.area + 4 * r.k.lanes * r.csize))
+    s.tap_offset = <ptrdiff_t *> (s.a + r.windows * TILE_ROWS)
+    s.step_offset = s.tap_offset + r.windows
+    return aligned(<char *> (s.step_offset + r.steps) - start)
+
+
 # ---- filters -----------------------------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t tap_parts(const Run *r) noexcept nogil:

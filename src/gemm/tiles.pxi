@@ -558,8 +558,7 @@ cdef void run_box(const Run *r, Box *b, ptrdiff_t b0, ptrdiff_t b1, Scratch *s) 
             number = b0
             while number < b0 + together:
                 number += run_tile(r, b, number, b0 + together, &tile, &args, in_pieces, s)
-                poll_after(r.call, b.thread, steps_of(r, b, tile.rows))
-                if r.call.cancelled:
+                if poll_after(r.call, b.thread, steps_of(r, b, tile.rows)):
                     return
             first += tile.rows
         b0 += together
@@ -607,7 +606,9 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef ptrdiff_t split, b0, b1
     cdef const Job *job
     cdef const Tiling *t
+    cdef Scratch s
     cdef Box box
+    lay_out(r, r.scratch + thread * r.own, &s)
     while unit >= r.tilings[j].first + r.tilings[j].units:
         j += 1
     box.job, box.t = job, t = r.jobs + j, r.tilings + j
@@ -623,5 +624,5 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     box.group, box.thread, box.strip = unit, thread, t.strip
     b0, b1 = t.blocks * split // t.splits, t.blocks * (split + 1) // t.splits
     if t.lies:
-        run_edges(r, &box, b0, b1, r.scratch + thread)
-    run_box(r, &box, b0, b1, r.scratch + thread)
+        run_edges(r, &box, b0, b1, &s)
+    run_box(r, &box, b0, b1, &s)

@@ -349,8 +349,7 @@ cdef void run_job(const Run *r, const Job *job, Box *b, Scratch *s) noexcept nog
             for first in range(min(job.apart, b.made[1] - h)):
                 rows = 1 if job.fold else min(job.rows, (b.made[1] - h - first + job.apart - 1) // job.apart)
                 run_rows(r, job, b, d, h + first, rows, s)
-                poll_after(r.call, b.thread, rows * b.made[2] * (job.taps * r.cg * r.mg // 16 + 1))
-                if r.call.cancelled:
+                if poll_after(r.call, b.thread, rows * b.made[2] * (job.taps * r.cg * r.mg // 16 + 1)):
                     return
             h += block
 
@@ -723,8 +722,7 @@ cdef class Pixels(Driver):
         self.choose_store(&r)
         units = cut(&r, team)
         self.place(&r, take(call, self.place(&r, NULL, team), "scratch"), team)
-        if bias is not None:
-            memcpy(<void *> r.bias, cnp.PyArray_DATA(bias), r.groups * r.mg * r.csize)
+        copy_bias(bias, <char *> r.bias, r.groups * r.mg * r.csize, 1, FILTERS * r.csize)
         if isinstance(filters, Panels):
             r.panels = (<Panels> filters).data
         else:
@@ -771,7 +769,6 @@ cdef class Pixels(Driver):
         used, r.own = aligned(used), lay_out(r, NULL, &s)
         r.outside, r.scratch = base + used, base + used + aligned(outside)
         if base != NULL:
-            memset(base, 0, (r.groups * r.mg + FILTERS) * r.csize)
             r.k.fill(base + used, outside // r.csize, r.constant)
         return used + aligned(outside) + threads * r.own
 

@@ -103,9 +103,7 @@ cdef void run_part(const void *task, ptrdiff_t part, int thread) noexcept nogil:
         gather_chunk(t, rest // a[0].out, rest % a[0].out, &b, x, g)
         for group in range(t.groups):
             multiply_planes(t, group, b.count[1], x, g, sums + group * bytes)
-            if thread == 0:
-                poll(t.r.call)
-            if t.r.call.cancelled:
+            if poll(t.r.call, thread):
                 return
     t.r.k.totals(t.totals + part * t.groups * cells * t.r.csize, sums, t.groups * cells)
 

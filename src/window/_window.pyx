@@ -110,7 +110,7 @@ cdef struct Sweep:
     const JobAxis *along     # row by row: the jobs that take turns along a row
     ptrdiff_t phases
     char *rows
-    bint owner
+    int thread
 
 
 # ---- indices ----------------------------------------------------------------------------------------------------
@@ -172,8 +172,7 @@ cdef void across(const Run *r, const Sweep *t, window_args *a, const char *src, 
         if r.kind == FILTER_GRAD:  # the taps alone
             a.dst = NULL
         r.k.window[r.reduction](a)
-        if t.owner:
-            poll(r.call)
+        poll(r.call, t.thread)
         o = next
 
 
@@ -217,8 +216,7 @@ cdef void sweep(const Run *r, const Sweep *t) noexcept nogil:
             if r.by_rows:
                 a.src, a.dst, a.divisor = src, dst, divisor
                 r.k.rows[r.reduction](&a)
-                if t.owner:
-                    poll(r.call)
+                poll(r.call, t.thread)
             else:
                 across(r, t, &a, src, dst, number, weights, divisor)
             h = next
@@ -523,7 +521,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     cdef ptrdiff_t chunk = unit // boxes % r.chunks, n = unit // boxes // r.chunks
     cdef Sweep t
     memset(&t, 0, sizeof(Sweep))
-    t.owner, t.last_piece, t.rows = thread == 0, True, scratch + r.area[ROWS]
+    t.thread, t.last_piece, t.rows = thread, True, scratch + r.area[ROWS]
     t.channel = chunk * r.chunk
     t.units = r.chunk if chunk < r.chunks - 1 else r.channels - t.channel
     if r.kind == FILTER_GRAD:

@@ -31,8 +31,7 @@ cdef void normalise(const void *task, ptrdiff_t unit, int thread) noexcept nogil
     a.squares = <char *> a.norm + row + (a.radius + r.k.lanes) * r.csize
     memset(<char *> a.norm + row, 0, row + 2 * (a.radius + r.k.lanes) * r.csize)
     for i in range(count):
-        if thread == 0:
-            poll(r.call)
+        poll(r.call, thread)
         a.x, a.out = scratch + i * row, scratch + 3 * area + i * row
         if r.count > 1:
             a.dy, a.y = scratch + area + i * row, scratch + 2 * area + i * row

@@ -129,8 +129,8 @@ cdef void route_rows(Routes *t) noexcept nogil:
                 t.r.k.route[0](&t.a)
             else:
                 route_row(t, t.a.src, t.a.dst, t.a.grad, weights)
-            if box.owner and h % 16 == 0:
-                poll(t.r.call)
+            if h % 16 == 0:
+                poll(t.r.call, box.thread)
         if t.clear:
             clear(t, ready, next, done, bottom, box.start[2], box.start[2] + box.count[2])
         ready = next

@@ -21,8 +21,8 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from common cimport (
-    Call, Filters, JobAxis, View, aligned, allocate_large, ceil_div, copy_axis, kept_memory, map_index, odd_lines, poll,
-    read_filters, readable, run_units, take, team_of
+    Call, Filters, JobAxis, View, aligned, allocate_large, ceil_div, copy_axis, map_index, odd_lines, poll, read_filters,
+    readable, run_units, take, take_large, team_of
 )
 from kernels cimport FEW_VECTORS, TILE_ROWS, conv_kernels, conv_kernels_fn, tile_args, tile_rows
 from move cimport CLAMP, NONE, Gathering, finish_args, gather_box
@@ -549,9 +549,7 @@ cdef void run_unit(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
         meet_box(r, unit % boxes, group, s)
     for block in range(r.from_block + (r.to_block - r.from_block) * split // r.splits,
                        r.from_block + (r.to_block - r.from_block) * (split + 1) // r.splits):
-        if thread == 0:
-            poll(r.call)
-        if r.call.cancelled or r.call.not_finite:
+        if poll(r.call, thread) or r.call.not_finite:
             return
         u = r.panels + (group * r.blocks + block - r.from_block) * block_bytes(r)
         if r.panels == NULL:
@@ -741,18 +739,8 @@ cdef void cut(Run *r, int threads) noexcept nogil:
 
 
 cdef ptrdiff_t shared_bytes(const Run *r) noexcept nogil:
-    """Of what `place_shared` places."""
+    """Of the bias, a tile's width of zeros, which may be read behind it, and a run of the constant."""
     return (r.groups * r.mg + 2 * r.k.lanes + r.cg) * r.size
-
-
-cdef void place_shared(Run *r, char *shared, cnp.ndarray bias) noexcept:
-    """The bias, a tile's width of zeros, which may be read behind it, and a run of the constant."""
-    cdef ptrdiff_t used = r.groups * r.mg * r.size
-    memset(shared, 0, shared_bytes(r))
-    if bias is not None:
-        memcpy(shared, cnp.PyArray_DATA(bias), used)
-    r.bias, r.none, r.outside = shared, shared + used, shared + used + 2 * r.k.lanes * r.size
-    r.k.fill(shared + used + 2 * r.k.lanes * r.size, r.cg, r.constant)
 
 
 cdef class Winograd(Driver):
@@ -929,7 +917,9 @@ cdef class Winograd(Driver):
         cdef Run r
         cdef Run *runs
         cdef char *panels = NULL
+        cdef char *shared
         cdef ptrdiff_t j, items = 0, units, together, first = 0
+        cdef list held = []
         # With few channels it is all transforms.
         cdef int team = team_of(max(1.5 * self.work, 0.6 * self.flops), threads, prepare)
         self.describe(&r, call, isa)
@@ -941,7 +931,10 @@ cdef class Winograd(Driver):
         if not r.direct and far_apart(&r):
             x = readable((x if self.channels_last else np.moveaxis(x, -1 - self.ndim, -1)).copy(), self.ndim, True, &r.x)
             r.direct = True
-        place_shared(&r, take(call, shared_bytes(&r), "scratch"), bias)
+        r.bias = shared = take(call, shared_bytes(&r), "scratch")
+        r.outside = shared = copy_bias(bias, shared, r.groups * r.mg * r.size, 1, 2 * r.k.lanes * r.size)
+        r.none = shared - 2 * r.k.lanes * r.size
+        r.k.fill(shared, r.cg, r.constant)
         runs = self.cut_all(&r, team)
         units = runs[self.njobs - 1].first + runs[self.njobs - 1].units
         if not r.fresh:
@@ -953,9 +946,8 @@ cdef class Winograd(Driver):
             if items:
                 if items == r.blocks:
                     together = ceil_div(together, ceil_div(together * block_bytes(&r), U_BYTES))
-                room = kept_memory(items // r.blocks * together * block_bytes(&r) + PANEL_END, self.op, "transformed filters",
-                                   large_output)
-                panels = <char *> cnp.PyArray_DATA(<cnp.ndarray> room)
+                panels = take_large(call, items // r.blocks * together * block_bytes(&r) + PANEL_END, "transformed filters",
+                                    large_output, held)
         self.place(runs, panels, filters)
         self.take_scratch(runs, team, panels == NULL)
         with nogil:
