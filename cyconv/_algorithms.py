@@ -21,9 +21,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import Any, NamedTuple
 
-from cyconv import _estimate as estimate
-from cyconv import _geometry as geometry
-from cyconv import _isa
+from cyconv import _estimate as estimate, _geometry as geometry, _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
 from cyconv._gemm import Columns, Convolution

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyconv import _geometry as geometry
-from cyconv import _isa, _problem, _runtime, _threads
+from cyconv import _geometry as geometry, _isa, _problem, _runtime, _threads
 from cyconv._geometry import LIMIT, UNIT, JobAxis
 from cyconv._problem import COMPUTE, DTYPES, Array, Shape, Steps
 from cyconv._window import Window

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cyconv import _geometry as geometry
-from cyconv import _isa, _plan, _problem, _threads
+from cyconv import _geometry as geometry, _isa, _plan, _problem, _threads
 from cyconv._algorithms import filter_gradient
 from cyconv._op import Op, op_of
 from cyconv._problem import DEPTHWISE, DTYPES, FORWARD, NAMES, ONE_BY_ONE, Array, Problem, Shape

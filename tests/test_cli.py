@@ -15,8 +15,7 @@ import pytest
 
 import cyconv
 from cyconv import _bench, _demo, _info, _peers
-from cyconv.__main__ import OPS as OPS_WITH_PLANS
-from cyconv.__main__ import main
+from cyconv.__main__ import OPS as OPS_WITH_PLANS, main
 
 ROOT = Path(cyconv.__file__).parents[1]  # where `python -m cyconv` finds it, installed or built in place
 OPS = {

@@ -11,8 +11,7 @@ import numpy as np
 import ops
 import pytest
 from ops import DTYPES, MODES, OPS, Case, Geometry, Op, draw, draw_geometry, spell, spell_padding, values
-from test_guard_pages import in_a_child
-from test_guard_pages import sweep as fenced_sweep
+from test_guard_pages import in_a_child, sweep as fenced_sweep
 from test_identities import inner, linear_case
 
 import cyconv as nn

@@ -8,8 +8,7 @@ import random
 import numpy as np
 import pytest
 from ops import Case, Geometry, Op, arrange, spell, spell_padding, sweep, values
-from test_guard_pages import fence, in_a_child
-from test_guard_pages import sweep as fenced_sweep
+from test_guard_pages import fence, in_a_child, sweep as fenced_sweep
 from test_peers import peer
 
 import cyconv as nn

@@ -27,8 +27,7 @@ from ops import (
     sweep,
     values,
 )
-from test_guard_pages import in_a_child
-from test_guard_pages import sweep as fenced_sweep
+from test_guard_pages import in_a_child, sweep as fenced_sweep
 from test_peers import peer
 
 import cyconv as nn
