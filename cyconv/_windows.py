@@ -10,6 +10,7 @@ import numpy as np
 
 from cyconv import _geometry as geometry, _isa, _problem, _runtime, _threads
 from cyconv._geometry import LIMIT, UNIT, JobAxis
+from cyconv._op import Op
 from cyconv._problem import COMPUTE, DTYPES, Array, Shape, Steps
 from cyconv._window import Window
 
@@ -34,8 +35,8 @@ class Problem(NamedTuple):
     forward: Jobs
     phases: tuple[tuple[JobAxis, ...], ...]
     work: float
-    in_shape: Shape
-    out_shape: Shape
+    out_shape: Shape  # of the forward op
+    result_shape: Shape  # and of what this one makes
     moved: int | None  # windows over channels: where these were before they became the last spatial axis
 
 
@@ -69,8 +70,9 @@ def _steps(op: str, arg: str, value: int | Shape | None, n: int, channels_last: 
 
 
 @lru_cache(maxsize=1024)
-def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: Geometry) -> Window:
+def windows(of: Op, arg: str, shape: Shape, dtype: int, g: Geometry) -> Window:
     """The driver of windows over an array of that shape; ops with filters give their size as ksize."""
+    op, kind, n = of.name, of.kind, of.n or _problem.spatial_rank(of.name, arg, shape)
     ksizes, steps, pads, data_format, apart = g
     last = _problem.layout(op, data_format, n)
     batch, sizes, channels = _problem.split_shape(op, arg, shape, n, last, False)
@@ -128,8 +130,8 @@ def windows(op: str, arg: str, kind: int, n: int, shape: Shape, dtype: int, g: G
             forward,
             phases,
             math.prod(shape) + math.prod(out_shape) * (1 + taps / 8),
-            shape,
             out_shape,
+            {MAX_GRAD: shape, MEAN_GRAD: shape, FILTER_GRAD: (*ksize[:n], channels)}.get(kind, out_shape),
             None if not over else -1 if last else 1,
         )
     )
@@ -161,53 +163,38 @@ def same_shape(op: str, shape: Shape, **arrays: Array) -> None:
 
 def run(
     window: Window,
-    shape: Shape,
-    dtype: np.dtype[Any],
     out: Any,
     num_threads: int | None,
-    x: Array | None = None,
-    grad: Array | None = None,
+    x: Any = None,
+    grad: Any = None,
     weights: Array | None = None,
     sign: float = 1.0,
     positions: Array | None = None,
     counted: int = IN_IMAGE,
-) -> Array | None:
-    """Compute into out, or a new array; None where a gradient's windows are too large for the driver's scratch."""
+) -> Array:
+    """Compute into out, or a new array; of a mean's gradient there is no x."""
     p: Problem = window.problem
-    y = room_for(p.op, out, shape, dtype, x, grad, weights)
+    y = room_for(p.op, out, p.result_shape, (grad if x is None else x).dtype, x, grad, weights)
     seen: Any = (x, grad, y, positions)
     if p.moved is not None or p.kind == FILTER_GRAD:
         seen = [a if a is None else _seen(p, a) for a in seen]
-    done = window.run(
-        seen[0], seen[1], weights, sign, seen[2], seen[3], counted, _threads.wanted(p.op, num_threads), _isa.current()
-    )
-    return _problem.delivered(out, y) if done else None
+    threads = _threads.wanted(p.op, num_threads)
+    if not window.run(seen[0], seen[1], weights, sign, seen[2], seen[3], counted, threads, _isa.current()):
+        _through_winners(p, y, num_threads, x, grad, weights, sign)
+    return _problem.delivered(out, y)
 
 
-def gradient(
-    window: Window,
-    shape: Shape,
-    dtype: np.dtype[Any],
-    out: Any,
-    num_threads: int | None,
-    x: Array,
-    grad: Array,
-    weights: Array | None = None,
-    sign: float = 1.0,
-) -> Array:
-    """Of maxima, by input or by filters; where windows are too large for the driver's scratch, through an array of the taps
-    that won."""
-    y = run(window, shape, dtype, out, num_threads, x, grad, weights, sign)
-    if y is not None:
-        return y
-    p: Problem = window.problem
+def _through_winners(
+    p: Problem, y: Array, num_threads: int | None, x: Any, grad: Any, weights: Array | None, sign: float
+) -> None:
+    """The gradient of maxima, by input or by filters, whose windows are too large for the driver's scratch: through an
+    array of the taps that won."""
     winners = empty(p.op, p.out_shape, np.dtype(np.int64))
-    run(
-        Window(p._replace(kind=ARGMAX)), p.out_shape, dtype, None, num_threads, x,
-        weights=weights, sign=sign, positions=winners, counted=TAP,
-    )  # fmt: skip
+    forward = Window(p._replace(kind=ARGMAX, result_shape=p.out_shape))
+    run(forward, None, num_threads, x, None, weights, sign, winners, TAP)
     by_filter = p.kind == FILTER_GRAD
-    sums = np.zeros(shape if by_filter else channels_last_of(p, x).shape, COMPUTE[p.dtype])
+    result = y if by_filter else channels_last_of(p, y)
+    sums = np.zeros(result.shape, COMPUTE[p.dtype])
     for n, (taps, g) in enumerate(zip(channels_last_of(p, winners), channels_last_of(p, grad))):
         at, step = (taps, 1) if by_filter else (0, 1)
         rest = taps
@@ -219,9 +206,7 @@ def gradient(
         order = slice(None, None, 1 if by_filter else -1)  # of a row, as the driver's
         at, found, g = (a[..., order, :] for a in (at, taps >= 0, g))
         np.add.at(sums.reshape(-1) if by_filter else sums[n].reshape(-1), at[found], g[found].astype(sums.dtype))
-    y = empty(p.op, shape, dtype) if out is None else out
-    (y if by_filter else channels_last_of(p, y))[...] = sums
-    return y
+    result[...] = sums
 
 
 def channels_last_of(p: Problem, a: Array) -> Array:

@@ -26,7 +26,7 @@ def _morphology(
             op, names[1], (f.shape,), f"{names[1]} must be (height, width, channels), each 1 or more ({shapes})"
         )
     g = described(op, f.shape[:2], *geometry)
-    window = windows(op, names[0], kind, 2, x.shape, code, g)
+    window = windows(of, names[0], x.shape, code, g)
     if f.shape[2] != window.problem.channels:
         raise misfit(
             op, names[1], (x.shape, f.shape),
@@ -40,11 +40,7 @@ def _morphology(
     # Whole vectors may be read of each tap's weights, the last's too.
     weights = np.zeros(f.size + 15, COMPUTE[code])[: f.size].reshape(f.shape)
     weights[...] = f[::-1, ::-1] if negated else f
-    shape = {MAX: window.problem.out_shape, MAX_GRAD: x.shape, FILTER_GRAD: f.shape}[kind]
-    sign = -1.0 if negated else 1.0
-    if dy is None:
-        return _windows.run(window, shape, x.dtype, out, num_threads, x, None, weights, sign)  # type: ignore[return-value]
-    y = _windows.gradient(window, shape, x.dtype, out, num_threads, x, dy, weights, sign)
+    y = _windows.run(window, out, num_threads, x, dy, weights, -1.0 if negated else 1.0)
     if negated and kind == FILTER_GRAD:
         y[...] = np.zeros((), y.dtype) - y[::-1, ::-1]  # not its negative: zeros stay +0
     return y

@@ -41,9 +41,8 @@ def _pooled(op: Op, input: Any, g: Geometry, out: Any, num_threads: int | None) 
         if out is not None:
             _problem.out_argument(op.name, out, y.shape, y.dtype)
         return _problem.delivered(out, y)
-    n, code = op.n or _problem.spatial_rank(op.name, "input", x.shape), _problem.dtype_code(op.name, "input", x.dtype)
-    window = _windows.windows(op.name, "input", op.kind, n, x.shape, code, g)
-    return _windows.run(window, window.problem.out_shape, x.dtype, out, num_threads, x)  # type: ignore[return-value]
+    window = _windows.windows(op, "input", x.shape, _problem.dtype_code(op.name, "input", x.dtype), g)
+    return _windows.run(window, out, num_threads, x)
 
 
 def _pool(
@@ -359,14 +358,12 @@ def max_pool_with_argmax(
     if x.dtype.kind in "iu" and x.dtype != np.int32:
         x, back = _as_int32(x)
     g = _windows.described(op, ksize, strides, padding, data_format, None)
-    window = _windows.windows(op, "input", ARGMAX, 2, x.shape, _problem.dtype_code(op, "input", x.dtype), g)
-    shape = window.problem.out_shape
+    window = _windows.windows(Op(op, ARGMAX, 2), "input", x.shape, _problem.dtype_code(op, "input", x.dtype), g)
     if index.itemsize == 4 and math.prod(x.shape if batch else x.shape[1:]) > np.iinfo(np.int32).max:
         raise ValueError(f"{op}: positions in an array of shape {x.shape} do not fit int32; use output_dtype=np.int64")
-    at = _windows.empty(op, shape, index)
-    counted = IN_BATCH if batch else IN_IMAGE
-    y = _windows.run(window, shape, x.dtype, None, num_threads, x, positions=at, counted=counted)
-    return back(y), at  # type: ignore[arg-type]
+    at = _windows.empty(op, window.problem.out_shape, index)
+    y = _windows.run(window, None, num_threads, x, positions=at, counted=IN_BATCH if batch else IN_IMAGE)
+    return back(y), at
 
 
 def max_pool_grad_with_argmax(
@@ -422,7 +419,7 @@ def max_pool_grad_with_argmax(
     if at.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
         raise TypeError(f"{op}: argmax must be int64 or int32, not {at.dtype}")
     window = _windows.windows(
-        op, "input", ARGMAX, 2, x.shape, code, _windows.described(op, ksize, strides, padding, data_format, None)
+        Op(op, ARGMAX, 2), "input", x.shape, code, _windows.described(op, ksize, strides, padding, data_format, None)
     )
     _windows.same_shape(op, window.problem.out_shape, grad=g, argmax=at)
     batch, image = _flag(op, "include_batch_in_index", include_batch_in_index), math.prod(x.shape[1:])
@@ -458,10 +455,9 @@ def _max_pool_grad(
     g = _windows.described(op.name, ksize, strides, padding, data_format, dilations)
     x, dy, code = _problem.operands(op.name, "orig_input", orig_input, "grad", grad)
     _, y, _ = _problem.operands(op.name, "orig_input", x, "orig_output", orig_output)
-    n = op.n or _problem.spatial_rank(op.name, "orig_input", x.shape)
-    window = _windows.windows(op.name, "orig_input", op.kind, n, x.shape, code, g)
+    window = _windows.windows(op, "orig_input", x.shape, code, g)
     _windows.same_shape(op.name, window.problem.out_shape, orig_output=y, grad=dy)
-    return _windows.gradient(window, x.shape, x.dtype, out, num_threads, x, dy)
+    return _windows.run(window, out, num_threads, x, dy)
 
 
 def _avg_pool_grad(
@@ -487,10 +483,9 @@ def _avg_pool_grad(
             f"{op.name}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
         )
     shape = _problem.shape_argument(op.name, "orig_input_shape", orig_input_shape) or ()
-    n = op.n or _problem.spatial_rank(op.name, "orig_input_shape", shape)
-    window = _windows.windows(op.name, "orig_input_shape", op.kind, n, shape, code, g)
+    window = _windows.windows(op, "orig_input_shape", shape, code, g)
     _windows.same_shape(op.name, window.problem.out_shape, grad=dy)
-    return _windows.run(window, shape, dy.dtype, out, num_threads, None, dy)  # type: ignore[return-value]
+    return _windows.run(window, out, num_threads, None, dy)
 
 
 @op_of(_max_pool_grad, MAX_GRAD, 0)

@@ -12,7 +12,7 @@ from test_guard_pages import fence, in_a_child, sweep as fenced_sweep
 from test_peers import peer
 
 import cyconv as nn
-from cyconv import _isa, reference
+from cyconv import _isa, _op, reference
 from cyconv._problem import DTYPES
 from cyconv._windows import FILTER_GRAD, MAX, described, windows
 
@@ -132,7 +132,7 @@ def test_reads_nothing_beyond_the_filters():
         out = np.empty((1, 3, 2, channels) if kind == FILTER_GRAD else x.shape, x.dtype)
         weights = fence(np.zeros(3 * 2 * channels + 15, np.float32), True)[:-15].reshape(3, 2, channels)
         g = described("dilation2d", (3, 2), 1, "SAME", None, 1)
-        window = windows("dilation2d", "input", kind, 2, x.shape, DTYPES.index("float16"), g)
+        window = windows(_op.Op("dilation2d", kind, 2), "input", x.shape, DTYPES.index("float16"), g)
         for isa in nn.available_isas():
             with nn.isa(isa):
                 window.run(x, x if kind == FILTER_GRAD else None, weights, 1.0, out, None, 0, 1, _isa.current())
