@@ -19,7 +19,7 @@ array([21., 42.])
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,30 +187,22 @@ def _match(x: Array, y: Array, axes: list[_Axis], groups: int) -> Array:
     return w
 
 
+_ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "relu": lambda y: np.maximum(y, 0),
+    "relu6": lambda y: np.minimum(np.maximum(y, 0), 6),
+    "clip": lambda y, low, high: np.minimum(np.maximum(y, low), high),
+    "leaky_relu": lambda y, slope=0.2: np.where(y > 0, y, np.asarray(slope, y.dtype) * y),
+    "elu": lambda y: np.where(y > 0, y, np.expm1(y)),
+    "sigmoid": lambda y: 1 / (1 + np.exp(-y)),
+    "tanh": np.tanh,
+    "silu": lambda y: y / (1 + np.exp(-y)),
+    "gelu": lambda y: y * (1 + np.vectorize(math.erf, [y.dtype])(y / math.sqrt(2))) / 2,
+}
+
+
 def _activate(y: Array, activation: Any) -> Any:
-    name, *p = (activation,) if activation is None or isinstance(activation, str) else activation
-    match name:
-        case None:
-            return y
-        case "relu":
-            return np.maximum(y, 0)
-        case "relu6":
-            return np.minimum(np.maximum(y, 0), 6)
-        case "clip":
-            return np.minimum(np.maximum(y, p[0]), p[1])
-        case "leaky_relu":
-            return np.where(y > 0, y, np.asarray(p[0], y.dtype) * y)
-        case "elu":
-            return np.where(y > 0, y, np.expm1(y))
-        case "sigmoid":
-            return 1 / (1 + np.exp(-y))
-        case "tanh":
-            return np.tanh(y)
-        case "silu":
-            return y / (1 + np.exp(-y))
-        case "gelu":
-            return y * (1 + np.vectorize(math.erf, [y.dtype])(y / math.sqrt(2))) / 2
-    raise ValueError(f"unknown activation {activation!r}")
+    name, *parameters = [activation] if isinstance(activation, str) else activation
+    return _ACTIVATIONS[name](y, *parameters)
 
 
 @np.errstate(all="ignore")
@@ -220,7 +212,7 @@ def _finish(
     """activation(y + bias + residual), rounded once, in the caller's layout."""
     y = y if bias is None else y + np.asarray(bias, y.dtype)
     y = y if residual is None else y + like.canonical(residual, y.dtype)
-    return like.restore(_activate(y, activation), lead, dtype)
+    return like.restore(y if activation is None else _activate(y, activation), lead, dtype)
 
 
 @np.errstate(all="ignore")
@@ -395,6 +387,14 @@ def _largest(x: Array, axes: list[_Axis], w: Any = 0) -> tuple[Array, Array]:
     return best, by
 
 
+def _route(y: Array, by: Array, axes: list[_Axis], like: Array) -> Array:
+    """x[n,i,...] = sum of y[n,o,...] over the windows o whose tap `by` is at i."""
+    x = np.zeros(like.shape, y.dtype)
+    for number, (_, xs, ys) in enumerate(_taps(axes)):
+        x[xs] += np.where(by[ys] == number, y[ys], 0)
+    return x
+
+
 def _pool(input: Any, rank: int, mean: bool, data_format: Any, *args: Any) -> Array:
     like, (dtype, answer) = _layout(rank, data_format), _dtypes(input)
     x, axes = _window(input, like, dtype, *args)
@@ -455,9 +455,7 @@ def max_pool_grad(
     """dx[n,i,c] = sum of dy[n,o,c] over the windows o whose first maximum is at i."""
     like, (dtype, answer) = _layout(np.ndim(orig_input) - 2, data_format), _dtypes(grad)
     x, axes = _window(orig_input, like, _dtypes(orig_input)[0], ksize, strides, padding, dilations)
-    g, by, dx = like.canonical(grad, dtype), _largest(x, axes)[1], np.zeros(x.shape, dtype)
-    for number, (_, xs, ys) in enumerate(_taps(axes)):
-        dx[xs] += np.where(by[ys] == number, g[ys], 0)
+    dx = _route(like.canonical(grad, dtype), _largest(x, axes)[1], axes, x)
     return like.restore(dx, like.lead(orig_input), answer)
 
 
@@ -507,10 +505,7 @@ def dilation2d_backprop_input(
 ) -> Array:
     """dx[n,i,c] = sum of dy[n,o,c] over the outputs o whose first maximum came from i."""
     _, by, axes, x, _ = _morphology(input, filter, strides, padding, rates)
-    g, dx = np.asarray(out_backprop, x.dtype), np.zeros_like(x)
-    for number, (_, xs, ys) in enumerate(_taps(axes)):
-        dx[xs] += np.where(by[ys] == number, g[ys], 0)
-    return dx.astype(_dtypes(input)[1])
+    return _route(np.asarray(out_backprop, x.dtype), by, axes, x).astype(_dtypes(input)[1])
 
 
 def dilation2d_backprop_filter(
