@@ -39,16 +39,6 @@ class Candidate(NamedTuple):
     time: float
 
 
-class Algorithm(NamedTuple):
-    """A row of the table: make(problem, forced) is a candidate, or the reason why there is none.
-
-    One that is forced need not be faster.
-    """
-
-    name: str
-    make: Callable[[Problem, bool], Candidate | str]
-
-
 # Floats of a vector on this machine, not of the ISA in force: that must not change what is chosen.
 _LANES = {"avx2": 8, "avx512": 16}.get(_isa.available_isas()[-1], 4)
 
@@ -279,15 +269,16 @@ def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
     return int(max(d.workspace(team, isa) for d in drivers for team in teams))
 
 
+#: A name and make(problem, forced): a candidate, or the reason why there is none. One that is forced need not be faster.
 #: Each is equal to reference.py within its documented bound; direct takes everything.
-ALGORITHMS = (
-    Algorithm("columns", _columns),
-    Algorithm("pixels", _pixels),
-    Algorithm("depthwise", _depthwise),
-    Algorithm("winograd", _winograd),
-    Algorithm("direct", lambda problem, forced: _candidate("direct", problem, Convolution(problem))),
+ALGORITHMS: tuple[tuple[str, Callable[[Problem, bool], Candidate | str]], ...] = (
+    ("columns", _columns),
+    ("pixels", _pixels),
+    ("depthwise", _depthwise),
+    ("winograd", _winograd),
+    ("direct", lambda problem, forced: _candidate("direct", problem, Convolution(problem))),
 )
-NAMES = tuple(row.name for row in ALGORITHMS)
+NAMES = tuple(name for name, _ in ALGORITHMS)
 
 
 def _gradient_transforms(taps: int) -> list[tuple[int, int]]:

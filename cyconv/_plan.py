@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import timeit
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
@@ -266,14 +266,6 @@ def _peaks(isa: int) -> tuple[float, float]:
     return _runtime.fma_peak(0.01, isa) * 1e9, 2 * block.nbytes / best
 
 
-def _parameters(op: Any) -> Mapping[str, Any]:
-    """Of a function; of what has none that can be asked for, none."""
-    try:
-        return inspect.signature(op).parameters
-    except (TypeError, ValueError):
-        return {}
-
-
 def _owned(value: Any) -> Any:
     """A copy of an array, or of what is read as one: nobody else can write to it."""
     if isinstance(value, np.generic) or not (isinstance(value, memoryview) or hasattr(value, "__array__")):
@@ -297,7 +289,10 @@ class Plan(_runtime.Quick):
     def __init__(
         self, op: Callable[..., Any], filters: tuple[Any, ...], arguments: dict[str, Any], caller: str = "plan"
     ) -> None:
-        parameters = _parameters(op)
+        try:
+            parameters = list(inspect.signature(op).parameters)
+        except (TypeError, ValueError):  # it has none that can be asked for
+            parameters = []
         name = getattr(op, "__name__", _problem.shown(op))
         no_plan = f"{caller}: {name} is no convolution of this package, like cyconv.conv2d: it has no filters to pack"
         if "residual" not in parameters or "out_backprop" in parameters:
@@ -305,13 +300,18 @@ class Plan(_runtime.Quick):
         filters = tuple(_owned(f) for f in filters)
         self._op = op
         self._arguments = (filters, {k: _owned(v) for k, v in arguments.items()})
-        names = list(parameters)[1 : len(filters) + 1]
-        given = dict(zip(names, filters, strict=False))
-        rest = dict(self._arguments[1])
+        names, rest = parameters[1 : len(filters) + 1], dict(self._arguments[1])
         self._threads = rest.pop("num_threads", None)
-        required = _required(op, f"{caller}: {name}", rest, names)
+        allowed = [p for p in parameters[1:] if p not in (*names, "residual", "out")]
+        for argument in rest:
+            if argument not in allowed:
+                raise TypeError(
+                    f"{caller}: {name} takes no {_problem.shown(argument)} here; it takes {', '.join(allowed)}"
+                )
+        if "output_shape" in parameters:
+            rest.setdefault("output_shape", None)  # the input will decide it
         try:
-            self._recipe: Recipe = op(Deferred(), **given, **required)
+            self._recipe: Recipe = op(Deferred(), **dict(zip(names, filters, strict=False)), **rest)
         except AttributeError as error:
             raise TypeError(no_plan) from error
         if not isinstance(self._recipe, Recipe):
@@ -420,16 +420,6 @@ class Plan(_runtime.Quick):
     def __repr__(self) -> str:
         op, filters = self._recipe.op.name, self._recipe.filters
         return f"cyconv.plan({op}, filters {filters.shape} {filters.dtype}, {self.nbytes} bytes)"
-
-
-def _required(op: Callable[..., Any], called: str, arguments: dict[str, Any], given: list[str]) -> dict[str, Any]:
-    """The op's arguments, None for an output_shape that the input will decide; an error for one it does not have."""
-    parameters = inspect.signature(op).parameters
-    allowed = [p for p in list(parameters)[1:] if p not in (*given, "residual", "out")]
-    for name in arguments:
-        if name not in allowed:
-            raise TypeError(f"{called} takes no {_problem.shown(name)} here; it takes {', '.join(allowed)}")
-    return {"output_shape": None, **arguments} if "output_shape" in parameters else arguments
 
 
 def plan(op: Callable[..., Any], *filters: Any, **arguments: Any) -> Plan:

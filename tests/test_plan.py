@@ -308,9 +308,9 @@ def test_estimates_do_not_depend_on_the_batch(name, monkeypatch):
         problem = asked[-1]
         if 0 not in problem.out_shape:
             more = problem._replace(batch=(7, 5), out_shape=(7, 5, *problem.out_shape[len(problem.batch) :]))
-            for row in ALGORITHMS:
-                one, many = row.make(problem, False), row.make(more, False)
-                assert isinstance(one, str) or one.time == many.time, row.name
+            for algorithm, make in ALGORITHMS:
+                one, many = make(problem, False), make(more, False)
+                assert isinstance(one, str) or one.time == many.time, algorithm
             assert choose(more, None).name == choose(problem, None).name
 
 
