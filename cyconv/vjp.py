@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -38,16 +38,7 @@ from cyconv.transpose import (
 )
 
 Gradients = dict[str, Callable[[], Array]]
-
-
-class _Rule(NamedTuple):
-    """How an op is differentiated: by what, and the names of its operands and of what else is differentiated if asked for."""
-
-    op: Callable[..., Any]
-    gradients: Callable[..., Gradients]
-    names: tuple[str, ...]
-    example: str
-    optional: tuple[str, ...] = ("residual",)
+Vjp = Callable[..., tuple[Array, ...]]
 
 
 def _plain(a: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +46,7 @@ def _plain(a: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in a.items() if k not in ("out_backprop", "output", "wrt")}
 
 
-def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem | SeparableProblem) -> Array:
+def _undo(of: Callable[..., Any], op: str, a: dict[str, Any], dtype: Any, problem: Problem | SeparableProblem) -> Array:
     """out_backprop past the op's activation: times its slope, taken from the op's output, or from what the activation took.
 
     With it the arguments that are of the output's shape, or of no account otherwise, are checked in the name of `op`.
@@ -70,7 +61,7 @@ def _undo(rule: _Rule, op: str, a: dict[str, Any], dtype: Any, problem: Problem 
         return g
     before = _needs_argument(epilogue)
     if y is None or before:
-        y = rule.op(**_plain(a) | ({"activation": None} if before else {}))
+        y = of(**_plain(a) | ({"activation": None} if before else {}))
     result = empty(g.shape, g.dtype)
     y, g = np.ascontiguousarray(y), np.ascontiguousarray(g)
     activation_gradient(y, g, result, epilogue, problem.dtype, threads, _isa.current())
@@ -83,20 +74,20 @@ def _needs_argument(epilogue: Epilogue) -> bool:
     return epilogue.activation >= silu or (epilogue.activation == leaky and epilogue.low < 0)
 
 
-def _recipe(rule: _Rule, op: str, a: dict[str, Any], x: Array, **filters: Array) -> Recipe:
+def _recipe(of: Callable[..., Any], op: str, a: dict[str, Any], x: Array, **filters: Array) -> Recipe:
     """The op with its arguments in kind, checked in the name of its vector-Jacobian product."""
-    return rule.op(**_plain(a) | filters | {rule.names[0]: Deferred(op, x.dtype)})  # type: ignore[no-any-return]
+    return of(**_plain(a) | filters | {next(iter(a)): Deferred(op, x.dtype)})  # type: ignore[no-any-return]
 
 
-def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+def _convolution_gradients(of: Callable[..., Any], op: str, a: dict[str, Any]) -> Gradients:
     """Of a forward, depthwise or transposed convolution."""
-    (x_name, f_name), threads = rule.names, a["num_threads"]
+    (x_name, f_name, *_), threads = a, a["num_threads"]
     x, f, code = _problem.operands(op, x_name, a[x_name], f_name, a[f_name])
-    recipe = _recipe(rule, op, a, x, **{f_name: f})
+    recipe = _recipe(of, op, a, x, **{f_name: f})
     problem, steps, transposed = recipe.problem(x.shape, code), recipe.rest[0], recipe.op.kind is TRANSPOSED
     forward = recipe.op._replace(kind=FORWARD) if transposed else recipe.op
     how = {"num_threads": threads, "padding_mode": a["padding_mode"]}
-    g = _undo(rule, op, a, x.dtype, problem)
+    g = _undo(of, op, a, x.dtype, problem)
     gradients: Gradients = {
         "residual": lambda: g.copy(),
         "bias": lambda: _channel_sums(op, g, -1 if problem.channels_last else -1 - problem.ndim, threads),
@@ -110,17 +101,17 @@ def _convolution_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients
     return gradients
 
 
-def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+def _separable_gradients(of: Callable[..., Any], op: str, a: dict[str, Any]) -> Gradients:
     """Of the pointwise stage, and then of the depthwise one."""
     threads, data_format = a["num_threads"], a["data_format"]
     how = {k: a[k] for k in ("strides", "padding", "data_format", "dilations", "padding_mode", "groups")}
     extras = {"bias": a["depthwise_bias"], "activation": a["depthwise_activation"]}
     x = _problem.array(op, "input", a["input"], getattr(a["depthwise_filter"], "dtype", None))
-    recipe = _recipe(rule, op, a, x)
+    recipe = _recipe(of, op, a, x)
     filters: Any = recipe.filters
     f, (x, _, code) = filters.depthwise, recipe.operands(x)
     problem = recipe.problem(x.shape, code)
-    g = _undo(rule, op, a, x.dtype, problem)
+    g = _undo(of, op, a, x.dtype, problem)
     point, between, first = filters.pointwise, filters.epilogue, how | extras | {"num_threads": threads}
     channels = 3 if problem.first.channels_last else 1
 
@@ -150,7 +141,7 @@ def _separable_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
     }
 
 
-def _bias_gradients(rule: _Rule, op: str, a: dict[str, Any]) -> Gradients:
+def _bias_gradients(of: Callable[..., Any], op: str, a: dict[str, Any]) -> Gradients:
     """Of bias_add."""
     x, _, axis = bias_operands(op, a["value"], a["bias"], a["data_format"])
     g = _problem.output_like(op, "out_backprop", a["out_backprop"], x.shape, x.dtype)
@@ -194,17 +185,22 @@ For each argument a named in `wrt`: ``sum_o out_backprop[o] * d {op}(...)[o] / d
 """
 
 
-def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
-    """The public function of a rule: the op's signature with out_backprop behind its operands."""
-    op, names, optional = f"{rule.op.__name__}_vjp", rule.names, rule.optional
-    parameters = list(inspect.signature(rule.op).parameters.values())
-    kinds = inspect.Parameter
+def _vjp(
+    of: Callable[..., Any],
+    rule: Callable[..., Gradients],
+    example: str,
+    operands: int = 2,
+    optional: tuple[str, ...] = ("residual",),
+) -> Vjp:
+    """The public function of an op and its rule: the op's signature with out_backprop behind its operands."""
+    op, parameters, kinds = f"{of.__name__}_vjp", list(inspect.signature(of).parameters.values()), inspect.Parameter
+    names = tuple(p.name for p in parameters[:operands])
     default = names if "bias" in names else (*names, "bias")
     signature = inspect.Signature(
         [
-            *parameters[: len(names)],
+            *parameters[:operands],
             kinds("out_backprop", kinds.POSITIONAL_OR_KEYWORD),
-            *(p for p in parameters[len(names) :] if p.name != "out"),
+            *(p for p in parameters[operands:] if p.name != "out"),
             kinds("output", kinds.KEYWORD_ONLY, default=None),
             kinds("wrt", kinds.KEYWORD_ONLY, default=default),
         ]
@@ -223,30 +219,29 @@ def _vjp(rule: _Rule) -> Callable[..., tuple[Array, ...]]:
                     f"{op}: wrt must name some of {', '.join((*default, *optional))}, not {_problem.shown(name)}"
                 )
         a["wrt"] = [allowed[name] for name in wrt]
-        gradients = rule.gradients(rule, op, a)
+        gradients = rule(of, op, a)
         return tuple(gradients[name]() for name in a["wrt"])
 
     vjp.__name__ = vjp.__qualname__ = op
     vjp.__doc__ = _DOC.format(
-        op=rule.op.__name__,
+        op=of.__name__,
         names=", ".join(names),
         wrt=", ".join((*default, *optional)),
         default=default,
-        example=rule.example,
+        example=example,
     )
     vjp.__signature__ = signature  # type: ignore[attr-defined]
     return vjp
 
 
-def _rule(op: Callable[..., Any], x: Shape, w: Shape, g: Shape, args: str) -> _Rule:
-    names = tuple(inspect.signature(op).parameters)[:2]
+def _of_convolution(op: Callable[..., Any], x: Shape, w: Shape, g: Shape, args: str) -> Vjp:
+    """Of a forward, depthwise or transposed convolution, by an example's shapes and arguments."""
     example = f""">>> x, w, g = np.ones({x}), np.ones({w}), np.ones({g})
     >>> [d.shape for d in nn.{op.__name__}_vjp(x, w, g, {args})]
     [{x}, {w}, {g[-1:]}]"""
-    return _Rule(op, _convolution_gradients, names, example)
+    return _vjp(op, _convolution_gradients, example)
 
 
-_STAGES = ("input", "depthwise_filter", "pointwise_filter")
 _SEPARABLE = """>>> x, g = np.ones((1, 4, 4, 2)), np.ones((1, 4, 4, 5))
     >>> depthwise, pointwise = np.ones((3, 3, 2, 1)), np.ones((1, 1, 2, 5))
     >>> [d.shape for d in nn.separable_conv2d_vjp(x, depthwise, pointwise, g, 1, "SAME")]
@@ -255,22 +250,20 @@ _BIAS_ADD = """>>> dx, db = nn.bias_add_vjp(np.ones((3, 2)), np.zeros(2), np.one
     >>> db
     array([3., 3.])"""
 
-convolution_vjp = _vjp(_rule(convolution, (1, 4, 2), (3, 2, 5), (1, 2, 5), "1"))
-conv1d_vjp = _vjp(_rule(conv1d, (1, 4, 2), (3, 2, 5), (1, 4, 5), '1, "SAME"'))
-conv2d_vjp = _vjp(_rule(conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 2, 2, 5), '2, "SAME"'))
-conv3d_vjp = _vjp(_rule(conv3d, (1, 4, 4, 4, 2), (3, 3, 3, 2, 5), (1, 2, 2, 2, 5), '1, "VALID"'))
-atrous_conv2d_vjp = _vjp(_rule(atrous_conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 4, 4, 5), '2, "SAME"'))
-conv_transpose_vjp = _vjp(_rule(conv_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
-conv1d_transpose_vjp = _vjp(_rule(conv1d_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2"))
-conv2d_transpose_vjp = _vjp(_rule(conv2d_transpose, (1, 2, 2, 2), (3, 3, 5, 2), (1, 4, 4, 5), "(1, 4, 4, 5), 2"))
-conv3d_transpose_vjp = _vjp(
-    _rule(conv3d_transpose, (1, 2, 2, 2, 2), (3, 3, 3, 5, 2), (1, 4, 4, 4, 5), "(1, 4, 4, 4, 5), 2")
+convolution_vjp = _of_convolution(convolution, (1, 4, 2), (3, 2, 5), (1, 2, 5), "1")
+conv1d_vjp = _of_convolution(conv1d, (1, 4, 2), (3, 2, 5), (1, 4, 5), '1, "SAME"')
+conv2d_vjp = _of_convolution(conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 2, 2, 5), '2, "SAME"')
+conv3d_vjp = _of_convolution(conv3d, (1, 4, 4, 4, 2), (3, 3, 3, 2, 5), (1, 2, 2, 2, 5), '1, "VALID"')
+atrous_conv2d_vjp = _of_convolution(atrous_conv2d, (1, 4, 4, 2), (3, 3, 2, 5), (1, 4, 4, 5), '2, "SAME"')
+conv_transpose_vjp = _of_convolution(conv_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2")
+conv1d_transpose_vjp = _of_convolution(conv1d_transpose, (1, 2, 2), (3, 5, 2), (1, 4, 5), "(1, 4, 5), 2")
+conv2d_transpose_vjp = _of_convolution(conv2d_transpose, (1, 2, 2, 2), (3, 3, 5, 2), (1, 4, 4, 5), "(1, 4, 4, 5), 2")
+conv3d_transpose_vjp = _of_convolution(
+    conv3d_transpose, (1, 2, 2, 2, 2), (3, 3, 3, 5, 2), (1, 4, 4, 4, 5), "(1, 4, 4, 4, 5), 2"
 )
-atrous_conv2d_transpose_vjp = _vjp(
-    _rule(atrous_conv2d_transpose, (1, 4, 4, 2), (3, 3, 5, 2), (1, 4, 4, 5), '(1, 4, 4, 5), 2, "SAME"')
+atrous_conv2d_transpose_vjp = _of_convolution(
+    atrous_conv2d_transpose, (1, 4, 4, 2), (3, 3, 5, 2), (1, 4, 4, 5), '(1, 4, 4, 5), 2, "SAME"'
 )
-depthwise_conv2d_vjp = _vjp(_rule(depthwise_conv2d, (1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 4), '1, "SAME"'))
-separable_conv2d_vjp = _vjp(
-    _Rule(separable_conv2d, _separable_gradients, _STAGES, _SEPARABLE, ("residual", "depthwise_bias"))
-)
-bias_add_vjp = _vjp(_Rule(bias_add, _bias_gradients, ("value", "bias"), _BIAS_ADD, ()))
+depthwise_conv2d_vjp = _of_convolution(depthwise_conv2d, (1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 4), '1, "SAME"')
+separable_conv2d_vjp = _vjp(separable_conv2d, _separable_gradients, _SEPARABLE, 3, ("residual", "depthwise_bias"))
+bias_add_vjp = _vjp(bias_add, _bias_gradients, _BIAS_ADD, optional=())
