@@ -375,7 +375,7 @@ class Plan(_runtime.Quick):
         """The problem of an input of that shape."""
         recipe, op = self._recipe, self._recipe.op
         code = _problem.dtype_code(op.name, op.names[1], recipe.filters.dtype)
-        return recipe.problem(_problem.shape_argument(op.name, "shape", shape) or (), code)  # type: ignore[no-any-return]
+        return recipe.problem(_problem.shape_argument(op.name, "shape", shape), code)  # type: ignore[no-any-return]
 
     def _wanted(self, num_threads: int | None) -> int:
         """The threads of a call."""

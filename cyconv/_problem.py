@@ -582,13 +582,13 @@ def forward_problem(
     filter_shape(op, f_arg, f_shape, n)
     f_sizes = shape_of(f_arg)
     shapes = f"{x_arg}.shape={x_shape}, {f_sizes}={f_shape}"
+    refusal = partial(misfit, op, f_arg, (x_shape, f_shape))
     each, out_channels = f_shape[-2], f_shape[-1]
     if depthwise:
         if each != channels:
-            raise misfit(
-                op, f_arg, (x_shape, f_shape),
-                f"{x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal",
-            )  # fmt: skip
+            raise refusal(
+                f"{x_arg} has {channels} channels but {f_arg} has {each} in its dimension {n} ({shapes}); they must be equal"
+            )
         implied, out_channels = channels, channels * out_channels
     else:
         if channels % each or not channels:
@@ -596,18 +596,16 @@ def forward_problem(
             other = x_shape[-n - 1] if channels_last else x_shape[-1]
             if other == each:
                 hint = f" Are the channels {'first' if channels_last else 'last'}? Then pass another data_format."
-            raise misfit(
-                op, f_arg, (x_shape, f_shape),
+            raise refusal(
                 f"{x_arg} has {channels} channels but {f_arg} expect {each} ({shapes}); the channels must be a multiple "
-                f"of {f_sizes}[{n}] (more than one times: groups).{hint}",
-            )  # fmt: skip
+                f"of {f_sizes}[{n}] (more than one times: groups).{hint}"
+            )
         implied = channels // each
         if out_channels % implied or (implied > 1 and out_channels < implied):
-            raise misfit(
-                op, f_arg, (x_shape, f_shape),
+            raise refusal(
                 f"{f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
-                f"do not divide ({shapes})",
-            )  # fmt: skip
+                f"do not divide ({shapes})"
+            )
     if groups is not None and groups != implied:
         raise misfit(op, "groups", (x_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
     stride, dilation, pad = moves(op, names, steps, n, channels_last)
@@ -658,7 +656,7 @@ def transposed_arguments(
             f"{op}: padding_mode={shown(padding_mode)} has no meaning here: "
             "a transposed convolution pads nothing, it crops its output"
         )
-    sizes = shape_argument(op, "output_shape", output_shape, optional=True)
+    sizes = None if output_shape is None else shape_argument(op, "output_shape", output_shape)
     steps = steps_argument(op, names[2], names[3], strides, padding, data_format, dilations)
     return steps, sizes, sequence(op, "output_padding", output_padding), groups_argument(op, groups)
 
@@ -685,6 +683,7 @@ def transposed_problem(
     batch, sizes, channels = split_shape(op, g_arg, g_shape, n, channels_last, batched)
     filter_shape(op, f_arg, f_shape, n)
     shapes = f"{g_arg}.shape={g_shape}, {f_arg}.shape={f_shape}"
+    refusal = partial(misfit, op, out_arg, (g_shape, f_shape))
     total = f_shape[-1] * f_shape[-2] if depthwise else f_shape[-1]
     if channels != total:
         raise misfit(
@@ -709,18 +708,14 @@ def transposed_problem(
         if len(output_shape) == n and n > 1 and not batched:
             wanted = output_shape
         elif len(output_shape) != len(g_shape):
-            raise misfit(
-                op, out_arg, (g_shape, f_shape),
-                f"{out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}",
-            )  # fmt: skip
+            raise refusal(
+                f"{out_arg} must have {len(g_shape)} elements like {g_arg} ({shapes}), not {len(output_shape)}: {output_shape}"
+            )
         else:
             out_batch, wanted, out_channels = split_shape(op, out_arg, output_shape, n, channels_last, batched)
     out_shape = join_shape(out_batch, wanted, out_channels, channels_last)
     if max(out_shape) > LIMIT:
-        raise misfit(
-            op, out_arg, (g_shape, f_shape),
-            f"{out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}",
-        )  # fmt: skip
+        raise refusal(f"{out_arg} must be between 0 and {LIMIT} in every dimension, not {out_shape}")
     if out_batch != batch:
         raise misfit(
             op, out_arg, (g_shape,),
@@ -728,24 +723,22 @@ def transposed_problem(
         )  # fmt: skip
     implied = f_shape[-2] if depthwise else out_channels // f_shape[-2]
     if out_channels % f_shape[-2] or not implied or channels % implied or (depthwise and out_channels != f_shape[-2]):
-        raise misfit(
-            op, out_arg, (g_shape, f_shape),
+        raise refusal(
             f"{out_arg} has {out_channels} channels, which must be a multiple (the number of groups, a divisor of "
-            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})",
-        )  # fmt: skip
+            f"{g_arg}'s {channels} channels) of {f_arg}.shape[{n}]={f_shape[-2]} ({shapes})"
+        )
     if groups is not None and groups != implied:
         raise misfit(op, "groups", (g_shape, f_shape), f"groups={groups}, but the shapes imply {implied} ({shapes})")
     result = axes(op, out_arg, wanted, wanted, taps, stride, dilation, pad, 0)
     for i, (a, size) in enumerate(zip(result, sizes)):
         if a.out != size:
             least, most = geometry.transposed_range(size, a.taps, a.stride, a.dilation, pad, i)
-            raise misfit(
-                op, out_arg, (g_shape, f_shape),
+            raise refusal(
                 f"{g_arg} has size {size} on spatial axis {i}, but a convolution of {out_arg} {wanted} gives {a.out} "
                 f"there (taps {a.taps}, stride {a.stride}, dilation {a.dilation}, padding={steps[1]}); "
                 f"{out_arg} must be between {least} and {most} on that axis"
-                + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else ""),
-            )  # fmt: skip
+                + (f", but output_padding={output_padding} makes it {a.size}" if output_padding is not None else "")
+            )
     check_bytes(op, out_shape, dtype)
     d, h, w = three(result, UNIT)
     along_d, along_h, along_w = map(geometry.transposed_jobs, (d, h, w))
@@ -764,10 +757,8 @@ def spatial_sizes(op: str, arg: str, value: int | Shape, n: int) -> Shape:
     return tuple(integer(op, arg, v, 0) for v in values)
 
 
-def shape_argument(op: str, arg: str, value: Any, optional: bool = False) -> Shape | None:
+def shape_argument(op: str, arg: str, value: Any) -> Shape:
     """A vector of sizes: a list, a tuple, or a flat integer array."""
-    if value is None and optional:
-        return None
     if getattr(value, "ndim", 0) > 1:
         raise TypeError(f"{op}: {arg} must be a sequence of sizes, not an array; give its shape, {tuple(value.shape)}")
     if hasattr(value, "__array__"):  # as tf.shape gives it

@@ -482,7 +482,7 @@ def _avg_pool_grad(
         raise TypeError(
             f"{op.name}: int32 has no meaning here, as each input's share is a fraction; convert grad to a float type"
         )
-    shape = _problem.shape_argument(op.name, "orig_input_shape", orig_input_shape) or ()
+    shape = _problem.shape_argument(op.name, "orig_input_shape", orig_input_shape)
     window = _windows.windows(op, "orig_input_shape", shape, code, g)
     _windows.same_shape(op.name, window.problem.out_shape, grad=dy)
     return _windows.run(window, out, num_threads, None, dy)

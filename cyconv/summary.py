@@ -154,7 +154,7 @@ def summary(
     peak, activations freed as soon as they have been used: 21,376 bytes
     peak, all activations kept: 21,376 bytes
     """
-    sizes = shape_argument("summary", "input_shape", input_shape) or ()
+    sizes = shape_argument("summary", "input_shape", input_shape)
     shape = (integer("summary", "batch", batch), *(integer("summary", "input_shape", n) for n in sizes))
     if not isinstance(layers, Iterable):
         raise TypeError(f"summary: layers must be a sequence of layers, not {shown(layers)}")
