@@ -12,7 +12,7 @@ from cyconv import _geometry as geometry, _isa, _plan, _problem, _threads
 from cyconv._algorithms import filter_gradient
 from cyconv._op import Op, op_of
 from cyconv._problem import DEPTHWISE, DTYPES, FORWARD, NAMES, ONE_BY_ONE, Array, Problem, Shape
-from cyconv._runtime import empty
+from cyconv._windows import empty, room_for
 from cyconv.convolution import channel_axis
 
 #: NumPy's names of the padding modes that read other positions, by number.
@@ -41,9 +41,9 @@ def _backprop_input(
     """Every input gradient: the transposed op; under padding modes that read other positions, extended and folded."""
     op, depthwise, n = of.name, of.kind is DEPTHWISE, of.n
     g, f, code = _problem.operands(op, "out_backprop", out_backprop, "filter", filter)
-    sizes = _problem.shape_argument(op, "input_sizes", input_sizes) or ()
-    strides, padding, data_format, dilations = _problem.steps_argument(
-        op, "strides", "dilations", strides, padding, data_format, dilations
+    sizes = _problem.shape_argument(op, "input_sizes", input_sizes)
+    (strides, padding, data_format, dilations), (mode, _), _ = of.kind.arguments(
+        op, NAMES, strides, padding, data_format, dilations, padding_mode, None
     )
     if len(sizes) == n == 2 and f.ndim == 4 <= g.ndim and not depthwise:
         sizes = _problem.join_shape(g.shape[:-3], sizes, f.shape[2], _problem.layout(op, data_format, n))
@@ -55,7 +55,6 @@ def _backprop_input(
             f"input_sizes must have {g.ndim} elements like out_backprop, not {len(sizes)} "
             f"(input_sizes={sizes}, out_backprop.shape={g.shape})",
         )  # fmt: skip
-    mode = _problem.padding_mode_argument(op, padding_mode)[0]
 
     def problem(sizes: Shape, padding: Any, code: int) -> Problem:
         names, moved = ("out_backprop", "filter", "strides", "dilations"), (strides, padding, data_format, dilations)
@@ -137,7 +136,7 @@ def _backprop_filter(
     """Every filter gradient: the problem of the forward op, summed over pixels."""
     op, names = of.name, ("input", "filter_sizes", "strides", "dilations")
     x, g, code = _problem.operands(op, "input", input, "out_backprop", out_backprop)
-    sizes = _problem.shape_argument(op, "filter_sizes", filter_sizes) or ()
+    sizes = _problem.shape_argument(op, "filter_sizes", filter_sizes)
     rest = of.kind.arguments(op, names, strides, padding, data_format, dilations, padding_mode, None)
     problem = of.kind.problem(op, names, of.n, x.shape, sizes, code, *rest)
     if g.shape != problem.out_shape:
@@ -147,10 +146,9 @@ def _backprop_filter(
             f"(input.shape={x.shape}, filter_sizes={sizes})",
         )  # fmt: skip
     _problem.check_bytes(op, sizes, code)
-    target = None if out is None else _problem.out_argument(op, out, sizes, x.dtype)
+    result = room_for(op, out, sizes, x.dtype, x, g)
+    result = result if result.flags.carray else empty(op, sizes, x.dtype)
     threads = _threads.wanted(op, num_threads)
-    fits = target is not None and target.flags.carray and not any(np.may_share_memory(target, a) for a in (x, g))
-    result = target if target is not None and fits else empty(sizes, x.dtype)
     _driver(problem, _plan.forced_algorithm()).run(x, g, result, threads, _isa.current())
     return _problem.delivered(out, result)
 
