@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+import timeit
 from argparse import ArgumentError
 from importlib import import_module
 from importlib.util import find_spec
@@ -81,9 +82,7 @@ def worker(library: str, threads: int) -> None:
             peaks: list[float] = []
             end = time.perf_counter() + seconds
             while not times or time.perf_counter() < end:
-                start = time.perf_counter()
-                run()
-                times.append(time.perf_counter() - start)
+                times.append(timeit.timeit(run, number=1))
                 peaks.append(_runtime.fma_peak(PEAK_SECONDS, _isa.current()) if library == "cyconv" else math.nan)
             answers.write(f"{statistics.median(times)} {statistics.median(peaks) * len(cores)}\n")
         except Exception as error:  # whatever the library raises: the layer is one that it cannot run

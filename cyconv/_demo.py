@@ -1,8 +1,7 @@
 """`python -m cyconv demo`: every op of the family at work, against the same work in plain NumPy."""
 
-import math
 import statistics
-import time
+import timeit
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from functools import reduce
@@ -255,13 +254,8 @@ def jobs(photo: Array) -> Iterator[Job]:
 
 def median_time(run: Callable[[], Array]) -> tuple[Array, float]:
     """The result, and the median seconds of three runs or more."""
-    times: list[float] = []
-    y, end = run(), time.perf_counter() + 0.15
-    while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return y, statistics.median(times)
+    y, first = run(), timeit.timeit(run, number=1)
+    return y, statistics.median([first, *timeit.repeat(run, number=1, repeat=max(2, int(0.15 / first)))])
 
 
 def measure(job: Job) -> Result:
@@ -356,7 +350,7 @@ def run(image: Path | None, output: Path) -> None:
     for job in jobs(photo):
         results[job.op] = measure(job)
         print(line(results[job.op]), flush=True)
-    mean = math.exp(statistics.fmean(math.log(r.by_hand / r.seconds) for r in results.values()))
+    mean = statistics.geometric_mean(r.by_hand / r.seconds for r in results.values())
     print(f"\n{len(results)} ops, {mean:.1f} times as fast as NumPy (geometric mean)")
     print(f"threads: {nn.get_num_threads()}, kernels: {nn.current_isa()}")
     try:

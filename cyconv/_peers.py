@@ -80,11 +80,6 @@ def channels_first(layer: Layer, filters: list[Array]) -> list[Array]:
     return [np.ascontiguousarray(np.moveaxis(f, (-1, -2), (0, 1))) for f in (first, *filters[1:])]
 
 
-def padding(layer: Layer) -> list[tuple[int, int]]:
-    """Explicit (before, after) pairs."""
-    return [margins(axis) for axis in layer.axes()]
-
-
 def numpy(threads: int) -> Make:
     """What a NumPy user writes today: sliding_window_view and tensordot or einsum."""
     from . import _demo
@@ -149,7 +144,7 @@ def torch(threads: int) -> Make:
     torch.set_num_threads(threads)
 
     def make(layer: Layer, x: Array, filters: list[Array]) -> Run:
-        n, pads = layer.rank, padding(layer)
+        n, pads = layer.rank, [margins(axis) for axis in layer.axes()]
         even = all(before == after for before, after in pads)
         op = getattr(functional, f"conv_transpose{n}d" if layer.op == "transpose" else f"conv{n}d")
         options: dict[str, Any] = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
@@ -257,7 +252,7 @@ def jax(threads: int) -> Make:
 def onnx_model(layer: Layer, filters: list[Array]) -> bytes:
     """The layer as a serialised graph from x to y, channels first."""
     helper, tensors = import_module("onnx.helper"), import_module("onnx.numpy_helper")
-    pads, first = padding(layer), channels_first(layer, filters)
+    pads, first = [margins(axis) for axis in layer.axes()], channels_first(layer, filters)
     n, kind = layer.rank, "ConvTranspose" if layer.op == "transpose" else "Conv"
     options = {"strides": n * [layer.stride], "dilations": n * [layer.dilation], "group": layer.groups}
     options["pads"] = [before for before, _ in pads] + [after for _, after in pads]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cyconv import _runtime
@@ -12,8 +13,7 @@ from cyconv._geometry import LIMIT
 from cyconv._problem import integer
 from cyconv._runtime import settings
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_runtime.release)
+os.register_at_fork(before=_runtime.release)
 
 
 def _environment() -> int:
@@ -27,25 +27,20 @@ def _environment() -> int:
 
 def _cgroup_quota() -> int | None:
     """The whole CPUs that the container may use, rounded up; None where there is no limit."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as a, open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as b:
-            quota_us, period_us = int(a.read()), int(b.read())
-        return max(1, -(-quota_us // period_us)) if quota_us > 0 else None
-    except (OSError, ValueError):
-        return None
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of cgroups version 2 and 1
+        try:
+            quota, period = " ".join(Path("/sys/fs/cgroup", name).read_text() for name in files).split()
+            return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
+        except (OSError, ValueError):
+            pass
+    return None
 
 
 _quota = _cgroup_quota()
 
 
 def _machine() -> tuple[int, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     if _quota is not None and _quota < cores:
         return _quota, f"the cgroup's CPU quota (of {cores} cores)"
     return cores, "the cores in this process's affinity mask"
