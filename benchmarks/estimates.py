@@ -126,7 +126,7 @@ def fit(samples: list[Sample], lanes: int) -> None:
     """Print units for all drivers but Winograd's, whose estimate is its own."""
     from scipy.optimize import nnls
 
-    for name in ("direct", "pixels", "depthwise", "columns"):
+    for name in ("direct", "pixels", "pointwise", "depthwise", "columns"):
         some = [s for s in samples if name in s.times]
         counts = [getattr(_estimate, name)(s.problem, lanes) for s in some]
         what = sorted({key for c in counts for key in c})

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from cyconv import _estimate as estimate, _geometry as geometry, _isa
 from cyconv._depthwise import Depthwise
 from cyconv._filter_gradient import FilterGradient
-from cyconv._gemm import Columns, Convolution
+from cyconv._gemm import Columns, Convolution, Pointwise
 from cyconv._geometry import JobAxis
 from cyconv._pixels import Pixels, PixelsGradient
 from cyconv._problem import Array, Problem
@@ -259,6 +259,23 @@ def _columns(problem: Problem, forced: bool) -> Any:
     return _candidate("columns", problem, driver)
 
 
+def _pointwise(problem: Problem, forced: bool) -> Any:
+    """Planes as matrices: nothing is turned round."""
+    if problem.channels_last:
+        return "pixels lie apart, channels side by side"
+    if problem.filters.startswith("depthwise") or 0 in (*problem.outs, problem.in_channels, problem.out_channels):
+        return "there are no products, or each channel has a filter of its own"
+    if len(problem.jobs) != 1 or any(
+        (a.taps, a.lo, a.out_start, a.out_step) != (1, 0, 0, 1) or (a.out - 1) * a.stride >= a.size
+        for a in problem.jobs[0]
+    ):
+        return "its windows are not the pixels one by one"
+    driver = Pointwise(problem)
+    if _scratch(driver) > MOST_COLUMN_SCRATCH:
+        return "it has too many channels for its scratch"
+    return _candidate("pointwise", problem, driver)
+
+
 def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
     """The most bytes of scratch of a call that asks for so many threads: it may get fewer."""
     if 0 in problem.out_shape:
@@ -273,6 +290,7 @@ def most_scratch(problem: Any, driver: Any, threads: int, isa: int) -> int:
 #: Each is equal to reference.py within its documented bound; direct takes everything.
 ALGORITHMS: tuple[tuple[str, Callable[[Problem, bool], Candidate | str]], ...] = (
     ("columns", _columns),
+    ("pointwise", _pointwise),
     ("pixels", _pixels),
     ("depthwise", _depthwise),
     ("winograd", _winograd),

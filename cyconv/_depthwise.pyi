@@ -1,7 +1,6 @@
 from typing import final
 
-from cyconv._gemm import Driver as Driver
-from cyconv._gemm import Panels as Panels
+from cyconv._gemm import Driver as Driver, Panels as Panels
 from cyconv._problem import StagedFilters
 
 class _Packed:

@@ -1,9 +1,7 @@
 from typing import Any, Self, final
 
 from cyconv._filter_gradient import _Gradient
-from cyconv._gemm import Convolution
-from cyconv._gemm import Driver as Driver
-from cyconv._gemm import Panels as Panels
+from cyconv._gemm import Convolution, Driver as Driver, Panels as Panels
 from cyconv._problem import Problem
 
 @final

@@ -1,8 +1,6 @@
 from typing import Self, final
 
-from cyconv._gemm import Convolution
-from cyconv._gemm import Driver as Driver
-from cyconv._gemm import Panels as Panels
+from cyconv._gemm import Convolution, Driver as Driver, Panels as Panels
 from cyconv._problem import Problem
 
 @final

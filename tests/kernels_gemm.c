@@ -31,7 +31,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     const int ldb = (apart ? block_columns : columns) + between(0, 3), panel = apart ? runs * run * ldb : block_columns;
     const int column = depthwise ? between(0, 5) : 0, width = run + column + columns;
     BUFFER input[MAX_RUNS * TILE_ROWS * (MAX_RUN + 8 + MAX_COLUMNS) * 8], filters[64 * MAX_COLUMNS * 8];
-    BUFFER bias[MAX_COLUMNS * 8], block[TILE_ROWS * (MAX_COLUMNS * 8 + 2 * ROOM)], before[sizeof block];
+    BUFFER bias[TILE_ROWS * MAX_COLUMNS * 8], block[TILE_ROWS * (MAX_COLUMNS * 8 + 2 * ROOM)], before[sizeof block];
     BUFFER more[TILE_ROWS * MAX_COLUMNS * 8];
     const char *a[MAX_RUNS * TILE_ROWS];
     char *out[TILE_ROWS], *added[TILE_ROWS];
@@ -39,7 +39,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
     const int big = type == I32; /* integers wrap: any will do */
     fill_with(type, input, runs * TILE_ROWS * width);
     fill_with(type, filters, (apart ? columns / block_columns : 1) * runs * run * ldb);
-    fill_with(type, bias, columns);
+    fill_with(type, bias, TILE_ROWS * columns);
     fill_with(type, more, TILE_ROWS * columns);
     for (int r = 0; r < runs; r++) {
         offset[r] = (ptrdiff_t)(shared ? r * TILE_ROWS * width : between(0, 3)) * size;
@@ -64,6 +64,7 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
                    .panel = panel * size,
                    .out = out,
                    .bias = bias,
+                   .bias_row = between(0, 1) * columns * size,
                    .added = between(0, 1) ? added : NULL,
                    .clamp = between(0, 1),
                    .low = -20,
@@ -77,7 +78,8 @@ static void check_tile(const char *isa, int type, const conv_kernels *k, int dep
         const char *old = before + (out[i] - block);
         for (int j = 0; j < (i < rows ? stored : 0); j++) {
             const char *w = filters + (j / block_columns * panel + j % block_columns) * size;
-            int64_t sum = (int64_t)get(type, bias + j * size) + (t.accumulate ? (int64_t)get(type, old + j * size) : 0);
+            int64_t sum = (int64_t)get(type, bias + i * t.bias_row + j * size);
+            sum += t.accumulate ? (int64_t)get(type, old + j * size) : 0;
             sum += t.added ? (int64_t)get(type, added[i] + j * size) : 0;
             for (int r = 0; r < runs; r++)
                 for (int p = 0; p < run; p++) {
@@ -110,13 +112,13 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
     const int blocks = spare || narrow ? 1 : between(1, 3), next = blocks * columns + between(0, 3);
     BUFFER input[(3 * 16 * 9 + MAX_RUNS + MANY) * 8], filters[2 * MANY * MAX_COLUMNS * 8];
     BUFFER block[3 * 16 * (3 * MAX_COLUMNS + 3) * 8 + 2 * ROOM], row[MAX_COLUMNS * 8];
-    BUFFER bias[3 * MAX_COLUMNS * 8], more[3 * 16 * (3 * MAX_COLUMNS + 3) * 8];
+    BUFFER bias[3 * 16 * MAX_COLUMNS * 8], more[3 * 16 * (3 * MAX_COLUMNS + 3) * 8];
     const char *a = input;
     char *start = canaries(block, sizeof block - 2 * ROOM), *out = start, *end = start, *added = more;
     ptrdiff_t offset[MAX_RUNS];
     fill_with(type, input, 3 * 16 * 9 + MAX_RUNS + MANY);
     fill_with(type, filters, blocks * runs * run * columns);
-    fill_with(type, bias, blocks * columns);
+    fill_with(type, bias, 3 * 16 * columns);
     fill_with(type, more, tiles * rows * next);
     for (int r = 0; r < runs; r++)
         offset[r] = between(0, MAX_RUNS) * size;
@@ -128,6 +130,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
                    .ldb = columns,
                    .out = &out,
                    .bias = bias,
+                   .bias_row = narrow ? 0 : between(0, 1) * columns * size,
                    .added = narrow || between(0, 1) ? NULL : &added,
                    .clamp = between(0, 1),
                    .low = -20,
@@ -149,7 +152,7 @@ static void check_along(const char *isa, int type, const conv_kernels *k, int wi
             char *stores = start + (i * next + c * columns) * size;
             a = input + i * pixel * size;
             t.b = (char *)filters + c * t.panel;
-            t.bias = (char *)bias + c * columns * size;
+            t.bias = (char *)bias + (t.bias_row ? i : c) * columns * size;
             added = (char *)more + (i * next + c * columns) * size;
             k->gemm[wide][1](&t);
             expect(!memcmp(stores, row, stored * size), isa, narrow ? "narrow" : "along", type_names[type], "row", i,

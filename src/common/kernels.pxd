@@ -14,6 +14,7 @@ cdef extern from "../gemm/kernels.h" nogil:
         ptrdiff_t ldb
         char *const *out
         const char *bias
+        ptrdiff_t bias_row
         char *const *added
         int clamp
         double low, high

@@ -189,6 +189,18 @@ static __attribute__((unused)) ptrdiff_t NAME(few)(T *d, const char *src, ptrdif
     return all - ni;
 }
 
+/* n elements of which each second is wanted; nothing behind the last is read. */
+INLINE void NAME(every_second)(T *dst, const T *src, ptrdiff_t n)
+{
+    VI even = 2 * NAME(lane_numbers)();
+    for (int i = VL / 2; i < VL; i++)
+        even[i]++; /* of a vector that starts one earlier */
+    for (ptrdiff_t j = 0; j < n; j += VL) {
+        j = j + VL > n ? n - VL : j;
+        STORE(dst + j, __builtin_shuffle(LOAD(src + 2 * j), LOAD(src + 2 * j + VL - 1), even));
+    }
+}
+
 /* Channels next to each other are copied row by row; pixels next to each other (channels-first) are transposed in
  * registers; anything else goes in blocks of 16 x 16, so that each cache line is read and written whole. */
 #define GATHER(S)                                                                                                      \
@@ -220,12 +232,21 @@ static __attribute__((unused)) ptrdiff_t NAME(few)(T *d, const char *src, ptrdif
             NAME(transposed)(d, pitch, src, ni, nj, sj);                                                               \
             return;                                                                                                    \
         }                                                                                                              \
+        if (__builtin_types_compatible_p(S, T) && repeat == 1 && sj == 2 * sizeof(T) && nj >= VL) {                    \
+            for (ptrdiff_t i = 0; i < ni; i++)                                                                         \
+                NAME(every_second)(d + i * pitch, (const T *)(src + i * si), nj);                                      \
+            return;                                                                                                    \
+        }                                                                                                              \
         for (ptrdiff_t i0 = 0; i0 < ni; i0 += 16)                                                                      \
             for (ptrdiff_t j0 = 0; j0 < nj; j0 += 16)                                                                  \
-                for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++)                                                     \
-                    for (ptrdiff_t j = j0; j < nj && j < j0 + 16; j++)                                                 \
+                for (ptrdiff_t i = i0; i < ni && i < i0 + 16; i++) {                                                   \
+                    const ptrdiff_t end = nj < j0 + 16 ? nj : j0 + 16;                                                 \
+                    const char *from = src + i * si + j0 * sj;                                                         \
+                    T *to = d + i * pitch + j0 * repeat;                                                               \
+                    for (ptrdiff_t j = j0; j < end; j++, from += sj, to += repeat)                                     \
                         for (ptrdiff_t q = 0; q < repeat; q++)                                                         \
-                            d[i * pitch + j * repeat + q] = LOAD_##S(src + i * si + j * sj);                           \
+                            to[q] = LOAD_##S(from);                                                                    \
+                }                                                                                                      \
     }
 
 static __attribute__((unused)) void NAME(fill)(void *dst, ptrdiff_t n, double value)

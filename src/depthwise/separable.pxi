@@ -16,7 +16,7 @@ cdef void multiply_tile(const Run *r, const Product *p, ptrdiff_t block, int row
     args.a, args.a_step, args.offset, args.runs, args.run, args.column = pixels, 0, &no_offset, 1, p.rows, 0
     args.b, args.ldb, args.added = p.panels + block * p.rows * 2 * lanes * r.csize, wide * lanes, NULL
     args.out, args.accumulate, args.spare = places, 0, spare if plain else 0
-    args.bias = p.zeros if p.deferred else p.bias + start * r.csize
+    args.bias, args.bias_row = p.zeros if p.deferred else p.bias + start * r.csize, 0
     args.clamp, args.low, args.high, args.ahead = p.activation == CLAMP and not p.deferred, p.low, p.high, 0
     if tiles > 0:
         args.tiles, args.blocks, args.pixel, args.out_pixel = tiles, 1, p.pitch * r.csize, p.out.s[2]

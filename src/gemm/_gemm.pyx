@@ -421,3 +421,4 @@ cdef class Convolution(Driver):
 
 
 include "columns.pxi"
+include "pointwise.pxi"

@@ -62,28 +62,31 @@ cdef inline ptrdiff_t tap_from(const JobAxis *a, ptrdiff_t i, ptrdiff_t output) 
     return min(a.taps, max(0, up(output + a.lo - i * a.stride, a.dilation)))
 
 
-cdef void multiply(const Spreading *s, const char *panel, ptrdiff_t columns, const char *block, int wide,
-                   char *products, char *spare) noexcept nogil:
-    """Some columns of a block of pixels."""
-    cdef ptrdiff_t row = s.cg * s.csize, next = s.pitch * s.csize
-    cdef int rows = s.k.rows[wide], rest = <int> (columns % rows), some, i
-    cdef const char *a[TILE_ROWS]
-    cdef char *out[TILE_ROWS]
-    cdef tile_args args
-    memset(&args, 0, sizeof(args))
-    args.a, args.offset, args.runs, args.run, args.b, args.ldb = a, ZEROS, 1, s.cg, block, 2 * s.k.lanes
-    args.out, args.bias, args.later = out, <const char *> ZEROS, block
-    args.tiles, args.blocks, args.pixel, args.out_pixel = columns // rows, 1, row, next
-    a[0], out[0] = panel, products
-    if args.tiles:
-        s.k.along[wide][rows](&args)
-    while rest:
-        some = tile_rows(rest, rows)
-        for i in range(rows):
-            a[i] = panel + (columns - rest + min(i, some - 1)) * row
-            out[i] = products + (columns - rest + i) * next if i < some else spare
-        s.k.gemm[wide][some](&args)
-        rest -= some
+cdef void multiply(const conv_kernels *k, const tile_args *like, int wide, const char *panel, ptrdiff_t count, char *to,
+                   char *added) noexcept nogil:
+    """Some rows, `pixel` bytes apart, by blocks of columns into rows `out_pixel` apart; and what is added to them, or NULL."""
+    cdef ptrdiff_t done = 0, left
+    cdef int rows = k.rows[wide], size
+    cdef tile_args args = like[0]
+    cdef const char *a
+    cdef char *out
+    cdef char *term
+    args.a, args.out, args.added = &a, &out, &term if added != NULL else NULL
+    while done < count:
+        left = count - done
+        size = min(rows, tile_size(tile_rows(left, rows), rows))
+        if size > count:
+            size = 4 if count >= 4 else 2 if count >= 2 else 1
+        args.tiles = 1
+        if size == rows and left > rows:
+            args.tiles = left // rows
+            if tile_rows(rows + left % rows, rows) < rows:
+                args.tiles = max(1, args.tiles - 1)
+        done -= max(0, size - left)  # moved back: as fast as a tile of fewer rows
+        a, out, term = panel + done * args.pixel, to + done * args.out_pixel, added + done * args.added_pixel
+        args.bias = like.bias + done * args.bias_row
+        k.along[wide][size](&args)
+        done += args.tiles * size
 
 
 cdef struct SumBox:
@@ -104,9 +107,14 @@ cdef void spread_row(const Spreading *s, const SumBox *b, ptrdiff_t id, ptrdiff_
     cdef const char *x = s.x.data + b.n * s.x.sn + b.group * s.cg * s.x.sc + id * s.x.s[0] + ih * s.x.s[1]
     cdef const char *panel = s.panels + b.group * s.columns * s.cg * s.csize
     cdef add_args add
+    cdef tile_args args
     cdef ptrdiff_t top = ih * s.ax[1].stride + h0 * s.ax[1].dilation - s.ax[1].lo - b.start[1]
     add.ni, add.si, add.ti = h1 - h0, s.ax[1].dilation * s.mg * row, w.taps * s.mg * s.pitch
     add.nj, add.sj, add.tj = s.mg, row, s.pitch
+    memset(&args, 0, sizeof(args))
+    args.offset, args.runs, args.run, args.b, args.ldb = ZEROS, 1, s.cg, b.block, block
+    args.bias, args.later, args.blocks = <const char *> ZEROS, b.block, 1
+    args.pixel, args.out_pixel = s.cg * s.csize, s.pitch * s.csize
     while first < end:
         count = min(s.chunk, end - first)
         i = 0
@@ -116,9 +124,9 @@ cdef void spread_row(const Spreading *s, const SumBox *b, ptrdiff_t id, ptrdiff_
             s.k.gather[s.dtype](b.block, block, 1, x + (first + i) * s.x.s[2], s.cg, s.x.sc, min(block, count - i),
                                 s.x.s[2])
             for d in range(d0, d1):
-                multiply(s, panel + (d * s.ax[1].taps + h0) * w.taps * s.mg * s.cg * s.csize, columns, b.block,
-                         2 if count - i > s.k.lanes else 1, b.products + ((d - d0) * columns * s.pitch + i) * s.csize,
-                         b.products + s.columns * s.pitch * s.csize)
+                multiply(s.k, &args, 2 if count - i > s.k.lanes else 1,
+                         panel + (d * s.ax[1].taps + h0) * w.taps * s.mg * s.cg * s.csize, columns,
+                         b.products + ((d - d0) * columns * s.pitch + i) * s.csize, NULL)
             i += block
         for k in range(w.taps - 1, -1, -1):
             at = k * w.dilation - w.lo - b.start[2]
@@ -196,8 +204,7 @@ cdef inline ptrdiff_t sum_bytes(const Spreading *s) noexcept nogil:
 
 
 cdef inline ptrdiff_t product_bytes(const Spreading *s) noexcept nogil:
-    """With a column to spare."""
-    return aligned((s.columns + 1) * s.pitch * s.csize)
+    return aligned(s.columns * s.pitch * s.csize)
 
 
 cdef void measure_sums(Spreading *s) noexcept nogil:

@@ -12,8 +12,8 @@
 /* How tiles side by side find their steps' input: in one run, in several, or by an offset for each. */
 enum places { ONE_RUN, SOME_RUNS, EACH_STEP };
 
-/* What one register tile computes: out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[j] + added[i][j])
- */
+/* What one register tile computes:
+ *     out[i][j] = clamp(sum_r sum_k a[r][i][k] * b[r*run + k][j] + bias[i][j] + added[i][j]) */
 typedef struct {
     /* IN  row i of run r is at a[r*a_step + i] + offset[r]: a_step is 0 where every run has the same pixels */
     const char *const *a;
@@ -24,7 +24,8 @@ typedef struct {
     const char *b;    /* IN  [runs*run] rows of filters, ldb elements apart */
     ptrdiff_t ldb;
     char *const *out;   /* OUT [rows] pointers to a tile's row each */
-    const char *bias;   /* IN  a tile's row of values */
+    const char *bias;   /* IN  a tile's row of values, */
+    ptrdiff_t bias_row; /* and bytes to the next row's, for all blocks; or 0 */
     char *const *added; /* IN  [rows] pointers to a row each, as long as what is stored of it; NULL for zeros */
     int clamp;          /* whether low and high matter */
     double low, high;

@@ -32,12 +32,14 @@ INLINE V NAME(load_last)(const char *p, int spare)
 #endif
 }
 
-INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_BROAD], const char *biases, const int rows, const int wide)
+INLINE void NAME(tile_bias)(V acc[TILE_ROWS][TILE_BROAD], const char *bias, ptrdiff_t next, const int rows,
+                            const int wide)
 {
-    UNROLL for (int j = 0; j < wide; j++) {
-        const V bias = LOAD((const T *)biases + j * VL);
-        UNROLL for (int i = 0; i < rows; i++)
-            acc[i][j] += bias;
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int j = 0; j < wide; j++)
+            acc[i][j] += LOAD((const T *)bias + j * VL);
+        bias += next;
+        STEP_BY_STEP(bias);
     }
 }
 
@@ -86,7 +88,7 @@ INLINE void NAME(tile_store)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], c
 
 INLINE void NAME(tile_end)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD], const int rows, const int wide)
 {
-    NAME(tile_bias)(acc, t->bias, rows, wide);
+    NAME(tile_bias)(acc, t->bias, t->bias_row, rows, wide);
     if (t->added)
         UNROLL for (int i = 0; i < rows; i++)
             NAME(row_add)(acc[i], t->added[i], t->spare, wide);
@@ -195,8 +197,8 @@ INLINE const T *NAME(along_run)(const tile_args *t, V acc[TILE_ROWS][TILE_BROAD]
 /* The last step and the end of a tile, row by row, so that its stores do not come all at once: they would keep the next
  * tile's first steps waiting. */
 INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_BROAD], const char *const *a, ptrdiff_t pixel, const T *b,
-                             const char *bias, char *out, ptrdiff_t next, double low, double high, const int rows,
-                             const int wide, const int clamp)
+                             const char *bias, ptrdiff_t bias_row, char *out, ptrdiff_t next, double low, double high,
+                             const int rows, const int wide, const int clamp)
 {
     V w[TILE_WIDE];
     UNROLL for (int j = 0; j < wide; j++)
@@ -213,13 +215,15 @@ INLINE void NAME(along_last)(V acc[TILE_ROWS][TILE_BROAD], const char *const *a,
             STORE((T *)out + j * VL, acc[i][j]);
         out += next;
         STEP_BY_STEP(out);
+        bias += bias_row;
+        STEP_BY_STEP(bias);
     }
 }
 
 INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide, const enum places places,
                               const int fetch, const int ahead)
 {
-    const ptrdiff_t out_pixel = t->out_pixel, steps = t->runs * t->run, row = wide * VBYTES;
+    const ptrdiff_t out_pixel = t->out_pixel, bias_row = t->bias_row, steps = t->runs * t->run, row = wide * VBYTES;
     const int last = t->spare == 0 && !t->added && steps > 0; /* steps that are left to a plain end */
     const char *base = t->a[0], *later = t->later;
     char *start = t->out[0];
@@ -229,7 +233,7 @@ INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide
             UNROLL for (int i = 0; i < rows; i++)
                 UNROLL for (int j = 0; j < wide; j++)
                     acc[i][j] = (V){0};
-            const char *a[TILE_ROWS / 3 + 1], *bias = t->bias + c * row;
+            const char *a[TILE_ROWS / 3 + 1], *bias = t->bias + (bias_row ? n * rows * bias_row : c * row);
             const T *b = (const T *)(t->b + c * t->panel);
             char *out = start + c * row;
             const char *soon = c + 1 < t->blocks ? out + row : start + rows * out_pixel;
@@ -257,11 +261,11 @@ INLINE void NAME(along_tiles)(const tile_args *t, const int rows, const int wide
             }
             if (last && t->clamp) {
                 __asm__ volatile("" ::: "memory"); /* or the compiler would do what both ends have before it asks */
-                NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, t->low, t->high, rows, wide, 1);
+                NAME(along_last)(acc, a, t->pixel, b, bias, bias_row, out, out_pixel, t->low, t->high, rows, wide, 1);
             } else if (last) {
-                NAME(along_last)(acc, a, t->pixel, b, bias, out, out_pixel, 0, 0, rows, wide, 0);
+                NAME(along_last)(acc, a, t->pixel, b, bias, bias_row, out, out_pixel, 0, 0, rows, wide, 0);
             } else {
-                NAME(tile_bias)(acc, bias, rows, wide);
+                NAME(tile_bias)(acc, bias, bias_row, rows, wide);
                 const char *added = t->added ? t->added[0] + n * rows * t->added_pixel + c * row : NULL;
                 if (added)
                     UNROLL for (int i = 0; i < rows; i++, added += t->added_pixel)

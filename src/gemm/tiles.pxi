@@ -303,7 +303,7 @@ cdef inline void end_tiles(const Run *r, const Box *b, Block *of, bint plain, bi
     of.bias = bias if deferred else NULL
     args.bias, args.added = <const char *> ZEROS if deferred else bias, NULL if deferred or r.residual.data == NULL else residual
     args.clamp, args.low, args.high = r.activation == CLAMP and not deferred, r.low, r.high
-    args.accumulate, args.spare = 0, of.spare if plain else 0
+    args.bias_row, args.accumulate, args.spare = 0, 0, of.spare if plain else 0
 
 
 cdef inline ptrdiff_t broad_blocks(const Run *r, const Box *b, ptrdiff_t number, ptrdiff_t end, int rows,
