@@ -330,7 +330,9 @@ def spatial(op: str, arg: str, value: int | tuple[Any, ...] | None, n: int, chan
     """TensorFlow's rule for strides, dilations and ksize: an int, or 1, n or n+2 integers in data_format order."""
     values = (1,) if value is None else (value,) if isinstance(value, int) else value
     if len(values) not in (1, n, n + 2):
-        raise ValueError(f"{op}: {arg} should be of length 1, {n} or {n + 2}, not {len(values)}: {shown(values)}")
+        raise ValueError(
+            f"{op}: {arg} should be of length {'1' if n == 1 else f'1, {n}'} or {n + 2}, not {len(values)}: {shown(values)}"
+        )
     values = spatial_part(op, arg, values, n, channels_last, 1)
     values = values * n if len(values) == 1 else values
     return tuple(integer(op, arg, v) for v in values)
@@ -537,13 +539,13 @@ def axes(
             raise misfit(
                 op, arg, (shape,),
                 f"the {window} spans {span} on spatial axis {i} (taps {a.taps}, dilation {a.dilation}) but the padded "
-                f"{arg} has only {a.size + sum(pad)} ({arg}.shape={shape}, padding={padding}): the output would be negative. "
+                f"{arg} has only {a.size + sum(pad)} ({shape_of(arg)}={shape}, padding={padding}): the output would be negative. "
                 f"Pad more, e.g. padding='SAME', or use a smaller {window} or dilation",
             )  # fmt: skip
         if mode and not a.size and a.out:
             raise misfit(
                 op, arg, (shape,),
-                f"an empty axis has nothing to pad from ({arg}.shape={shape}); use padding_mode='zeros'",
+                f"an empty axis has nothing to pad from ({shape_of(arg)}={shape}); use padding_mode='zeros'",
             )  # fmt: skip
     return result
 
@@ -601,7 +603,7 @@ def forward_problem(
                 f"of {f_sizes}[{n}] (more than one times: groups).{hint}"
             )
         implied = channels // each
-        if out_channels % implied or (implied > 1 and out_channels < implied):
+        if out_channels % implied:
             raise refusal(
                 f"{f_arg} make {out_channels} channels, which {implied} groups ({channels} channels of {x_arg} by {each}) "
                 f"do not divide ({shapes})"

@@ -84,6 +84,11 @@ def windows(of: Op, arg: str, shape: Shape, dtype: int, g: Geometry) -> Window:
         )
     ksize = _steps(op, _ksize(op), ksizes, n, last, over)
     strides = _steps(op, "strides", steps, n, last, over)
+    if over and ksize[-1] == 1:
+        raise ValueError(
+            f"{op}: strides={steps} go over the channels, which windows of one channel would leave out: use 1 there, or "
+            f"windows of more ({_ksize(op)}={ksizes})"
+        )
     dilations = _problem.spatial(op, _dilations(op), apart, n, last) + ((1,) if over else ())
     padding = _problem.padding_of(op, pads, n, last)
     if over:

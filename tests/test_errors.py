@@ -224,6 +224,13 @@ def test_groups(name):
         refused(case, (TypeError, ValueError), says=["groups"], groups=groups)
 
 
+def test_groups_of_no_filters_have_an_empty_result():
+    x, f, g = np.ones((1, 5, 5, 4), f4), np.ones((2, 2, 2, 0), f4), np.ones((1, 5, 5, 0), f4)
+    assert nn.conv2d(x, f, 1, "SAME").shape == (1, 5, 5, 0)
+    assert nn.conv2d_backprop_filter(x, f.shape, g, 1, "SAME").shape == f.shape
+    assert not nn.conv2d_backprop_input(x.shape, f, g, 1, "SAME").any()
+
+
 def test_a_separable_op_does_not_group_in_silence():
     case = example(OPS["separable_conv2d"], channels=4)
     w = np.zeros((1, 1, 2, 4), np.float32)
@@ -867,6 +874,12 @@ def test_what_is_long_does_not_stand_in_a_message(call):
             "ksize must be between 1 and 2147483647, not 1099511627776",
         ),
         (lambda: nn.max_pool(IMAGE, 9, 1, "VALID"), "the window spans 9 .* smaller window"),
+        (lambda: nn.max_pool2d(IMAGE, 2, [1, 2, 2, 2], "VALID"), r"strides=\(1, 2, 2, 2\) go over the channels"),
+        (lambda: nn.conv1d(IMAGE[0], SQUARE[0], [1, 1], "SAME"), "length 1 or 3, not 2"),
+        (
+            lambda: nn.conv2d_backprop_input([1, 5], np.ones((3, 2, 1, 1), f4), np.ones((1, 1, 4, 1), f4), 1, "VALID"),
+            r"input_sizes has only 1 \(input_sizes=",
+        ),
         (lambda: nn.conv2d(IMAGE, SQUARE, 1, b"SAME"), "padding must be a string, not bytes"),
         (lambda: nn.dilation2d(IMAGE, SQUARE, 1, "SAME", "NHWC", 1), "height, width, channels.*each 1 or more"),
         (
