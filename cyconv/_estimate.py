@@ -125,6 +125,8 @@ def depthwise(p: Problem, lanes: int) -> Counts:
     """Vectors along channels, or pixels folded into them, whose windows slide; over a strip where they do not lie so."""
     if p.plane_width >= lanes:
         lines, stride = prod(p.outs[:2]) * p.out_channels * -(-p.outs[2] // lanes), p.jobs[0][2].stride
+        if p.jobs[1:]:  # pairs of outputs
+            return {"jobs": 1, "lines": lines, "plane": lines * prod(p.taps) / 4}
         return {"jobs": 1, "lines": lines * stride * stride, "plane": lines * prod(p.taps)}
     channels, filters = p.in_channels // p.groups, p.out_channels // p.groups
     first, outputs, inputs = not p.channels_last, prod(p.outs) * p.out_channels, prod(p.sizes) * p.in_channels

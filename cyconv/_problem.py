@@ -115,15 +115,27 @@ class Problem(NamedTuple):
     @property
     def plane_width(self) -> int:
         """How many lanes a row of pixels fills where the depthwise driver takes these for lanes, not channels; else 0."""
-        if self.channels_last or self.groups < self.in_channels or self.dtype > 1 or len(self.jobs) != 1:
+        if self.channels_last or self.groups < self.in_channels or self.dtype > 1 or not self.zeros_outside:
             return 0
+        if len(self.jobs) != 1:
+            return self._pairs_width
         d, h, w = self.jobs[0]
         along = all(a.stride == w.stride < 3 and a.dilation == 1 and 0 <= a.lo < a.taps for a in (h, w))
-        if not (
-            along and self.zeros_outside and h.taps == w.taps in (3, 5) and d.size == d.out == d.taps == 1 and h.size
-        ):
+        if not (along and h.taps == w.taps in (3, 5) and d.size == d.out == d.taps == 1 and h.size):
             return 0
         return min(w.size // w.stride, w.out) if max(w.size, w.out) <= MOST_PLANE_WIDTH else 0
+
+    @property
+    def _pairs_width(self) -> int:
+        """The same of a transposed convolution of stride 2 whose outputs are pairs along both axes."""
+        d, *both = self.axes
+        if d.size * d.taps != 1 or len(self.jobs) != 4 or self.out_channels != self.in_channels:
+            return 0
+        if not all(geometry.in_pairs(a) for a in both) or both[0].taps != both[1].taps or (both[0].lo - both[1].lo) % 2:
+            return 0
+        pairs = [geometry.pairs_of_outputs(a) for a in both]
+        wide = max(pairs[1].size, pairs[1].out) <= MOST_PLANE_WIDTH and min(a.lo for a in pairs) >= 0
+        return min(pairs[1].size, pairs[1].out) if wide else 0
 
     @property
     def small_groups(self) -> bool:

@@ -227,6 +227,65 @@ static void check_plane(const char *isa, int type, const depthwise_kernels *d, i
     expect(untouched(end, block + sizeof block), isa, "plane", type_names[type], "wrote beside", rows, columns);
 }
 
+/* Pairs of outputs along both axes; the last pair of rows, and of columns, may be half of one. */
+static void check_plane_up(const char *isa, int type, const depthwise_kernels *d, int lanes, int K, int parity)
+{
+    enum { MOST_ROWS = 15, MOST_WIDTH = 90, MOST_PITCH = 2 * MOST_WIDTH };
+    BUFFER x[MOST_ROWS * MOST_WIDTH * 8], w[25 * 3 * 8], bias[8], room[MOST_ROWS * MOST_PITCH * 8];
+    BUFFER block[2 * MOST_ROWS * (MOST_PITCH + 8) * 8 + 2 * ROOM];
+    const int before = (K - 1 - parity) / 2, taps = before + 1 + parity;
+    const int size = sizes[type], height = between(1, MOST_ROWS), width = lanes + between(0, 80 - lanes);
+    const int top = between(0, taps - 1), left = between(0, taps - 1), pairs = between(lanes, width + left);
+    const int first = between(0, 5), rows = between(1, 10), row = width + between(0, 5), half = between(0, 1);
+    const int columns = 2 * pairs - between(0, 1), next = columns + between(0, 7), w_step = between(1, 3);
+    fill_with(type, x, height * row);
+    fill_with(type, w, 25 * 3);
+    fill_with(type, bias, 1);
+    for (int h = 0; h < height; h++)
+        for (int j = width; j < row; j++)
+            put(type, x + (h * row + j) * size, NAN);
+    memset(room, 0, sizeof room);
+    char *out = canaries(block, sizeof block - 2 * ROOM);
+    const plane_args p = {.x = x,
+                          .row = row * size,
+                          .height = height,
+                          .width = width,
+                          .first = first,
+                          .top = top,
+                          .left = left,
+                          .w = w,
+                          .w_step = w_step,
+                          .bias = between(0, 1) ? bias : NULL,
+                          .out = out,
+                          .out_row = next * size,
+                          .rows = rows,
+                          .columns = columns,
+                          .half = half,
+                          .clamp = between(0, 1),
+                          .low = -20,
+                          .high = 30,
+                          .room = room,
+                          .pitch = MOST_PITCH};
+    d->plane_up[K][parity](&p);
+    const char *end = block;
+    for (int r = 0; r < 2 * rows - half; r++) {
+        for (int j = 0; j < columns; j++) {
+            double sum = p.bias ? get(type, bias) : 0;
+            for (int t = 0; t < taps * taps; t++) {
+                const int i = t / taps, k = t % taps, h = first + r / 2 + i - top, v = j / 2 + k - left;
+                const int a = r % 2 + parity - 2 * (i - before), b = j % 2 + parity - 2 * (k - before);
+                if (a >= 0 && a < K && b >= 0 && b < K && h >= 0 && h < height && v >= 0 && v < width)
+                    sum += get(type, x + (h * row + v) * size) * get(type, w + (a * K + b) * w_step * size);
+            }
+            const double found = get(type, out + (r * next + j) * size), wanted = p.clamp ? clamped(sum, -20, 30) : sum;
+            expect(same(found, wanted), isa, "plane up", type_names[type], "value", found, wanted);
+        }
+        expect(untouched(end, out + r * next * size), isa, "plane up", type_names[type], "wrote between", r, columns);
+        end = out + (r * next + columns) * size;
+    }
+    expect(untouched(end, block + sizeof block), isa, "plane up", type_names[type], "wrote beside", rows, columns);
+}
+
 int main(void)
 {
     const int pixels[] = {1, 2, 4, 7};
@@ -242,8 +301,10 @@ int main(void)
                     for (int which = 0; which < (type == I32 ? 0 : 8); which++)
                         check_up(isa_names[isa], type, d, lanes, 2 + which / 2, which % 2, pixels[n]);
                 }
-            for (int round = 0; round < (type == I32 ? 0 : 200); round++)
+            for (int round = 0; round < (type == I32 ? 0 : 200); round++) {
                 check_plane(isa_names[isa], type, d, lanes, 3 + round % 2 * 2, 1 + round / 2 % 2);
+                check_plane_up(isa_names[isa], type, d, lanes, 2 + round % 4, round / 4 % 2);
+            }
             printf("slide any up plane arrange %-4s %s\n", type_names[type], isa_names[isa]);
         }
     printf("%d wrong\n", failures);

@@ -13,6 +13,16 @@ INLINE V NAME(clamped)(V v, double low_, double high_)
 
 /* ---- rows into columns ---------------------------------------------------------------------------------------- */
 
+/* dst[2*i] = x[i], dst[2*i + 1] = y[i] */
+INLINE void NAME(in_turns)(T *dst, V x, V y)
+{
+    VI low;
+    UNROLL for (int i = 0; i < VL; i++)
+        low[i] = i / 2 + i % 2 * VL;
+    STORE(dst, __builtin_shuffle(x, y, low));
+    STORE(dst + VL, __builtin_shuffle(x, y, low + VL / 2));
+}
+
 /* 0, 1, 2, ... */
 INLINE VI NAME(lane_numbers)(void)
 {

@@ -78,7 +78,7 @@ cdef extern from "kernels.h" nogil:
         const void *bias
         char *out
         ptrdiff_t out_row, rows, columns
-        int clamp
+        int half, clamp
         double low, high
         void *room
         ptrdiff_t pitch
@@ -89,6 +89,7 @@ cdef extern from "kernels.h" nogil:
         const slide_fn up[6][2][8]
         void (*arrange)(void *, const void *, ptrdiff_t, ptrdiff_t, const ptrdiff_t *, ptrdiff_t) noexcept nogil
         const plane_fn plane[6][3]
+        const plane_fn plane_up[6][2]
     const depthwise_kernels *depthwise_kernels_of(int isa)
 
 cdef enum:
@@ -588,7 +589,7 @@ cdef class Taps:
     @property
     def nbytes(self):
         if self.phases:
-            return sum([taps.nbytes for taps in self.phases])
+            return sum([taps.nbytes for taps in self.phases]) + (0 if self.dense is None else self.dense.nbytes)
         return self.dense.nbytes + (self.arranged[1].nbytes if self.arranged else 0)
 
 
@@ -632,6 +633,12 @@ cdef class Depthwise(Driver):
             else:
                 pairs = None
             self.phases = [Depthwise(problem._replace(jobs=(job,)), pairs) for job in jobs]
+            if problem.plane_width:  # all phases in one
+                r.up, r.first = 2, pairs.lo % 2
+                for i in range(1, 3):
+                    taps[i] = range(problem.taps[i])
+                    copy_axis(pairs_of_outputs(problem.axes[i]), &r.ax[i])
+                r.taps_w, r.taps = problem.taps[2], problem.taps[1] * problem.taps[2]
         self.order = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in taps[3 - self.ndim:])
         self.layout = ("depthwise", *taps, *[phase.layout for phase in self.phases or ()])
         self.plane_width = problem.plane_width
@@ -729,14 +736,16 @@ cdef class Depthwise(Driver):
         if (not self.in_planes(isa) or not taps.finite or o.activation > CLAMP or not o.x.s[2] == size == o.out.s[2]
                 or o.residual.data != NULL):
             return False
-        p.compute, p.csize, p.taps = depthwise_kernels_of(isa)[k].plane[w.taps][w.stride], self.common.csize, w.taps * w.taps
+        p.compute, p.csize, p.taps, p.step = depthwise_kernels_of(isa)[k].plane[w.taps][w.stride], self.common.csize, w.taps * w.taps, 1
+        if self.phases:
+            p.compute, p.step = depthwise_kernels_of(isa)[k].plane_up[self.common.taps_w][self.common.first], 2
         p.x, p.out, p.repeat, p.call = o.x, o.out, self.common.repeat, call
         p.args.row, p.args.height, p.args.width = o.x.s[1], o.x.size[1], o.x.size[2]
         p.args.top, p.args.left = h.lo, w.lo
         p.args.clamp, p.args.low, p.args.high = o.activation == CLAMP, o.low, o.high
         p.args.w, p.args.w_step = cnp.PyArray_DATA(taps.dense), taps.dense.shape[1]
         p.args.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
-        p.args.out_row, p.args.columns = o.out.s[1], w.out
+        p.args.out_row, p.args.columns = o.out.s[1], o.out.size[2]
         cut_planes(&p, h, w, conv_kernels_of(isa)[k].lanes)
         team = team_of(work, threads, prepare)
         p.together = max(1, min(PLANE_UNIT // (p.taps * w.out * h.out), planes // (4 * team)))
@@ -752,7 +761,8 @@ cdef class Depthwise(Driver):
         cdef Taps made = Taps.__new__(Taps)
         if self.phases:
             made.phases = [phase.pack(w, isa) for phase in self.phases]
-            return made
+            if not self.in_planes(isa):
+                return made
         taps = w[self.order]
         if self.common.each > 1:  # taps along the first of three axes, channels, taps along the others, columns
             shape = (self.common.ax[0].taps, self.common.ax[1].taps, self.common.ax[2].taps, self.common.each)
@@ -788,6 +798,9 @@ cdef class Depthwise(Driver):
                 cut_planes(&p, &driver.common.ax[1], &driver.common.ax[2], r.k.lanes)
                 most = max(most, threads * p.room)
             total += most + sizeof(Run)
+        if self.phases and self.in_planes(isa):
+            cut_planes(&p, &self.common.ax[1], &self.common.ax[2], r.k.lanes)
+            total = max(total, threads * p.room)
         return total
 
     cdef void set_up(self, Run *r, const Operands *o, Taps taps, int phases, int isa) noexcept:

@@ -13,7 +13,9 @@
 #define TWO(windows, one, other, tn) {PIXELS(windows##_##one, tn), PIXELS(windows##_##other, tn)}
 #define ANY(tn) .any = PIXELS(slide_0_0, tn), .arrange = JOIN(arrange, tn, ISA)
 #define PLANE_OF(K, tn) [K] = {0, JOIN(plane_##K##_1, tn, ISA), JOIN(plane_##K##_2, tn, ISA)}
-#define PLANES(tn) .plane = {PLANE_OF(3, tn), PLANE_OF(5, tn)}
+#define UP_OF(K, tn) [K] = {JOIN(plane_up_##K##_0, tn, ISA), JOIN(plane_up_##K##_1, tn, ISA)}
+#define PLANES(tn)                                                                                                     \
+    .plane = {PLANE_OF(3, tn), PLANE_OF(5, tn)}, .plane_up = {UP_OF(2, tn), UP_OF(3, tn), UP_OF(4, tn), UP_OF(5, tn)}
 #define WINDOWS(tn)                                                                                                    \
     .slide = {TWO(slide_3, 1, 2, tn), TWO(slide_5, 1, 2, tn), TWO(slide_7, 1, 2, tn)},                                 \
     .up = {[2] = TWO(up_2, 0, 1, tn), TWO(up_3, 0, 1, tn), TWO(up_4, 0, 1, tn), TWO(up_5, 0, 1, tn)}, PLANES(tn),      \

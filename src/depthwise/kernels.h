@@ -41,8 +41,9 @@ typedef struct {
 } slide_args;
 typedef void (*slide_fn)(const slide_args *);
 
-#define PLANE_ROWS (REGISTERS == 32 ? 6 : 4) /* of outputs that a tile of a plane has, */
-#define PLANE_WIDE (REGISTERS == 32 ? 2 : 1) /* and vectors of a row */
+#define PLANE_ROWS (REGISTERS == 32 ? 6 : 4)  /* of outputs that a tile of a plane has, */
+#define PLANE_PAIRS (REGISTERS == 32 ? 3 : 2) /* or pairs of them, */
+#define PLANE_WIDE (REGISTERS == 32 ? 2 : 1)  /* and vectors of a row */
 
 /* Some rows of outputs of one channel whose pixels lie side by side:
  *     out[r][j] = clamp(sum_i sum_k x[(first + r)*stride + i - top][j*stride + k - left] * w[i*taps + k] + bias)
@@ -56,6 +57,7 @@ typedef struct {
     const void *bias;                 /* IN  one value, or NULL */
     char *out;                        /* OUT */
     ptrdiff_t out_row, rows, columns; /* bytes from row to row */
+    int half;                         /* of pairs of rows */
     int clamp;
     double low, high;
     /* [(rows - 1)*stride + taps][pitch]: rows with the zeros before and behind them, already there; of stride 2 the
@@ -64,6 +66,12 @@ typedef struct {
     ptrdiff_t pitch;
 } plane_args;
 typedef void (*plane_fn)(const plane_args *);
+
+/* A transposed convolution of stride 2 along both axes, as plane_args says it, but rows are in pairs: 2*r and 2*r + 1,
+ * the last may be without a second (half), and so may columns, from which first, top, left and rows count: out[2*r +
+ * a][2*j + b] = clamp(sum_i sum_k x[first + r + i - top][j + k - left] * w[A*taps + B] + bias) where A = a + parity -
+ * 2*(i - before) and B = b + parity - 2*(k - before) are taps, before = (taps - 1 - parity)/2, for i, k <= before +
+ * parity. */
 
 /* Filters w[taps][pitch] in vectors, block by block: dst[blocks][taps] = w[tap][at[block]...]. */
 typedef void (*arrange_fn)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at,
@@ -76,7 +84,8 @@ typedef struct {
      * of a tile is the sum of x[c] * w[k] with t + first - 2*c = k; column 0 is the first that the first pair meets. */
     slide_fn up[SLIDE_UP + 1][2][SLIDE_PIXELS + 1];
     arrange_fn arrange;
-    plane_fn plane[SLIDE_PLANE + 1][3]; /* [taps: 3, 5][stride: 1, 2]; NULL where there is none */
+    plane_fn plane[SLIDE_PLANE + 1][3];    /* [taps: 3, 5][stride: 1, 2]; NULL where there is none */
+    plane_fn plane_up[SLIDE_PLANE + 1][2]; /* [taps: 2 to 5][parity] */
 } depthwise_kernels;
 
 KERNEL_TABLES(depthwise_kernels)

@@ -322,6 +322,53 @@ INLINE void NAME(plane_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_P
         }
 }
 
+/* The same of pairs of rows and columns. `half`: the last column is without a second. */
+INLINE void NAME(plane_up_tile)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], ptrdiff_t r, ptrdiff_t column,
+                                ptrdiff_t next, int half, const int K, const int parity, const int rows, const int wide)
+{
+    const int before = (K - 1 - parity) / 2, taps = before + 1 + parity;
+    const T *x = (const T *)p->room + r * p->pitch + column;
+    T *out = (T *)(p->out + 2 * r * p->out_row) + 2 * column;
+    V acc[PLANE_PAIRS][2][PLANE_WIDE][2];
+    UNROLL for (int t = 0; t < rows; t++)
+        UNROLL for (int i = 0; i < 2; i++)
+            UNROLL for (int j = 0; j < wide; j++)
+                acc[t][i][j][0] = acc[t][i][j][1] = (V){0};
+    UNROLL for (int i = 0; i < rows - 1 + taps; i++, x += p->pitch)
+        UNROLL for (int k = 0; k < taps; k++) {
+            V v[PLANE_WIDE];
+            UNROLL for (int j = 0; j < wide; j++)
+                v[j] = LOAD(x + k + j * next);
+            UNROLL for (int t = 0; t < rows; t++)
+                UNROLL for (int pair = 0; pair < 4; pair++) {
+                    const int a = pair / 2 + parity - 2 * (i - t - before), b = pair % 2 + parity - 2 * (k - before);
+                    if (i >= t && i - t < taps && a >= 0 && a < K && b >= 0 && b < K)
+                        UNROLL for (int j = 0; j < wide; j++)
+                            acc[t][pair / 2][j][pair % 2] += v[j] * f[a][b];
+                }
+        }
+    const V bias = (V){0} + (p->bias ? *(const T *)p->bias : 0);
+    UNROLL for (int t = 0; t < rows; t++)
+        UNROLL for (int i = 0; i < 2; i++) {
+            if (i == 0 || !p->half || r + t + 1 < p->rows)
+                UNROLL for (int j = 0; j < wide; j++) {
+                    V even = acc[t][i][j][0] + bias, odd = acc[t][i][j][1] + bias;
+                    if (p->clamp) {
+                        even = NAME(clamped)(even, p->low, p->high);
+                        odd = NAME(clamped)(odd, p->low, p->high);
+                    }
+                    if (half && (j == wide - 1 || next == 0)) {
+                        T both[2 * VL];
+                        NAME(in_turns)(both, even, odd);
+                        memcpy(out + 2 * j * next, both, sizeof both - sizeof(T));
+                    } else {
+                        NAME(in_turns)(out + 2 * j * next, even, odd);
+                    }
+                }
+            out = (T *)((char *)out + p->out_row);
+        }
+}
+
 /* What is left of rows and columns at the end: the last tile moved back. */
 INLINE void NAME(plane_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], const int K, const int S,
                              const int rows)
@@ -334,6 +381,23 @@ INLINE void NAME(plane_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_P
                 NAME(plane_tile)(p, f, r, j + most > columns ? columns - most : j, VL, K, S, rows, PLANE_WIDE);
             else
                 NAME(plane_tile)(p, f, r, 0, columns - VL, K, S, rows, PLANE_WIDE);
+        }
+    }
+}
+
+INLINE void NAME(plane_up_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLIDE_PLANE], const int K, const int parity,
+                                const int rows)
+{
+    const ptrdiff_t columns = (p->columns + 1) / 2, most = PLANE_WIDE * VL;
+    const int odd = p->columns % 2;
+    for (ptrdiff_t r = 0; r < p->rows; r += rows) {
+        r = r + rows > p->rows ? p->rows - rows : r;
+        for (ptrdiff_t j = 0; j < columns; j += most) {
+            const int half = odd && j + most >= columns;
+            if (columns >= most)
+                NAME(plane_up_tile)(p, f, r, j + most > columns ? columns - most : j, VL, half, K, parity, rows, PLANE_WIDE);
+            else
+                NAME(plane_up_tile)(p, f, r, 0, columns - VL, half, K, parity, rows, PLANE_WIDE);
         }
     }
 }
@@ -365,30 +429,40 @@ INLINE void NAME(plane_row)(T *to, const T *x, ptrdiff_t left, ptrdiff_t width, 
         even[width / 2] = x[width - 1];
 }
 
-INLINE void NAME(plane)(const plane_args *p, const int K, const int S)
+/* Windows of K taps at stride S, or, where S is 0, transposed ones of stride 2. */
+INLINE void NAME(plane)(const plane_args *p, const int K, const int S, const int parity)
 {
+    const int step = S ? S : 1, taps = S ? K : (K - 1 - parity) / 2 + 1 + parity;
     T *to = (T *)p->room;
     const ptrdiff_t half = p->pitch / 2;
     V f[SLIDE_PLANE][SLIDE_PLANE];
     UNROLL for (int i = 0; i < K; i++)
         UNROLL for (int k = 0; k < K; k++)
             f[i][k] = (V){0} + ((const T *)p->w)[(i * K + k) * p->w_step];
-    for (ptrdiff_t i = 0; i < (p->rows - 1) * S + K; i++, to += p->pitch) {
-        const ptrdiff_t h = p->first * S - p->top + i;
+    for (ptrdiff_t i = 0; i < (p->rows - 1) * step + taps; i++, to += p->pitch) {
+        const ptrdiff_t h = p->first * step - p->top + i;
         if (h < 0 || h >= p->height)
             memset(to, 0, p->pitch * sizeof(T));
         else
-            NAME(plane_row)(to, (const T *)(p->x + h * p->row), p->left, p->width, half, S);
+            NAME(plane_row)(to, (const T *)(p->x + h * p->row), p->left, p->width, half, step);
     }
-    if (p->rows < PLANE_ROWS)
+    if (S == 0 && p->rows < PLANE_PAIRS)
+        NAME(plane_up_rows)(p, f, K, parity, 1);
+    else if (S == 0)
+        NAME(plane_up_rows)(p, f, K, parity, PLANE_PAIRS);
+    else if (p->rows < PLANE_ROWS)
         NAME(plane_rows)(p, f, K, S, 1);
     else
         NAME(plane_rows)(p, f, K, S, PLANE_ROWS);
 }
 #define PLANE(K, S)                                                                                                    \
-    static __attribute__((unused)) void NAME(plane_##K##_##S)(const plane_args *p) { NAME(plane)(p, K, S); }
+    static __attribute__((unused)) void NAME(plane_##K##_##S)(const plane_args *p) { NAME(plane)(p, K, S, 0); }
+#define PLANE_UP(K, parity)                                                                                            \
+    static __attribute__((unused)) void NAME(plane_up_##K##_##parity)(const plane_args *p) { NAME(plane)(p, K, 0, parity); }
 PLANE(3, 1) PLANE(3, 2) PLANE(5, 1) PLANE(5, 2)
+PLANE_UP(2, 0) PLANE_UP(2, 1) PLANE_UP(3, 0) PLANE_UP(3, 1) PLANE_UP(4, 0) PLANE_UP(4, 1) PLANE_UP(5, 0) PLANE_UP(5, 1)
 #undef PLANE
+#undef PLANE_UP
 
 static void NAME(arrange)(void *dst, const void *w, ptrdiff_t taps, ptrdiff_t pitch, const ptrdiff_t *at, ptrdiff_t blocks)
 {

@@ -14,7 +14,8 @@ cdef struct Planes:
     ptrdiff_t repeat          # channels of the output for each of the input
     ptrdiff_t taps, csize
     ptrdiff_t together, parts  # planes of a unit; of one, its rows in so many
-    ptrdiff_t band            # rows of outputs that go together
+    ptrdiff_t step            # rows of outputs that are computed as one: pairs of a transposed convolution's
+    ptrdiff_t band            # so many of which go together
     char *rooms               # of each thread
     ptrdiff_t room
     Call *call
@@ -24,7 +25,8 @@ cdef void run_planes(const void *task, ptrdiff_t unit, int thread) noexcept nogi
     """Some planes of outputs, band by band."""
     cdef const Planes *p = <const Planes *> task
     cdef plane_args a = p.args
-    cdef ptrdiff_t number, n, c, part = unit % p.parts, last = p.out.size[1] * (part + 1) // p.parts
+    cdef ptrdiff_t number, n, c, part = unit % p.parts, rows = ceil_div(p.out.size[1], p.step)
+    cdef ptrdiff_t last = rows * (part + 1) // p.parts
     a.room = p.rooms + thread * p.room
     memset(a.room, 0, p.room)
     unit //= p.parts
@@ -34,10 +36,11 @@ cdef void run_planes(const void *task, ptrdiff_t unit, int thread) noexcept nogi
         a.w = <const char *> p.args.w + c * p.csize
         if a.bias != NULL:
             a.bias = <const char *> p.args.bias + c * p.csize
-        a.first = p.out.size[1] * part // p.parts
+        a.first = rows * part // p.parts
         while a.first < last:
             a.rows = ceil_div(last - a.first, ceil_div(last - a.first, p.band))
-            a.out = p.out.data + n * p.out.sn + c * p.out.sc + a.first * p.out.s[1]
+            a.out = p.out.data + n * p.out.sn + c * p.out.sc + a.first * p.step * p.out.s[1]
+            a.half = (a.first + a.rows) * p.step > p.out.size[1]
             p.compute(&a)
             if poll_after(p.call, thread, a.rows * a.columns // 16 * p.taps):
                 return

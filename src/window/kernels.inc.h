@@ -36,16 +36,6 @@ INLINE V NAME(lanes)(const char *p, const int spacing, ptrdiff_t step)
     return LOAD(some);
 }
 
-/* Two vectors' lanes in turns. */
-INLINE void NAME(zip)(T *dst, V x, V y)
-{
-    VI low;
-    UNROLL for (int i = 0; i < VL; i++)
-        low[i] = i / 2 + i % 2 * VL;
-    STORE(dst, __builtin_shuffle(x, y, low));
-    STORE(dst + VL, __builtin_shuffle(x, y, low + VL / 2));
-}
-
 /* x > y ? x : y, lane by lane: NaN in either gives y. It is one instruction of x86, but gcc finds it only at times. */
 #if defined(__x86_64__) && !defined(LARGER)
 #define LARGER_f32_16 __builtin_ia32_maxps

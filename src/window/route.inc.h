@@ -267,7 +267,7 @@ static void NAME(route_pairs)(const route_args *a)
             const V first = NAME(taken)(x, top, &rest) + 0, second = NAME(taken)(y, top, &rest) + 0;
             T *dst = (T *)(a->dst + ROW_OF(d, h));
             if (OWN(d, h, 0))
-                NAME(zip)(dst, first, second);
+                NAME(in_turns)(dst, first, second);
         }
     }
     if (a->windows > a->lanes) { /* half of one */
@@ -300,7 +300,7 @@ static void NAME(merge)(void *dst, const void *first, const void *second, ptrdif
     const ptrdiff_t pairs = n / 2, whole = pairs < VL ? 0 : pairs;
     for (ptrdiff_t i = 0; i < whole; i += VL) {
         i = i + VL > pairs ? pairs - VL : i;
-        NAME(zip)(out + 2 * i, LOAD(even + i), LOAD(odd + i));
+        NAME(in_turns)(out + 2 * i, LOAD(even + i), LOAD(odd + i));
     }
     for (ptrdiff_t i = 2 * whole; i < n; i++)
         out[i] = (i % 2 ? odd : even)[i / 2];

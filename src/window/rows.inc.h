@@ -125,7 +125,7 @@ static __attribute__((noinline)) void NAME(pairs)(const NAME(lines) *a)
             T kept[2 * VL], *dst = (T *)(a->dst + r * a->dst_step) + j, *out = whole ? dst : kept;
             UNROLL for (int i = 0; i < 2; i++)
                 NAME(taps)(acc + i, a[i].src + r * a->src_step + j / 2 * sizeof(T), a[i].taps, a[i].step, TOTAL, ADJACENT, 1, 1);
-            NAME(zip)(out, acc[0], acc[1]);
+            NAME(in_turns)(out, acc[0], acc[1]);
             if (!whole)
                 memcpy(dst, kept, (a->n - j) * sizeof(T));
         }
