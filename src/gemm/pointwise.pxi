@@ -3,12 +3,11 @@
     y[m, p] = sum over c of w[m, c] * x[c, p]
 
 Filters are the rows of the register tiles and pixels their columns: nothing is turned round, as the general driver would
-have to, and rows of the image that follow each other in memory are one. A strip of columns is read where it lies for a few
-filters, else packed once for all of them. Every sum is in the general driver's order.
+have to, and rows of the image that follow each other in memory are one. A strip of columns is read where it lies, or, where
+pixels lie apart, gathered once for all filters. Every sum is in the general driver's order.
 """
 
 cdef enum:
-    STRIP_FILTERS = 28        # for which a strip is read where it lies
     STRIP_INPUT = 1 << 15     # bytes of a strip's input, about: a few channels' strips are long, and stored so
     MOST_BLOCKS = 16
     STRIP_UNITS = 4           # wanted for each thread
@@ -238,8 +237,8 @@ cdef class Pointwise(Driver):
         join_rows(&s)
         s.plain = (s.dtype < 3 and s.out.s[2] == s.size and s.activation <= CLAMP
                    and (s.residual.data == NULL or s.residual.s[2] == s.size))
-        s.in_place = (s.joined and s.dtype < 3 and s.x.s[2] == s.size and s.x.sc % s.size == 0 and s.mg <= STRIP_FILTERS
-                      and (s.mg < 3 or s.x.sc % (L1_PERIOD // 2) != 0))
+        s.in_place = (s.joined and s.dtype < 3 and s.x.s[2] == s.size and s.x.sc % s.size == 0
+                      and (s.mg < 3 or s.x.sc % (L1_PERIOD // 2) != 0))  # whose channels share few sets of L1
         units = cut_strips(&s, team)
         s.bias_row = (s.columns if s.broad else 2 * s.k.lanes) * s.csize
         if bias is not None:
