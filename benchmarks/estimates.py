@@ -161,9 +161,8 @@ def main() -> None:
     isas = nn.available_isas()
     _isa.available_isas = lambda: isas[: isas.index(asked.isa) + 1]  # as on a machine that has no more
     _algorithms._LANES = {"avx2": 8, "avx512": 16}.get(asked.isa, 4)
-    nn.set_num_threads(1)
     rng, samples, end = random.Random(asked.seed), [], time.monotonic() + asked.seconds
-    with nn.isa(asked.isa):
+    with nn.isa(asked.isa), nn.threads(1):
         while time.monotonic() < end:
             if found := sample(rng, asked.isa):
                 samples.append(found)

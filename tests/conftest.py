@@ -5,5 +5,16 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
+import cyconv
+
 sys.path.insert(0, str(Path(__file__).parent))
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def threads_restored():
+    """Whatever a test has asked for."""
+    yield
+    cyconv.set_num_threads(None)

@@ -24,12 +24,6 @@ OPS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def threads_restored():
-    yield
-    cyconv.set_num_threads(None)
-
-
 @pytest.fixture
 def without(monkeypatch):
     """Modules that cannot be imported, though they may be installed."""

@@ -61,6 +61,8 @@ def cases():
     )
     for d in (1, (2, 1, 1)):
         yield nn.conv3d, (2, 7, 14, 15, 32), (3, 3, 3, 32, 32), {"strides": 1, "padding": "SAME", "dilations": d}
+    first = {"strides": 1, "padding": "SAME", "dilations": 2, "data_format": "NCDHW"}
+    yield nn.conv3d, (1, 64, 5, 14, 15), (3, 3, 3, 64, 16), first  # a strip holds few tiles: a copy is read instead
     # Planes of the volume that only some outputs meet, or none.
     for before, behind, d, stride in ((3, 4, 1, 1), (2, 5, 2, 1), (1, 3, 1, 2), (0, 0, 2, 1)):
         yield (

@@ -393,11 +393,8 @@ INLINE void NAME(plane_up_rows)(const plane_args *p, const V f[SLIDE_PLANE][SLID
     for (ptrdiff_t r = 0; r < p->rows; r += rows) {
         r = r + rows > p->rows ? p->rows - rows : r;
         for (ptrdiff_t j = 0; j < columns; j += most) {
-            const int half = odd && j + most >= columns;
-            if (columns >= most)
-                NAME(plane_up_tile)(p, f, r, j + most > columns ? columns - most : j, VL, half, K, parity, rows, PLANE_WIDE);
-            else
-                NAME(plane_up_tile)(p, f, r, 0, columns - VL, half, K, parity, rows, PLANE_WIDE);
+            const ptrdiff_t next = columns < most ? columns - VL : VL, at = columns < most ? 0 : columns - most;
+            NAME(plane_up_tile)(p, f, r, j < at ? j : at, next, odd && j >= at, K, parity, rows, PLANE_WIDE);
         }
     }
 }

@@ -29,7 +29,7 @@ cdef struct Planes:
     ptrdiff_t columns         # of a strip: blocks of a tile's side by side
     bint broad                # of one filter or two, all at once
     ptrdiff_t strips, parts   # of a line, of the filters
-    ptrdiff_t bytes           # a thread's: a packed strip, a tile and a row to spare
+    ptrdiff_t bytes           # a thread's: a gathered strip and a tile
     View x, out, residual
     const Filters *filters    # when they are packed by this call
     char *panels              # [group][filter][channel]
@@ -84,28 +84,53 @@ cdef ptrdiff_t cut_strips(Planes *s, int threads) noexcept nogil:
     s.strips = ceil_div(s.pixels, s.columns)
     units = lines * s.strips
     s.parts = min(tiles, ceil_div(wanted, units)) if threads > 1 else 1
-    s.bytes = aligned((s.cg * s.columns + TILE_ROWS * block) * s.csize)
+    s.bytes = 0 if s.broad else aligned((s.cg * s.columns + TILE_ROWS * block) * s.csize)
     return units * s.parts
+
+
+cdef void multiply_through(const Planes *s, tile_args *args, int wide, ptrdiff_t taken, bint later, const char *filters,
+                           ptrdiff_t count, char *out, char *residual, char *tile) noexcept nogil:
+    """Outputs that may not be stored as they are, through a buffer; `later`: their residual and activation are still to come."""
+    cdef ptrdiff_t width = wide * s.k.lanes, columns = 0, done, some, i
+    cdef const char *bias = args.bias
+    cdef char *places[TILE_ROWS]
+    cdef char *added[TILE_ROWS]
+    cdef finish_args end
+    end.tile, end.pitch, end.bias, end.out, end.out_step = tile, 2 * s.k.lanes, NULL, places, s.out.s[2]
+    end.residual, end.residual_step = added if s.residual.data != NULL else NULL, s.residual.s[2]
+    end.activation, end.low, end.high = s.activation if later else NONE, s.low, s.high
+    args.out_pixel, args.blocks = end.pitch * s.csize, 1
+    while columns < taken:
+        end.columns, done = <int> min(width, taken - columns), 0
+        while done < count:
+            some = min(count - done, TILE_ROWS)
+            args.bias, end.rows = bias + done * args.bias_row, <int> some
+            multiply(s.k, args, wide, filters + done * args.pixel, some, tile, NULL)
+            for i in range(some):
+                places[i] = out + (done + i) * s.out.sc + columns * s.out.s[2]
+                added[i] = residual + (done + i) * s.residual.sc + columns * s.residual.s[2]
+            s.k.finish[s.dtype](&end)
+            done += some
+        args.b += args.panel
+        columns += width
 
 
 cdef void multiply_strip(const void *task, ptrdiff_t unit, int thread) noexcept nogil:
     """A strip of one line by a part of the filters."""
     cdef const Planes *s = <const Planes *> task
-    cdef ptrdiff_t block = 2 * s.k.lanes, part, strip, h, d, group, n, tiles = ceil_div(s.mg, s.k.rows[2]), i, c
-    cdef ptrdiff_t start, columns = s.columns, taken, first, end, some
+    cdef ptrdiff_t part, strip, h, d, group, n, tiles = ceil_div(s.mg, s.k.rows[2]), i
+    cdef ptrdiff_t start, columns = s.columns, taken, first, end
     cdef int wide = 2
     cdef char *out
     cdef char *residual
     cdef char *panel = s.scratch + thread * s.bytes
-    cdef char *tile = panel + s.cg * s.columns * s.csize
     cdef const char *x
     cdef const char *filters
-    cdef const char *rows[TILE_ROWS]
-    cdef char *places[TILE_ROWS]
-    cdef char *added[TILE_ROWS]
+    cdef const char *rows[2]
+    cdef char *places[2]
+    cdef char *added[2]
     cdef bint plain, later
     cdef tile_args args
-    cdef finish_args ends
     part, unit = unit % s.parts, unit // s.parts
     strip, unit = unit % s.strips, unit // s.strips
     h, unit = unit % s.lines[1], unit // s.lines[1]
@@ -145,35 +170,12 @@ cdef void multiply_strip(const void *task, ptrdiff_t unit, int thread) noexcept 
         for i in range(s.mg):
             rows[i], places[i], added[i] = filters + i * args.pixel, out + i * s.out.sc, residual + i * s.residual.sc
         args.a, args.out, args.added = rows, places, added if s.residual.data != NULL else NULL
-        args.panel = block * s.csize
         s.k.broad[4 // s.mg][s.mg](&args)
         return
     if plain:
         multiply(s.k, &args, wide, filters, end - first, out, residual if s.residual.data != NULL else NULL)
         return
-    args.out_pixel, args.blocks = block * s.csize, 1
-    ends.tile, ends.pitch, ends.bias = tile, block, NULL
-    ends.out, ends.out_step, ends.residual, ends.residual_step = places, s.out.s[2], NULL, s.residual.s[2]
-    ends.activation, ends.low, ends.high = s.activation if later else NONE, s.low, s.high
-    if s.residual.data != NULL:
-        ends.residual = added
-    while first < end:
-        some = min(end - first, s.k.rows[wide], TILE_ROWS)
-        ends.rows = <int> some
-        c = 0
-        while c < taken:
-            multiply(s.k, &args, wide, filters, some, tile, NULL)
-            for i in range(some):
-                places[i] = out + i * s.out.sc + c * s.out.s[2]
-                added[i] = residual + i * s.residual.sc + c * s.residual.s[2]
-            ends.columns = <int> min(wide * s.k.lanes, taken - c)
-            s.k.finish[s.dtype](&ends)
-            args.b += args.panel
-            c += wide * s.k.lanes
-        args.b -= columns * s.csize
-        args.bias += some * args.bias_row
-        filters, out, residual = filters + some * args.pixel, out + some * s.out.sc, residual + some * s.residual.sc
-        first += some
+    multiply_through(s, &args, wide, taken, later, filters, end - first, out, residual, panel + s.cg * s.columns * s.csize)
 
 
 cdef void pack_filters(const void *task, ptrdiff_t group, int thread) noexcept nogil:

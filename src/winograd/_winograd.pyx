@@ -569,20 +569,20 @@ cdef inline ptrdiff_t strip_extent(const Axis *a, ptrdiff_t start, ptrdiff_t cou
     return (((whole - 1) * a.m + a.alpha) * a.dilation - 1) * a.stride + first_tap(a.chunks - 1, a.stride, a.r) * a.dilation + 1
 
 
-cdef inline ptrdiff_t strip_bytes(const Run *r, int first) noexcept nogil:
-    """Of the strip for one tile along the axes before the first, and the largest box along the others."""
+cdef inline ptrdiff_t strip_bytes(const Run *r, int first, ptrdiff_t depth) noexcept nogil:
+    """Of the strip for one tile along the axes before the first, so many along the depth, and the largest box along the others."""
     cdef ptrdiff_t strip = r.cg * r.size
     cdef int j
     for j in range(3):
         # From the last residue on, a stretch of tiles meets the most rows of residues.
-        strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1, r.ax[j].box if j >= first else 1)
+        strip *= strip_extent(&r.ax[j], r.ax[j].dilation - 1, r.ax[j].box if j >= first else 1 if j else depth)
     return strip
 
 
 cdef inline bint far_apart(const Run *r) noexcept nogil:
-    """Whether the strip for a single tile would be too large: of far dilations it is nearly all gaps. The whole input is
-    copied then (64x64x64 at rate 16, channels first, took 26 ms, 10 times the direct driver's)."""
-    return strip_bytes(r, 3) > STRIP_BYTES
+    """Whether the strip for a single tile, or of a dilated depth for a few, would be too large: it is nearly all gaps. The
+    whole input is copied then (64x64x64 at rate 16, channels first, took 26 ms, 10 times the direct driver's)."""
+    return strip_bytes(r, 3, 1) > (STRIP_BYTES // 4 if r.ax[0].reach >= r.ax[0].taps > 1 else STRIP_BYTES)
 
 
 # ---- filters ----------------------------------------------------------------------------------------------------
@@ -673,6 +673,8 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
     most = max(1, bytes // each)
     if r.ax[0].reach:  # positions of V beyond the box count, too: of several depths, fewer are transformed twice
         depth = max(1, min(r.ax[0].tiles, DEPTHS))
+        while not r.direct and depth > 1 and strip_bytes(r, 3, depth) > STRIP_BYTES:
+            depth = (depth + 1) // 2
         most = max(1, most // v_most(r, 0, depth))
     elif most < 2 * TILE_ROWS and bytes >= V_BYTES:  # every box reads all of U: better few boxes than V in L2
         most = SCRATCH_BYTES * 7 // 8 // (each + r.xis * 2 * r.k.lanes * r.size)
@@ -688,7 +690,7 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
         most = max(min(most, 2 * TILE_ROWS), min(most, total // (4 * threads)))
     for i in range(2, -1, -1):
         r.ax[i].box = depth if r.ax[i].reach else max(1, min(r.ax[i].tiles, most // n))
-        while not r.direct and strip_bytes(r, i) > STRIP_BYTES and r.ax[i].box > 1:
+        while not r.direct and strip_bytes(r, i, depth) > STRIP_BYTES and r.ax[i].box > 1:
             r.ax[i].box = (r.ax[i].box + 1) // 2
         r.ax[i].boxes = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].box)
         r.ax[i].box = ceil_div(max(r.ax[i].tiles, 1), r.ax[i].boxes)  # the largest
@@ -698,7 +700,7 @@ cdef void cut_for(Run *r, int threads, ptrdiff_t bytes) noexcept nogil:
     r.n_box = max(1, min(r.x.n, most // n)) if most > n and r.direct else 1
     r.n_boxes = ceil_div(r.x.n, r.n_box)
     r.rows, r.outs = r.n_box * n, r.n_box * r.ax[0].box * r.ax[1].box * r.ax[2].box
-    r.strip = 0 if r.direct else strip_bytes(r, 0)
+    r.strip = 0 if r.direct else strip_bytes(r, 0, 1)
     r.units = r.groups * r.n_boxes
     for i in range(3):
         r.units *= r.ax[i].boxes
